@@ -1,0 +1,98 @@
+/* The book: the fold of events into base candles, the state of one candle task. Pure but for the shelf it asks for old
+ * minutes; one thread; deterministic.
+ *
+ * A candle is a function of the set of its events: any order, any duplication, any split of the input into calls give the
+ * same rows in every field but revision, final, last_offset (for prices: any order within the grace). The rules for ids,
+ * coverage, late events and closing are in docs/candles.md and at the head of book.c. */
+#ifndef CANDLE_BOOK_H
+#define CANDLE_BOOK_H
+
+#include "candle/event.h"
+#include "candle/shelf.h"
+
+struct book;
+
+struct book_options {
+    struct series_table *series;
+    struct shelf *shelf;     /* NULL: nothing is stored (benchmarks, verify in memory) */
+    struct store *store;     /* with the shelf: STORE_STATE rows of this book */
+    const char *task;        /* name for those rows, e.g. "candles/prices/0" */
+    uint32_t base_ms;        /* 60000 or 1000 */
+    uint32_t price_grace_ms; /* 0: 10 s */
+    bool bounded;            /* an import: nothing is live, `book_finish` ends it */
+    size_t max_bytes;        /* memory for open candles and states; 0: 1 GiB */
+};
+
+enum err book_open(const struct book_options *options, struct diag *diag, struct book **ret_book) MUST_USE;
+void book_close(struct book **book);
+
+struct book_counts {
+    uint64_t read;
+    uint64_t fate[FATE_COUNT];
+};
+
+/* Folds events in the order given. `offsets[i]` is the offset of event i's record, NULL for imports (-1). Late and
+ * duplicate ones are told in `fates[i]` (may be NULL), so that the caller can write `<topic>.late`. Totals are added to
+ * *counts. ERR_NO_MEMORY past max_bytes; input errors are fates, not errors. */
+enum err book_apply(struct book *book, const struct event *events, const int64_t *offsets, uint32_t count,
+                    enum event_fate *fates, struct book_counts *counts, struct diag *diag) MUST_USE;
+/* Klines of a venue: rows of lane (series, BASIS_KLINES), ascending, base tier; later ones replace earlier ones. */
+enum err book_apply_klines(struct book *book, uint32_t series, const struct candle *rows, uint32_t count,
+                           struct book_counts *counts, struct diag *diag) MUST_USE;
+
+/* What a status record says of the feed of some series (a venue's connection). */
+struct book_status {
+    uint32_t series;
+    bool connected;
+    int64_t feed_up_since_ms; /* venue's clock; connected without a break since */
+    int64_t last_frame_ms;    /* venue's clock; quiet is proven only up to here */
+};
+enum err book_apply_status(struct book *book, const struct book_status *status, int64_t append_ms,
+                           struct diag *diag) MUST_USE;
+/* Append time goes on: closes candles of live series (last event younger than 5 minutes when appended). */
+enum err book_clock(struct book *book, int64_t append_ms, struct diag *diag) MUST_USE;
+/* The bounded input has ended: closes everything that can be closed. */
+enum err book_finish(struct book *book, struct diag *diag) MUST_USE;
+
+/* --- what changed: for the live stream, and for the checkpoint --- */
+
+enum book_change { CHANGE_OPEN, CHANGE_CLOSED, CHANGE_REVISED };
+/* Base candles changed since the last call, each once, ordered by (series, basis, time). */
+enum err book_changes(struct book *book,
+                      enum err (*visit)(void *context, struct lane lane, enum book_change change,
+                                        const struct candle *candle),
+                      void *context) MUST_USE;
+/* Adds everything that changed since the last freeze to `batch`: candle rows (through shelf_put), fold states, new series
+ * rows. Seals days that are over (through shelf_seal; the caller flushes the shelf before it commits). What is frozen stays
+ * readable through `book_scan` until `book_committed`. */
+enum err book_freeze(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch,
+                     struct diag *diag) MUST_USE;
+/* The batch of the last freeze is durable: memory of closed candles may go. */
+void book_committed(struct book *book);
+/* Bounded books: seals everything that was touched, then forgets it. */
+enum err book_seal_all(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch,
+                       struct diag *diag) MUST_USE;
+
+/* --- reading, on the owner's thread --- */
+
+/* In-memory base rows (newer than the shelf's) of a lane, ascending or descending; the open candle included. */
+enum err book_scan(struct book *book, const struct shelf_range *range, candle_visit visit, void *context) MUST_USE;
+/* What `wick why` shows of a series: id ranges, holes, watermark, counts. NULL-safe for unknown lanes: ERR_NOT_FOUND. */
+struct book_lane_info {
+    int64_t watermark_ms;
+    int64_t last_event_ms;
+    int64_t first_id, last_id;
+    uint32_t range_count; /* of ids seen; holes are range_count - 1 */
+    uint64_t used, late, duplicate, filtered, conflicts;
+    bool live;
+};
+enum err book_lane(struct book *book, struct lane lane, struct book_lane_info *ret_info) MUST_USE;
+/* Holes in the ids of a lane that touch [from, to) in time; first and last missing id, and the times around them. */
+struct book_gap {
+    int64_t first_id, last_id;
+    int64_t after_ms, before_ms; /* event times of the neighbours */
+};
+enum err book_gaps(struct book *book, struct lane lane, int64_t from_ms, int64_t to_ms,
+                   enum err (*visit)(void *context, const struct book_gap *gap), void *context) MUST_USE;
+
+#endif

@@ -1,0 +1,82 @@
+/* The shelf: where stored candles lie, open rows in the store and sealed periods in compacted topics, read as one.
+ *
+ * A lane is (series, basis). Its base tier is 1m (or 1s); 15m and 1d (UTC) rows are made when a day is sealed. Recent,
+ * unsealed base rows are mini-blocks of an hour in STORE_CANDLES; a sealed period (1s: an hour, 1m: a UTC day, 15m: a UTC
+ * month, 1d: a UTC year) is one compressed column block (candle/block.h), a record of the topic `candles.sealed.<tier>`
+ * keyed "<series name>|<kind>|<basis>|<period start>", and STORE_BLOCKS says where it lies. A row in STORE_CANDLES wins over
+ * the same minute of a sealed block. The tables' keys and values are written down at the head of shelf.c.
+ *
+ * Threads: writing functions are the owning task's; `shelf_scan` may run on any thread with its own snapshot. */
+#ifndef CANDLE_SHELF_H
+#define CANDLE_SHELF_H
+
+#include "candle/candle.h"
+#include "candle/series.h"
+#include "log/log.h"
+#include "store/store.h"
+
+struct shelf;
+
+struct lane {
+    uint32_t series;
+    uint8_t basis; /* enum candle_basis */
+};
+
+struct shelf_options {
+    struct store *store;
+    struct log *log; /* topics candles.sealed.* are created where missing */
+    const struct series_table *series;
+    uint32_t base_ms;        /* 60000 or 1000 */
+    int64_t retention_ms[3]; /* of base, 15m, 1d rows by their own time; 0: for ever */
+};
+
+enum err shelf_open(const struct shelf_options *options, struct diag *diag, struct shelf **ret_shelf) MUST_USE;
+void shelf_close(struct shelf **shelf);
+
+/* --- reading --- */
+
+/* Return ERR_END to stop early (counts as success). Candles live during the call only. */
+typedef enum err (*candle_visit)(void *context, const struct candle *candle);
+
+struct shelf_range {
+    struct lane lane;
+    uint32_t tier_ms;
+    int64_t
+        from_ms; /* rows with from <= open_time < to, multiples of the tier; minutes without a row are not visited */
+    int64_t to_ms;
+    bool descending;
+};
+/* Tier rows above the base exist only for sealed days; for later ones the caller merges base rows: `shelf_sealed_until`
+ * says where that begins (UTC midnight; base rows at or after it, and of days re-opened by late events, must be merged;
+ * *ret_reopened_ms is the earliest such day before it, or INT64_MAX). */
+enum err shelf_scan(struct shelf *shelf, struct store_snapshot *snapshot, const struct shelf_range *range,
+                    candle_visit visit, void *context, struct diag *diag) MUST_USE;
+enum err shelf_sealed_until(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t *ret_ms,
+                            int64_t *ret_reopened_ms) MUST_USE;
+/* Visits every lane that has rows. */
+enum err shelf_lanes(struct shelf *shelf, struct store_snapshot *snapshot,
+                     enum err (*visit)(void *context, struct lane lane), void *context) MUST_USE;
+
+/* --- writing --- */
+
+/* Adds changed base rows (ascending, of one lane) to a store batch; rows of an hour already stored are merged in from the
+ * snapshot, newer wins. */
+enum err shelf_put(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch, struct lane lane,
+                   const struct candle *candles, uint32_t count) MUST_USE;
+
+/* Seals whole UTC days of base rows (ascending, gaps allowed) of one lane; several days at once for imports. Merges with what
+ * is stored of those days (given rows win), makes 15m and 1d rows, seals months and years that are over, appends the
+ * blocks to their topics (not yet durable) and adds index rows and deletions to `batch`, which the caller commits only
+ * after `shelf_flush` has said that the appends are on disk. Offsets in index rows are known by then: they are added at
+ * flush. */
+enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
+                    const struct candle *candles, uint32_t count, struct diag *diag) MUST_USE;
+/* Waits for the appends of all seals since the last flush and adds their index rows to `batch`. */
+enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
+/* Index rows again from the sealed topics (wick fsck --rebuild). */
+enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
+/* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics). */
+enum err shelf_expire(struct shelf *shelf, struct store_snapshot *snapshot, int64_t now_ms, struct store_batch *batch,
+                      struct diag *diag) MUST_USE;
+
+#endif

@@ -1,0 +1,15 @@
+/* CSV lines split into fields (RFC 4180: quotes, doubled quotes), one line at a time, no copies unless quoted. */
+#ifndef CODEC_CSV_H
+#define CODEC_CSV_H
+
+#include "base/err.h"
+#include "base/slice.h"
+
+enum { CSV_FIELDS_MAX = 256 };
+
+/* Splits `line` (no newline; a trailing CR is dropped) at `separator`. Quoted fields with doubled quotes are unescaped in
+ * place, so `line` must be writable then; others point into it. ERR_LIMIT past `max` fields, ERR_SYNTAX. */
+enum err csv_split(uint8_t *line, size_t size, char separator, struct slice *fields, uint32_t max,
+                   uint32_t *ret_count) MUST_USE;
+
+#endif

@@ -1,0 +1,39 @@
+/* A file as lines, whatever it is wrapped in: plain, gzip (several members), zstd (several frames), or a zip of one file.
+ *
+ * The wrapping is told by the first bytes, not the name. Reads ahead in pieces of 1 MiB; memory stays under 8 MiB plus the
+ * longest line. One thread. */
+#ifndef CODEC_INPUT_H
+#define CODEC_INPUT_H
+
+#include "sys/sys.h"
+
+enum { INPUT_LINE_MAX = 16 * 1024 * 1024, INPUT_PADDING_BYTES = 64 };
+
+struct input;
+enum input_wrapping { INPUT_PLAIN, INPUT_GZIP, INPUT_ZSTD, INPUT_ZIP };
+
+/* ERR_NOT_FOUND, ERR_DENIED, ERR_IO; ERR_CORRUPT for a zip without exactly one file. "-" is standard input. */
+enum err input_open(const struct sys *sys, const char *path, struct diag *diag, struct input **ret_input) MUST_USE;
+/* Over bytes in memory (tests, fuzzing, request bodies), unwrapped alike. */
+enum err input_open_memory(struct slice bytes, struct diag *diag, struct input **ret_input) MUST_USE;
+void input_close(struct input **input);
+
+/* As many whole lines as are at hand (at least one, about 1 MiB): *ret_lines ends with a newline, except at the end of a
+ * file without one. INPUT_PADDING_BYTES behind it are readable. Lives until the next call. ERR_END; ERR_TOO_LARGE for a line
+ * past INPUT_LINE_MAX (it is skipped; go on); ERR_CORRUPT where the wrapping is damaged or ends early (what came before was
+ * handed out); ERR_IO. */
+enum err input_lines(struct input *input, struct diag *diag, struct slice *ret_lines) MUST_USE;
+/* The next `size` raw bytes, for binary formats; ERR_END at a clean end, ERR_CORRUPT if fewer are left. */
+enum err input_bytes(struct input *input, size_t size, struct diag *diag, struct slice *ret_bytes) MUST_USE;
+
+struct input_progress {
+    uint64_t read_bytes;  /* of the file as it is stored */
+    uint64_t total_bytes; /* 0: not known */
+    uint64_t plain_bytes; /* handed out, unwrapped */
+    uint64_t lines;
+};
+void input_progress(const struct input *input, struct input_progress *ret_progress);
+/* XXH3-128 of the unwrapped content so far (all of it after ERR_END): the identity of an import. */
+void input_identity(const struct input *input, uint8_t ret_identity[static 16]);
+
+#endif

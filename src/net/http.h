@@ -1,0 +1,58 @@
+/* HTTP requests and answers, apart from any transport: a route's handler sees an exchange, and answers it now or later.
+ *
+ * Transports: net/server.h (libmicrohttpd over TCP, TLS and a Unix socket) and http_local (in process, for the command line
+ * without a running server, and tests). A handler runs on a transport's thread and must not block; the answer may come
+ * from any thread, exactly once. */
+#ifndef NET_HTTP_H
+#define NET_HTTP_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS };
+
+struct http_pair {
+    struct slice name;
+    struct slice value; /* decoded */
+};
+
+struct http_exchange {
+    /* the request; slices live until the answer */
+    enum http_method method;
+    struct slice path;                 /* decoded, without query */
+    const struct http_pair *arguments; /* of the query string, in order; names may repeat */
+    uint32_t argument_count;
+    struct slice body;                                  /* whole; INPUT_PADDING_BYTES (64) readable bytes behind it */
+    struct slice idempotency_key, content_type, accept; /* empty where absent */
+    struct slice peer;                                  /* address, for logs; empty for local */
+    /* for the handler: freed with the exchange */
+    struct arena arena;
+    /* the answer: the handler fills `answer`, then calls http_reply */
+    struct buf answer;
+    const struct http_transport_ops *transport;
+};
+
+struct http_transport_ops {
+    void (*reply)(struct http_exchange *exchange, unsigned status, const char *content_type);
+    void (*header)(struct http_exchange *exchange, const char *name, const char *value); /* before reply */
+};
+
+void http_reply(struct http_exchange *exchange, unsigned status, const char *content_type);
+void http_header(struct http_exchange *exchange, const char *name, const char *value);
+/* {"error":{"code","message","at"}} with the status that fits err: INPUT 400 (ERR_TOO_LARGE 413, ERR_NOT_FOUND 404),
+ * RESOURCE 503 (ERR_LIMIT 429) with Retry-After, else 500. Clears what was in `answer`. */
+void http_reply_error(struct http_exchange *exchange, enum err err, const struct diag *diag);
+/* The first argument of that name; data NULL if absent. */
+struct slice http_argument(const struct http_exchange *exchange, const char *name);
+
+struct http_handler {
+    void (*handle)(struct http_handler *handler, struct http_exchange *exchange);
+};
+
+/* Runs a request in process and waits for its answer: *ret_body is the caller's to deinit. `target` is path and query,
+ * percent-encoded. `pump`, where not NULL, is called until the answer is there (it steps log and tasks). */
+enum err http_local(struct http_handler *handler, enum http_method method, const char *target, struct slice body,
+                    void (*pump)(void *context), void *context, unsigned *ret_status, struct buf *ret_body,
+                    char ret_content_type[static 64]) MUST_USE;
+
+#endif

@@ -1,0 +1,60 @@
+/* The HTTP and websocket server: libmicrohttpd with deadlines, limits, tokens and TLS. */
+#ifndef NET_SERVER_H
+#define NET_SERVER_H
+
+#include "net/http.h"
+#include "sys/sys.h"
+
+struct server;
+struct websocket;
+
+/* Websocket sessions: callbacks on the server's websocket thread. */
+struct websocket_ops {
+    /* NULL refuses (404). The returned context goes to the others. */
+    void *(*open)(void *context, struct websocket *socket, struct slice path, const struct http_pair *arguments,
+                  uint32_t argument_count);
+    void (*message)(void *session, struct websocket *socket, struct slice text);
+    /* The outgoing queue has drained below its mark after websocket_send said ERR_BUSY. */
+    void (*writable)(void *session, struct websocket *socket);
+    void (*close)(void *session);
+};
+
+struct server_options {
+    const struct sys *sys;
+    const char *listen;      /* "127.0.0.1:8787", "[::1]:8787"; port 0 picks one */
+    const char *unix_path;   /* NULL: none */
+    const char *certificate; /* PEM files; NULL: no TLS */
+    const char *key;
+    const char *const *token_sha256; /* hex digests; a request must carry `Authorization: Bearer`; NULL: none */
+    uint32_t token_count;
+    bool allow_public;          /* listening beyond loopback without a token is refused unless this says so */
+    uint32_t threads;           /* 0: 1 */
+    uint32_t connections_max;   /* 0: 4096 */
+    size_t body_max_bytes;      /* 0: 16 MiB */
+    uint32_t head_timeout_ms;   /* 0: 10 s for the whole head */
+    uint32_t body_min_rate;     /* bytes a second after 5 s; 0: 1024 */
+    uint32_t answer_timeout_ms; /* a handler that has not answered: 503; 0: 30 s */
+    struct http_handler *handler;
+    const struct websocket_ops *websocket;
+    void *websocket_context;
+};
+
+enum err server_open(const struct server_options *options, struct diag *diag, struct server **ret_server) MUST_USE;
+/* Stops accepting, lets what runs finish (up to 5 s), closes. */
+void server_close(struct server **server);
+/* "127.0.0.1:8787" as bound. */
+const char *server_address(const struct server *server);
+
+/* Any thread. Queues a text frame; ERR_BUSY past 1 MiB queued (nothing is queued then; wait for `writable`), ERR_CLOSED. */
+enum err websocket_send(struct websocket *socket, struct slice text) MUST_USE;
+/* Wakes the websocket thread to call `writable` for this session soon: how tasks hand over changes. Any thread. */
+void websocket_wake(struct websocket *socket);
+void websocket_close(struct websocket *socket, uint16_t code, const char *reason);
+
+struct server_stats {
+    uint64_t requests, bytes_in, bytes_out, refused;
+    uint32_t connections, websockets;
+};
+void server_stats(const struct server *server, struct server_stats *ret_stats);
+
+#endif

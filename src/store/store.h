@@ -1,0 +1,118 @@
+/* The store: small ordered rows that are written in atomic groups. It holds what is recent, and can always be made anew
+ * from the log.
+ *
+ * A row is (table, partition key, row key) -> value. Rows of one (table, partition key) lie together and are ordered by
+ * row key bytes; order between partition keys is not promised (CQL has none). Values carry a checksum the backend adds
+ * and checks: a damaged value is ERR_CORRUPT, never wrong bytes. Backends: lmdb/ (the default), memory/ (two modes), later
+ * cql/; all pass tests/conform/store_conform.c.
+ *
+ * Threads: one writer at a time (`store_commit`); any number of readers, each with its own snapshot. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/buf.h"
+#include "sys/sys.h"
+
+enum { STORE_KEY_MAX = 400, STORE_VALUE_MAX = 16 * 1024 * 1024 };
+
+/* X(table, name): what a table holds is written down beside who owns it (candle/shelf.h, flow/checkpoint.h, ..). */
+#define STORE_TABLES(X)                                                                                         \
+    X(STORE_META, "meta")               /* format version, log identity, generation */                          \
+    X(STORE_CHECKPOINT, "checkpoint")   /* task -> input offset, ledger totals */                               \
+    X(STORE_STATE, "state")             /* (task, series) -> fold state: id ranges, watermark, recent prices */ \
+    X(STORE_SERIES, "series")           /* series number -> names, kind, last seen */                           \
+    X(STORE_LATEST, "latest")           /* series -> latest price */                                            \
+    X(STORE_CANDLES, "candles")         /* (series, basis, tier) x time -> mini-block of open rows */           \
+    X(STORE_BLOCKS, "blocks")           /* (series, basis, tier) x period -> where the sealed block lies */     \
+    X(STORE_IDEMPOTENCY, "idempotency") /* request key -> what was accepted */                                  \
+    X(STORE_IMPORTS, "imports")         /* content identity -> import record */
+
+enum store_table {
+#define X(table, name) table,
+    STORE_TABLES(X)
+#undef X
+        STORE_TABLE_COUNT
+};
+
+struct store;
+struct store_snapshot;
+
+struct store_key {
+    enum store_table table;
+    struct slice partition;
+    struct slice row;
+};
+
+/* --- a group of writes: filled by one thread, handed to store_commit --- */
+
+struct store_batch {
+    struct buf bytes; /* encoded puts and deletes, in order; later ones win */
+    uint32_t count;
+};
+
+void store_batch_init(struct store_batch *batch, size_t max_bytes);
+void store_batch_deinit(struct store_batch *batch);
+void store_batch_clear(struct store_batch *batch);
+void store_batch_put(struct store_batch *batch, const struct store_key *key, struct slice value);
+void store_batch_delete(struct store_batch *batch, const struct store_key *key);
+enum err store_batch_err(const struct store_batch *batch) MUST_USE; /* ERR_TOO_LARGE */
+
+/* For backends: visits the writes in order; `value.data` NULL means delete. */
+enum err store_batch_visit(const struct store_batch *batch,
+                           enum err (*visit)(void *context, const struct store_key *key, struct slice value),
+                           void *context) MUST_USE;
+
+/* --- the contract a backend implements --- */
+
+typedef enum err (*store_visit)(void *context, struct slice row, struct slice value);
+
+struct store_ops {
+    const char *name;
+    /* Does `atomic` hold for the whole batch list (LMDB) or for each row alone (CQL)? Callers that need more put what
+     * decides (the checkpoint row) last: rows are applied in order within a partition key, and last batch last. */
+    bool atomic_commit;
+    void (*close)(struct store *store);
+    /* Durable on return, all of it or (atomic_commit) nothing. `stamp` is (generation << 40 | sequence): a write with an
+     * older stamp than the row's loses silently, as CQL's write timestamps do; LMDB ignores it (it has a lock).
+     * ERR_NO_SPACE, ERR_IO, ERR_SYNC. */
+    enum err (*commit)(struct store *store, const struct store_batch *const *batches, uint32_t batch_count,
+                       uint64_t stamp, struct diag *diag);
+    enum err (*snapshot_open)(struct store *store, struct store_snapshot **ret_snapshot);
+    void (*snapshot_close)(struct store_snapshot **snapshot); /* within 100 ms: old pages cannot be reused before */
+    /* `*ret_value` lives until the snapshot closes. ERR_NOT_FOUND, ERR_CORRUPT. */
+    enum err (*get)(struct store_snapshot *snapshot, const struct store_key *key, struct slice *ret_value);
+    /* Rows of key->partition with key->row <= row < end (`end.data` NULL: no bound), ascending, or descending from the
+     * largest below `end`; stops when `visit` returns other than ERR_OK (ERR_END counts as success). */
+    enum err (*scan)(struct store_snapshot *snapshot, const struct store_key *key, struct slice end, bool descending,
+                     store_visit visit, void *context);
+    /* All partition keys of a table, each once, in no promised order; for rebuild, fsck and start-up. */
+    enum err (*partitions)(struct store_snapshot *snapshot, enum store_table table, store_visit visit, void *context);
+    /* Checks every value's checksum and the backend's own structure. */
+    enum err (*check)(struct store *store, enum err (*report)(void *context, const char *finding), void *context);
+};
+
+struct store {
+    const struct store_ops *ops; /* first member of every backend's struct */
+};
+
+enum err store_lmdb_open(const struct sys *sys, const char *folder, uint64_t map_bytes /* 0: 64 GiB */, bool read_only,
+                         struct diag *diag, struct store **ret_store) MUST_USE;
+enum store_memory_mode { STORE_MEMORY_TRANSACTIONAL, STORE_MEMORY_ROW_BY_ROW };
+/* ROW_BY_ROW with a seed applies the rows of a commit in a random order within what the contract promises, and a crash
+ * (store_memory_crash) may stop in the middle. */
+enum err store_memory_open(enum store_memory_mode mode, uint64_t seed, struct store **ret_store) MUST_USE;
+void store_close(struct store **store);
+
+/* Thin checked wrappers. */
+enum err store_commit(struct store *store, const struct store_batch *const *batches, uint32_t batch_count,
+                      uint64_t stamp, struct diag *diag) MUST_USE;
+enum err store_snapshot_open(struct store *store, struct store_snapshot **ret_snapshot) MUST_USE;
+void store_snapshot_close(struct store *store, struct store_snapshot **snapshot);
+enum err store_get(struct store *store, struct store_snapshot *snapshot, const struct store_key *key,
+                   struct slice *ret_value) MUST_USE;
+enum err store_scan(struct store *store, struct store_snapshot *snapshot, const struct store_key *key, struct slice end,
+                    bool descending, store_visit visit, void *context) MUST_USE;
+enum err store_partitions(struct store *store, struct store_snapshot *snapshot, enum store_table table,
+                          store_visit visit, void *context) MUST_USE;
+
+#endif
