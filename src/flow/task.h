@@ -24,8 +24,8 @@ struct processor_ops {
     /* Folds one batch of records; deterministic. INPUT errors of records are counted in the ledger row, not returned. */
     enum err (*fold)(struct processor *processor, const struct record_batch *batch, struct ledger_row *ledger,
                      struct diag *diag);
-    /* Nothing more to read for now: publish what changed. */
-    void (*idle)(struct processor *processor);
+    /* A turn has ended (some batches were folded): publish what changed. May be NULL. */
+    void (*turn_ended)(struct processor *processor);
     /* Puts everything changed since the last freeze into `batch`; then `committed` or, never in one process, a crash. */
     enum err (*freeze)(struct processor *processor, struct store_snapshot *snapshot, struct store_batch *batch,
                        struct diag *diag);
@@ -49,6 +49,7 @@ struct task_group_options {
     struct store *store;
     int64_t checkpoint_ms;         /* at most this apart; 0: 500 */
     uint64_t checkpoint_log_bytes; /* or after this much input; 0: 8 MiB */
+    bool read_only;                /* folds in memory, never checkpoints: a command beside a stopped server */
 };
 
 enum err task_group_open(const struct task_group_options *options, struct diag *diag,
@@ -76,6 +77,11 @@ struct task_call {
     struct task_call *next; /* the task's */
 };
 void task_call(struct task *task, struct task_call *call);
+/* Everything durable in the input now is folded: what other threads read without a call (latest prices) is up to date. Two
+ * atomic loads. */
+bool task_caught_up(const struct task *task);
+/* Of the group's owner: the processor's output sequence numbers and the like may be read only on its thread. */
+struct processor *task_processor(const struct task *task);
 
 struct task_info {
     const char *name;

@@ -1,0 +1,27 @@
+/* Outputs: what a processor appends to topics, exactly once.
+ *
+ * One batch per input batch and output topic, so that a replay after a crash makes the same batches; each carries the
+ * output's producer id and sequence, and the log drops those it has already. The next sequence is part of the processor's
+ * checkpoint (`output_sequence`, `output_restore`). Filled on the task's thread; `output_flush` may run on another, after a
+ * freeze. */
+#ifndef FLOW_OUTPUT_H
+#define FLOW_OUTPUT_H
+
+#include "log/log.h"
+
+struct output;
+
+/* `name` (task and purpose) gives the producer id. `partition` NULL: everything is dropped. */
+enum err output_open(struct log *log, struct log_partition *partition, const char *name,
+                     struct output **ret_output) MUST_USE;
+void output_close(struct output **output);
+enum err output_add(struct output *output, const struct record *record) MUST_USE;
+/* Submits what was added since the last call as one batch. */
+enum err output_submit(struct output *output) MUST_USE;
+int32_t output_sequence(const struct output *output);
+void output_restore(struct output *output, int32_t sequence);
+/* Waits until everything submitted so far is on disk; the first error of any of it. `step`: the log has no committer
+ * thread, step it here. */
+enum err output_flush(struct output *output, bool step) MUST_USE;
+
+#endif

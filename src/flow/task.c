@@ -1,0 +1,456 @@
+#include "flow/task.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/plant.h"
+#include "flow/checkpoint.h"
+
+enum {
+    TASKS_MAX = 256,
+    TURN_BATCHES_MAX = 64, /* a turn is short, so that calls wait little */
+    TURN_BYTES_MAX = 1024 * 1024,
+    CHECKPOINT_MS = 500,
+    CHECKPOINT_LOG_BYTES = 8 * 1024 * 1024,
+    BATCH_BYTES_MAX = 512 * 1024 * 1024,
+    TASK_MAGIC = 0x7461736b,
+};
+
+struct task {
+    uint32_t magic;
+    char name[128];
+    struct task_group *group;
+    struct log_partition *input;
+    struct processor *processor;
+    struct log_cursor *cursor;
+    _Atomic int64_t folded; /* next offset to read */
+    int64_t start_end;      /* durable end when the group started: ready once folded */
+    struct ledger_row ledger;
+    struct checkpoint frozen;
+    struct task_call *waiting_first, *waiting_last; /* not due yet, in order of arrival */
+    _Atomic(struct task_call *) calls;              /* just made, newest first */
+    enum err err;
+
+    pthread_mutex_t info_lock; /* guards info */
+    struct task_info info;
+};
+
+/* The hand-over of frozen changes: FREE -> (task thread freezes) FROZEN -> (checkpoint thread commits) COMMITTED -> (task
+ * thread tells the processors) FREE. */
+enum handover { HANDOVER_FREE, HANDOVER_FROZEN, HANDOVER_COMMITTED };
+
+struct task_group {
+    struct task_group_options options;
+    struct task *tasks[TASKS_MAX];
+    uint32_t count;
+    struct sys_bell bell;            /* of the task thread */
+    struct sys_bell checkpoint_bell; /* of the checkpoint thread */
+    struct sys_thread *thread, *checkpoint_thread;
+    atomic_bool stop;
+    _Atomic int handover;
+    struct store_batch batch;
+    struct diag commit_diag;
+    enum err commit_err;
+    uint64_t generation_sequence;
+    int64_t last_freeze_ns;
+    uint64_t input_bytes; /* folded since the last freeze */
+    bool dirty;           /* anything folded since the last freeze */
+};
+
+enum err task_group_open(const struct task_group_options *options, struct diag *diag, struct task_group **ret_group) {
+    struct task_group *group = calloc(1, sizeof *group);
+    if (group == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the tasks");
+    group->options = *options;
+    if (group->options.checkpoint_ms == 0) group->options.checkpoint_ms = CHECKPOINT_MS;
+    if (group->options.checkpoint_log_bytes == 0) group->options.checkpoint_log_bytes = CHECKPOINT_LOG_BYTES;
+    store_batch_init(&group->batch, BATCH_BYTES_MAX);
+    group->last_freeze_ns = sys_monotonic_ns(options->sys);
+    *ret_group = group;
+    return ERR_OK;
+}
+
+static void publish_info(struct task *task) {
+    pthread_mutex_lock(&task->info_lock);
+    task->info.offset = atomic_load_explicit(&task->folded, memory_order_relaxed);
+    task->info.ledger = task->ledger;
+    task->info.err = task->err;
+    pthread_mutex_unlock(&task->info_lock);
+}
+
+static void stop_task(struct task *task, enum err err, const struct diag *diag) {
+    task->err = err;
+    pthread_mutex_lock(&task->info_lock);
+    task->info.err = err;
+    diag_print(diag, task->info.error, sizeof task->info.error);
+    pthread_mutex_unlock(&task->info_lock);
+}
+
+static enum err load_task(struct task *task, struct store_snapshot *snapshot, struct diag *diag) {
+    struct task_group *group = task->group;
+    struct checkpoint checkpoint = {.offset = log_start_offset(task->input)};
+    enum err err =
+        checkpoint_get(group->options.store, snapshot, task->name, group->options.log, task->input, diag, &checkpoint);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) return err;
+    if (checkpoint.offset < log_start_offset(task->input))
+        return diag_set(diag, ERR_CORRUPT, "task %s wants offset %lld, but topic %s starts at %lld", task->name,
+                        (long long)checkpoint.offset, log_partition_topic(task->input),
+                        (long long)log_start_offset(task->input));
+    if (PLANTED(PLANT_DOUBLE_APPLY) && checkpoint.offset > log_start_offset(task->input)) checkpoint.offset--;
+    task->ledger = checkpoint.ledger;
+    task->frozen = checkpoint;
+    atomic_store(&task->folded, checkpoint.offset);
+    if ((err = task->processor->ops->load(task->processor, snapshot, diag)) != ERR_OK) return err;
+    return log_cursor_open(task->input, checkpoint.offset, diag, &task->cursor);
+}
+
+enum err task_group_add(struct task_group *group, const char *name, struct log_partition *input,
+                        struct processor *processor, struct diag *diag, struct task **ret_task) {
+    if (group->count == TASKS_MAX) return diag_set(diag, ERR_LIMIT, "more than %d tasks", TASKS_MAX);
+    struct task *task = calloc(1, sizeof *task);
+    if (task == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for task %s", name);
+    task->magic = TASK_MAGIC;
+    snprintf(task->name, sizeof task->name, "%s", name);
+    task->group = group;
+    task->input = input;
+    task->processor = processor;
+    pthread_mutex_init(&task->info_lock, NULL);
+
+    struct store_snapshot *snapshot = NULL;
+    enum err err = store_snapshot_open(group->options.store, &snapshot);
+    if (err == ERR_OK) {
+        err = load_task(task, snapshot, diag);
+        store_snapshot_close(group->options.store, &snapshot);
+    }
+    if (err == ERR_OK && group->options.sys->thread_start != NULL) err = log_watch(input, &group->bell);
+    if (err != ERR_OK) {
+        log_cursor_close(&task->cursor);
+        pthread_mutex_destroy(&task->info_lock);
+        free(task);
+        return err;
+    }
+    task->start_end = log_end_offset(input);
+    task->info = (struct task_info){
+        .name = task->name,
+        .topic = log_partition_topic(input),
+        .partition = log_partition_index(input),
+        .checkpoint_offset = task->frozen.offset,
+    };
+    publish_info(task);
+    group->tasks[group->count++] = task;
+    *ret_task = task;
+    return ERR_OK;
+}
+
+/* --- calls --- */
+
+void task_call(struct task *task, struct task_call *call) {
+    assert(task->magic == TASK_MAGIC);
+    call->after_offset = log_end_offset(task->input);
+    struct task_call *head = atomic_load(&task->calls);
+    do call->next = head;
+    while (!atomic_compare_exchange_weak(&task->calls, &head, call));
+    if (head == NULL) sys_bell_ring(&task->group->bell);
+}
+
+bool task_caught_up(const struct task *task) {
+    int64_t end = log_end_offset(task->input);
+    return atomic_load_explicit(&task->folded, memory_order_acquire) >= end;
+}
+
+struct processor *task_processor(const struct task *task) {
+    return task->processor;
+}
+
+static void collect_calls(struct task *task) {
+    struct task_call *newest = atomic_exchange(&task->calls, NULL);
+    struct task_call *oldest = NULL;
+    while (newest != NULL) {
+        struct task_call *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    if (oldest == NULL) return;
+    if (task->waiting_last != NULL)
+        task->waiting_last->next = oldest;
+    else
+        task->waiting_first = oldest;
+    while (oldest->next != NULL) oldest = oldest->next;
+    task->waiting_last = oldest;
+}
+
+/* Runs the calls that are due; a task that has stopped answers from what it has. */
+static bool run_calls(struct task *task) {
+    collect_calls(task);
+    int64_t folded = atomic_load_explicit(&task->folded, memory_order_relaxed);
+    bool ran = false;
+    while (task->waiting_first != NULL && (task->err != ERR_OK || task->waiting_first->after_offset <= folded)) {
+        struct task_call *call = task->waiting_first;
+        task->waiting_first = call->next;
+        if (task->waiting_first == NULL) task->waiting_last = NULL;
+        call->run(call, task->processor, ERR_OK);
+        ran = true;
+    }
+    return ran;
+}
+
+/* --- folding --- */
+
+static enum err fold_batch(struct task *task, const struct record_batch *batch, struct diag *diag) {
+    enum err err = task->processor->ops->fold(task->processor, batch, &task->ledger, diag);
+    if (err != ERR_OK) return err;
+    if (!ledger_balances(&task->ledger))
+        return diag_set(diag, ERR_STATE, "the ledger of task %s does not balance at offset %lld", task->name,
+                        (long long)batch->base_offset);
+    task->group->input_bytes += batch->size_bytes;
+    task->group->dirty = true;
+    atomic_store_explicit(&task->folded, batch->base_offset + batch->last_offset_delta + 1, memory_order_release);
+    return ERR_OK;
+}
+
+/* One turn; true if there may be more. */
+static bool turn(struct task *task) {
+    struct diag diag = {0};
+    uint64_t bytes = 0;
+    uint32_t batches = 0;
+    enum err err = task->err;
+    while (err == ERR_OK && batches < TURN_BATCHES_MAX && bytes < TURN_BYTES_MAX) {
+        struct record_batch batch;
+        err = log_cursor_next(task->cursor, &diag, &batch);
+        if (err != ERR_OK) break;
+        bytes += batch.size_bytes;
+        batches++;
+        err = fold_batch(task, &batch, &diag);
+    }
+    if (err != ERR_OK && err != ERR_END && task->err == ERR_OK) stop_task(task, err, &diag);
+    if (batches > 0) {
+        if (task->processor->ops->turn_ended != NULL) task->processor->ops->turn_ended(task->processor);
+        publish_info(task);
+    }
+    return err == ERR_OK;
+}
+
+/* --- checkpoints --- */
+
+static enum err freeze(struct task_group *group, struct diag *diag) {
+    struct store_snapshot *snapshot = NULL;
+    enum err err = store_snapshot_open(group->options.store, &snapshot);
+    if (err != ERR_OK) return diag_set(diag, err, "the store gives no snapshot");
+    store_batch_clear(&group->batch);
+    for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) {
+        struct task *task = group->tasks[i];
+        task->frozen = (struct checkpoint){
+            .offset = atomic_load_explicit(&task->folded, memory_order_relaxed),
+            .ledger = task->ledger,
+        };
+        err = task->processor->ops->freeze(task->processor, snapshot, &group->batch, diag);
+        checkpoint_put(&group->batch, task->name, group->options.log, task->input, &task->frozen);
+    }
+    store_snapshot_close(group->options.store, &snapshot);
+    group->last_freeze_ns = sys_monotonic_ns(group->options.sys);
+    group->input_bytes = 0;
+    group->dirty = false;
+    return err;
+}
+
+static enum err commit(struct task_group *group, struct diag *diag) {
+    enum err err = ERR_OK;
+    if (!PLANTED(PLANT_CHECKPOINT_BEFORE_DATA))
+        for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) {
+            struct processor *processor = group->tasks[i]->processor;
+            if (processor->ops->flush != NULL) err = processor->ops->flush(processor, &group->batch, diag);
+        }
+    if (err == ERR_OK) err = store_batch_err(&group->batch);
+    if (err != ERR_OK) return err;
+    const struct store_batch *batches[] = {&group->batch};
+    return store_commit(group->options.store, batches, 1, ++group->generation_sequence, diag);
+}
+
+static void after_commit(struct task_group *group) {
+    for (uint32_t i = 0; i < group->count; i++) {
+        struct task *task = group->tasks[i];
+        task->processor->ops->committed(task->processor);
+        pthread_mutex_lock(&task->info_lock);
+        task->info.checkpoint_offset = task->frozen.offset;
+        pthread_mutex_unlock(&task->info_lock);
+    }
+}
+
+enum err task_group_checkpoint(struct task_group *group, struct diag *diag) {
+    assert(group->thread == NULL && atomic_load(&group->handover) == HANDOVER_FREE);
+    if (group->options.read_only) return ERR_OK;
+    enum err err = freeze(group, diag);
+    if (err == ERR_OK) err = commit(group, diag);
+    if (err == ERR_OK) after_commit(group);
+    return err;
+}
+
+static bool checkpoint_due(const struct task_group *group) {
+    if (!group->dirty || group->options.read_only) return false;
+    int64_t age_ns = sys_monotonic_ns(group->options.sys) - group->last_freeze_ns;
+    return group->input_bytes >= group->options.checkpoint_log_bytes ||
+           age_ns >= group->options.checkpoint_ms * 1000000;
+}
+
+/* A failed commit stops every task: what they hold can no longer be made durable, and a restart begins from the last
+ * good checkpoint. A full disk is the exception: the same frozen changes are tried again until they fit. */
+static void stop_all(struct task_group *group, enum err err, const struct diag *diag) {
+    for (uint32_t i = 0; i < group->count; i++)
+        if (group->tasks[i]->err == ERR_OK) stop_task(group->tasks[i], err, diag);
+}
+
+static void hand_over(struct task_group *group) {
+    int handover = atomic_load(&group->handover);
+    if (handover == HANDOVER_COMMITTED) {
+        if (group->commit_err == ERR_OK)
+            after_commit(group);
+        else
+            stop_all(group, group->commit_err, &group->commit_diag);
+        atomic_store(&group->handover, HANDOVER_FREE);
+        handover = HANDOVER_FREE;
+    }
+    if (handover != HANDOVER_FREE || !checkpoint_due(group)) return;
+    struct diag diag = {0};
+    enum err err = freeze(group, &diag);
+    if (err != ERR_OK) {
+        stop_all(group, err, &diag);
+        return;
+    }
+    atomic_store(&group->handover, HANDOVER_FROZEN);
+    sys_bell_ring(&group->checkpoint_bell);
+}
+
+static void *checkpoint_main(void *argument) {
+    struct task_group *group = argument;
+    while (!atomic_load(&group->stop)) {
+        if (atomic_load(&group->handover) != HANDOVER_FROZEN) {
+            sys_bell_wait(&group->checkpoint_bell, -1);
+            continue;
+        }
+        group->commit_err = commit(group, &group->commit_diag);
+        if (err_class(group->commit_err) == ERR_CLASS_RESOURCE) {
+            sys_bell_wait(&group->checkpoint_bell, 1000);
+            continue;
+        }
+        atomic_store(&group->handover, HANDOVER_COMMITTED);
+        sys_bell_ring(&group->bell);
+    }
+    return NULL;
+}
+
+/* --- running --- */
+
+static bool step(struct task_group *group) {
+    bool worked = false;
+    for (uint32_t i = 0; i < group->count; i++) {
+        worked |= run_calls(group->tasks[i]);
+        worked |= turn(group->tasks[i]);
+        worked |= run_calls(group->tasks[i]);
+    }
+    return worked;
+}
+
+enum err task_group_step(struct task_group *group, struct diag *diag, bool *ret_worked) {
+    *ret_worked = step(group);
+    for (uint32_t i = 0; i < group->count; i++) {
+        struct task *task = group->tasks[i];
+        if (task->err == ERR_OK) continue;
+        return diag_set(diag, task->err, "%s", task->info.error);
+    }
+    return ERR_OK;
+}
+
+enum err task_group_catch_up(struct task_group *group, struct diag *diag) {
+    for (bool behind = true; behind;) {
+        bool worked;
+        enum err err = task_group_step(group, diag, &worked);
+        if (err != ERR_OK) return err;
+        behind = false;
+        for (uint32_t i = 0; i < group->count; i++) behind |= !task_caught_up(group->tasks[i]);
+    }
+    return ERR_OK;
+}
+
+static void *task_main(void *argument) {
+    struct task_group *group = argument;
+    while (!atomic_load(&group->stop)) {
+        bool worked = step(group);
+        hand_over(group);
+        if (worked) continue;
+        int64_t wait_ms = group->dirty ? group->options.checkpoint_ms : -1;
+        sys_bell_wait(&group->bell, wait_ms);
+    }
+    return NULL;
+}
+
+enum err task_group_start(struct task_group *group, struct diag *diag) {
+    const struct sys *sys = group->options.sys;
+    assert(sys->thread_start != NULL && group->thread == NULL);
+    enum err err = sys->thread_start(sys->context, "checkpoint", checkpoint_main, group, &group->checkpoint_thread);
+    if (err == ERR_OK) err = sys->thread_start(sys->context, "tasks", task_main, group, &group->thread);
+    if (err != ERR_OK) return diag_set(diag, err, "the tasks' threads cannot be started");
+    return ERR_OK;
+}
+
+static void stop_threads(struct task_group *group) {
+    const struct sys *sys = group->options.sys;
+    atomic_store(&group->stop, true);
+    sys_bell_ring(&group->bell);
+    sys_bell_ring(&group->checkpoint_bell);
+    if (group->thread != NULL) sys->thread_join(sys->context, &group->thread);
+    if (group->checkpoint_thread != NULL) sys->thread_join(sys->context, &group->checkpoint_thread);
+    group->thread = NULL;
+    group->checkpoint_thread = NULL;
+}
+
+/* Frozen changes that were not committed when the threads stopped are in no later freeze: commit them first. */
+static void last_checkpoint(struct task_group *group) {
+    struct diag diag = {0};
+    enum err err = ERR_OK;
+    if (atomic_load(&group->handover) == HANDOVER_FROZEN) err = group->commit_err = commit(group, &diag);
+    if (err == ERR_OK && atomic_load(&group->handover) != HANDOVER_FREE && group->commit_err == ERR_OK)
+        after_commit(group);
+    atomic_store(&group->handover, HANDOVER_FREE);
+    bool whole = err == ERR_OK && group->commit_err == ERR_OK;
+    for (uint32_t i = 0; i < group->count; i++) whole &= group->tasks[i]->err == ERR_OK;
+    if (whole && group->dirty) (void)!task_group_checkpoint(group, &diag);
+}
+
+void task_group_close(struct task_group **group) {
+    struct task_group *g = *group;
+    if (g == NULL) return;
+    stop_threads(g);
+    last_checkpoint(g);
+    for (uint32_t i = 0; i < g->count; i++) {
+        struct task *task = g->tasks[i];
+        task->err = task->err != ERR_OK ? task->err : ERR_CLOSED;
+        run_calls(task);
+        task->processor->ops->close(&task->processor);
+        log_cursor_close(&task->cursor);
+        pthread_mutex_destroy(&task->info_lock);
+        free(task);
+    }
+    store_batch_deinit(&g->batch);
+    free(g);
+    *group = NULL;
+}
+
+uint32_t task_group_count(const struct task_group *group) { return group->count; }
+
+void task_group_info(struct task_group *group, uint32_t index, struct task_info *ret_info) {
+    assert(index < group->count);
+    struct task *task = group->tasks[index];
+    pthread_mutex_lock(&task->info_lock);
+    *ret_info = task->info;
+    pthread_mutex_unlock(&task->info_lock);
+    ret_info->end_offset = log_end_offset(task->input);
+}
+
+bool task_group_ready(const struct task_group *group) {
+    for (uint32_t i = 0; i < group->count; i++)
+        if (atomic_load(&group->tasks[i]->folded) < group->tasks[i]->start_end) return false;
+    return true;
+}
