@@ -25,11 +25,25 @@ size_t decimal_format(struct decimal value, char text[static DECIMAL_TEXT_MAX]);
 size_t decimal_format_fixed(struct decimal value, uint8_t digits, char text[static DECIMAL_TEXT_MAX + 40]);
 
 struct decimal decimal_normalize(struct decimal value);
-int decimal_compare(struct decimal a, struct decimal b);
+int decimal_compare_scaled(struct decimal a, struct decimal b); /* decimal_compare's slow half */
+static inline int decimal_compare(struct decimal a, struct decimal b) {
+    if (a.scale == b.scale) return (a.mantissa > b.mantissa) - (a.mantissa < b.mantissa);
+    return decimal_compare_scaled(a, b);
+}
 /* The same value at a larger scale; ERR_PRECISION if it does not fit. */
 enum err decimal_rescale(struct decimal value, uint8_t scale, struct decimal *ret_value) MUST_USE;
 /* Not normalised: the scale is the larger one (add, subtract) or the sum (multiply), normalised only if it must be. */
-enum err decimal_add(struct decimal a, struct decimal b, struct decimal *ret_sum) MUST_USE;
+enum err decimal_add_scaled(struct decimal a, struct decimal b, struct decimal *ret_sum) MUST_USE; /* its slow half */
+static inline enum err decimal_add(struct decimal a, struct decimal b, struct decimal *ret_sum) {
+    const int64_t small = INT64_MAX / 2;
+    if (a.scale == b.scale && a.mantissa <= small && a.mantissa >= -small && b.mantissa <= small &&
+        b.mantissa >= -small) {
+        ret_sum->mantissa = a.mantissa + b.mantissa;
+        ret_sum->scale = a.scale;
+        return ERR_OK;
+    }
+    return decimal_add_scaled(a, b, ret_sum);
+}
 enum err decimal_subtract(struct decimal a, struct decimal b, struct decimal *ret_difference) MUST_USE;
 enum err decimal_multiply(struct decimal a, struct decimal b, struct decimal *ret_product) MUST_USE;
 double decimal_to_double(struct decimal value); /* for charts and statistics only */
