@@ -35,7 +35,9 @@ enum store_table {
 };
 
 struct store;
-struct store_snapshot;
+struct store_snapshot {
+    struct store *store; /* first member of every backend's snapshot */
+};
 
 struct store_key {
     enum store_table table;
@@ -101,7 +103,19 @@ enum store_memory_mode { STORE_MEMORY_TRANSACTIONAL, STORE_MEMORY_ROW_BY_ROW };
 /* ROW_BY_ROW with a seed applies the rows of a commit in a random order within what the contract promises, and a crash
  * (store_memory_crash) may stop in the middle. */
 enum err store_memory_open(enum store_memory_mode mode, uint64_t seed, struct store **ret_store) MUST_USE;
+/* A second handle on the same rows, which live until the last handle is closed: a simulated process dies by closing its
+ * handle and starts again with the other. */
+struct store *store_memory_share(struct store *store);
+/* The next commit dies after `rows` rows: it answers ERR_IO with, in ROW_BY_ROW mode, that many rows applied, otherwise
+ * none. Commits after it work again (the process has come back). */
+void store_memory_crash(struct store *store, uint32_t rows);
 void store_close(struct store **store);
+
+/* Format version and the identity of the log this store was made from, in STORE_META: written where there is none,
+ * otherwise compared (ERR_FOREIGN, with both in `diag`). */
+enum { STORE_FORMAT_VERSION = 1 };
+enum err store_identify(struct store *store, const uint8_t log_identity[static 16], uint64_t stamp,
+                        struct diag *diag) MUST_USE;
 
 /* Thin checked wrappers. */
 enum err store_commit(struct store *store, const struct store_batch *const *batches, uint32_t batch_count,
@@ -114,5 +128,7 @@ enum err store_scan(struct store *store, struct store_snapshot *snapshot, const 
                     bool descending, store_visit visit, void *context) MUST_USE;
 enum err store_partitions(struct store *store, struct store_snapshot *snapshot, enum store_table table,
                           store_visit visit, void *context) MUST_USE;
+enum err store_check(struct store *store, enum err (*report)(void *context, const char *finding),
+                     void *context) MUST_USE;
 
 #endif
