@@ -9,7 +9,12 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-enum { JSON_DEPTH_MAX = 64, JSON_NUMBER_MAX = 64 /* bytes of a number's text */, JSON_DOCUMENT_MAX = 64 * 1024 * 1024 };
+enum {
+    JSON_DEPTH_MAX = 64,
+    JSON_NUMBER_MAX = 128, /* bytes of a number's text */
+    JSON_DOCUMENT_MAX = 64 * 1024 * 1024,
+    JSON_VALUES_MAX = 4 * 1024 * 1024 /* values of a document; 48 bytes each */
+};
 
 enum json_type { JSON_NULL, JSON_FALSE, JSON_TRUE, JSON_NUMBER, JSON_STRING, JSON_ARRAY, JSON_OBJECT };
 
@@ -25,8 +30,9 @@ struct json_limits {
 
 enum err json_parser_open(const struct json_limits *limits, struct json_parser **ret_parser) MUST_USE;
 void json_parser_close(struct json_parser **parser);
-/* `text` needs no padding (it is copied if its end lies too near a page's). Errors: ERR_SYNTAX, ERR_UTF8, ERR_DEPTH,
- * ERR_TOO_LARGE, ERR_DUPLICATE, ERR_PRECISION (number text too long), with "byte N" or a path in diag. */
+/* `text` needs no padding and must live as long as the tree, which points into it. Numbers may be of any magnitude; a lone
+ * surrogate in an escape is ERR_UTF8. Errors: ERR_SYNTAX, ERR_UTF8, ERR_DEPTH, ERR_TOO_LARGE (bytes or values),
+ * ERR_DUPLICATE, ERR_PRECISION (number text too long), with "byte N" in diag. */
 enum err json_parse(struct json_parser *parser, struct slice text, struct diag *diag,
                     const struct json_value **ret_root) MUST_USE;
 
@@ -42,7 +48,7 @@ const struct json_value *json_next(const struct json_value *value);
 struct slice json_key(const struct json_value *member);
 /* The member of that name, exactly, or NULL. */
 const struct json_value *json_member(const struct json_value *object, const char *name);
-/* The integer of a number or of a string of digits; ERR_TYPE, ERR_RANGE. */
+/* The integer of a number or of a string that is written as one (no fraction, no exponent); ERR_TYPE, ERR_RANGE. */
 enum err json_i64(const struct json_value *value, int64_t *ret_value) MUST_USE;
 
 /* Appends `text` as a JSON string with its quotes. */

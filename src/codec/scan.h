@@ -1,0 +1,215 @@
+/* Numbers and strings read straight out of text, eight bytes at a time: the inner loops of every decoder.
+ *
+ * The fast ones (`scan_decimal`, `scan_u63`, `scan_name`) take only the common plain forms and say false for everything
+ * else, which then goes to a general parser that decides; so they never accept more than it does. They read up to
+ * SCAN_SLACK bytes behind the place they are given, whatever stands there. Little-endian machines. */
+#ifndef CODEC_SCAN_H
+#define CODEC_SCAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/slice.h"
+
+enum { SCAN_SLACK = 32, SCAN_DIGITS_MAX = 18 /* a mantissa of an int64 */ };
+
+static inline uint64_t scan_load8(const uint8_t *at) {
+    uint64_t word;
+    memcpy(&word, at, 8);
+    return word;
+}
+
+#define SCAN_ONES 0x0101010101010101u
+#define SCAN_HIGHS 0x8080808080808080u
+
+/* `word` is text xor "00000000": digits are 0..9. How many of its first bytes are digits. */
+static inline unsigned scan_digit_count(uint64_t word) {
+    uint64_t others = (((word & ~SCAN_HIGHS) + 0x7676767676767676u) | word) & SCAN_HIGHS;
+    return others == 0 ? 8 : (unsigned)__builtin_ctzll(others) >> 3;
+}
+
+/* The number written by the eight digits of `word`, each 0..9, the first in the lowest byte. */
+static inline uint64_t scan_value8(uint64_t word) {
+    word = word * 10 + (word >> 8);
+    return (((word & 0x000000FF000000FFu) * 0x000F424000000064u) +
+            ((word >> 16 & 0x000000FF000000FFu) * 0x0000271000000001u)) >>
+           32;
+}
+
+/* The first `count` (1..8) digits moved to the end, zeroes before them. */
+static inline uint64_t scan_shift(uint64_t word, unsigned count) { return word << (64 - 8 * count); }
+
+static const uint64_t scan_power10[19] = {1u,
+                                          10u,
+                                          100u,
+                                          1000u,
+                                          10000u,
+                                          100000u,
+                                          1000000u,
+                                          10000000u,
+                                          100000000u,
+                                          1000000000u,
+                                          10000000000u,
+                                          100000000000u,
+                                          1000000000000u,
+                                          10000000000000u,
+                                          100000000000000u,
+                                          1000000000000000u,
+                                          10000000000000000u,
+                                          100000000000000000u,
+                                          1000000000000000000u};
+
+#define SCAN_ZEROES 0x3030303030303030u
+
+/* Digits without a superfluous leading zero, at most 16; *at moves behind them. */
+static inline bool scan_u63(const uint8_t **at, int64_t *ret_value) {
+    const uint8_t *p = *at;
+    uint64_t word = scan_load8(p) ^ SCAN_ZEROES;
+    unsigned count = scan_digit_count(word);
+    if (__builtin_expect(count == 0 || (p[0] == '0' && count > 1), 0)) return false;
+    uint64_t value = scan_value8(scan_shift(word, count));
+    if (count == 8) {
+        word = scan_load8(p + 8) ^ SCAN_ZEROES;
+        unsigned more = scan_digit_count(word);
+        if (more == 8 && (uint8_t)(p[16] - '0') <= 9) return false;
+        if (more > 0) value = value * scan_power10[more] + scan_value8(scan_shift(word, more));
+        count += more;
+    }
+    *at = p + count;
+    *ret_value = (int64_t)value;
+    return true;
+}
+
+/* The digits behind the point: their value without trailing zeroes and how many digits that has; *at moves behind all of
+ * them. False for none, or more than 16. */
+static inline bool scan_fraction(const uint8_t **at, uint64_t *ret_value, unsigned *ret_digits) {
+    const uint8_t *p = *at;
+    uint64_t word = scan_load8(p) ^ SCAN_ZEROES;
+    unsigned count = scan_digit_count(word);
+    if (__builtin_expect(count == 0, 0)) return false;
+    if (count == 8) {
+        uint64_t word2 = scan_load8(p + 8) ^ SCAN_ZEROES;
+        unsigned more = scan_digit_count(word2);
+        if (more > 0) {
+            if (more == 8 && (uint8_t)(p[16] - '0') <= 9) return false;
+            *at = p + 8 + more;
+            uint64_t low = scan_shift(word2, more);
+            unsigned kept = low == 0 ? 0 : more - ((unsigned)__builtin_clzll(low) >> 3);
+            if (kept > 0) {
+                *ret_value = scan_value8(word) * scan_power10[kept] + scan_value8(scan_shift(word2, kept));
+                *ret_digits = 8 + kept;
+                return true;
+            }
+            count = 8;
+        } else {
+            *at = p + 8;
+        }
+    } else {
+        *at = p + count;
+    }
+    uint64_t shifted = scan_shift(word, count);
+    if (shifted == 0) {
+        *ret_value = 0;
+        *ret_digits = 0;
+        return true;
+    }
+    unsigned zeroes = (unsigned)__builtin_clzll(shifted) >> 3;
+    /* Dividing by a power of ten is moving the digits back. */
+    *ret_value = scan_value8(shifted << (8 * zeroes));
+    *ret_digits = count - zeroes;
+    return true;
+}
+
+/* A plain decimal, not negative, without exponent and of at most SCAN_DIGITS_MAX digits, in canonical form
+ * (base/decimal.h). *at moves behind it; the caller checks what stands there, which also finds out exponents. */
+static inline bool scan_decimal(const uint8_t **at, int64_t *ret_mantissa, uint8_t *ret_scale) {
+    const uint8_t *p = *at;
+    uint64_t word = scan_load8(p) ^ SCAN_ZEROES;
+    unsigned count = scan_digit_count(word);
+    if (__builtin_expect(count == 0 || (p[0] == '0' && count > 1), 0)) return false;
+    uint64_t value = scan_value8(scan_shift(word, count));
+    if (__builtin_expect(count == 8, 0)) {
+        word = scan_load8(p + 8) ^ SCAN_ZEROES;
+        unsigned more = scan_digit_count(word);
+        if (more == 8) return false;
+        if (more > 0) value = value * scan_power10[more] + scan_value8(scan_shift(word, more));
+        count += more;
+    }
+    p += count;
+    if (*p != '.') {
+        *at = p;
+        *ret_mantissa = (int64_t)value;
+        *ret_scale = 0;
+        return true;
+    }
+    p++;
+    uint64_t fraction = 0;
+    unsigned digits = 0;
+    if (!scan_fraction(&p, &fraction, &digits) || count + digits > SCAN_DIGITS_MAX) return false;
+    *at = p;
+    *ret_mantissa = (int64_t)(value * scan_power10[digits] + fraction);
+    *ret_scale = (uint8_t)digits;
+    return true;
+}
+
+/* The length of a string up to its quote, at most 16; its bytes in two words, zeroes behind them. Escapes and control
+ * bytes are not looked for: the caller knows the whole words. False if no quote is that near. */
+static inline bool scan_name(const uint8_t *at, unsigned *ret_size, uint64_t ret_words[static 2]) {
+    uint64_t word = scan_load8(at), quotes = word ^ 0x2222222222222222u;
+    quotes = (quotes - SCAN_ONES) & ~quotes & SCAN_HIGHS;
+    if (__builtin_expect(quotes != 0, 1)) {
+        unsigned bits = (unsigned)__builtin_ctzll(quotes) & 0x38u; /* 0..56 */
+        *ret_size = bits >> 3;
+        ret_words[0] = word & ((1ull << bits) - 1);
+        ret_words[1] = 0;
+        return true;
+    }
+    uint64_t word2 = scan_load8(at + 8);
+    quotes = word2 ^ 0x2222222222222222u;
+    quotes = (quotes - SCAN_ONES) & ~quotes & SCAN_HIGHS;
+    if (quotes == 0) return false;
+    unsigned bits = (unsigned)__builtin_ctzll(quotes) & 0x38u;
+    *ret_size = 8 + (bits >> 3);
+    ret_words[0] = word;
+    ret_words[1] = word2 & ((1ull << bits) - 1);
+    return true;
+}
+
+/* --- bounded ones, which read nothing at or behind `end` --- */
+
+/* The first quote or backslash, or `end`. */
+static inline const uint8_t *scan_string(const uint8_t *at, const uint8_t *end) {
+    while (end - at >= 8) {
+        uint64_t word = scan_load8(at), quote = word ^ 0x2222222222222222u, slash = word ^ 0x5C5C5C5C5C5C5C5Cu;
+        uint64_t found = (((quote - SCAN_ONES) & ~quote) | ((slash - SCAN_ONES) & ~slash)) & SCAN_HIGHS;
+        if (found != 0) return at + ((unsigned)__builtin_ctzll(found) >> 3);
+        at += 8;
+    }
+    while (at < end && *at != '"' && *at != '\\') at++;
+    return at;
+}
+
+/* The end of the longest JSON number that starts at `at`, or `at` if none does. */
+static inline const uint8_t *scan_json_number(const uint8_t *at, const uint8_t *end) {
+    const uint8_t *p = at;
+    if (p < end && *p == '-') p++;
+    if (p == end || (uint8_t)(*p - '0') > 9) return at;
+    if (*p++ != '0')
+        while (p < end && (uint8_t)(*p - '0') <= 9) p++;
+    if (p < end && *p == '.') {
+        if (p + 1 == end || (uint8_t)(p[1] - '0') > 9) return p;
+        p += 2;
+        while (p < end && (uint8_t)(*p - '0') <= 9) p++;
+    }
+    if (p < end && (*p | 32) == 'e') {
+        const uint8_t *e = p + 1;
+        if (e < end && (*e == '+' || *e == '-')) e++;
+        if (e == end || (uint8_t)(*e - '0') > 9) return p;
+        while (e < end && (uint8_t)(*e - '0') <= 9) e++;
+        p = e;
+    }
+    return p;
+}
+
+#endif
