@@ -58,113 +58,98 @@ static __int128 with_sign(u128 value, bool negative) { return negative ? -(__int
 
 /* --- parsing --- */
 
-/* The short path reads up to 16 bytes as two words whose last byte is the text's last character, closes the gap that
- * the point leaves, and turns eight digits at a time into a number. It accepts only what is surely right; all else is
- * judged by the general path. */
+/* The short path reads eight characters as a word whose last byte is the last character, turns them into digits by one
+ * xor, closes the gap that the point leaves, and adds the digits up by three multiplications (Lemire, "Quickly parsing
+ * eight digits", 2018). It accepts only what is surely right; all else is judged by the general path. */
 
-enum { SHORT_MAX = 16 };
 #define EVERY_BYTE(b) (UINT64_C(0x0101010101010101) * (b))
+enum { POINT = '.' ^ '0' };
 
-struct words {
-    uint64_t low; /* characters 0..7 of 16 */
-    uint64_t high;
-};
-
-static uint64_t load64(const uint8_t *at) {
+static inline uint64_t load64(const uint8_t *at) {
     uint64_t v;
     memcpy(&v, at, 8);
     return v;
 }
 
-static uint64_t load32(const uint8_t *at) {
+static inline uint64_t load32(const uint8_t *at) {
     uint32_t v;
     memcpy(&v, at, 4);
     return v;
 }
 
-/* 1..8 characters at the upper end of a word, zeros ('0') below them. */
+/* 1..8 characters as digits at the upper end of a word, zeros below them. */
 static inline uint64_t load_right(const uint8_t *at, size_t size) {
-    if (size == 8) return load64(at);
+    if (size == 8) return load64(at) ^ EVERY_BYTE('0');
     uint64_t v;
-    unsigned empty = 64 - 8 * (unsigned)size;
     if (size >= 4)
-        v = load32(at + size - 4) << 32 | load32(at) << empty;
+        v = load32(at) | load32(at + size - 4) << 8 * (size - 4);
     else
-        v = (uint64_t)at[size - 1] << 56 | (uint64_t)at[size / 2] << (size == 3 ? 48 : 56) | (uint64_t)at[0] << empty;
-    return v | (EVERY_BYTE('0') & ((UINT64_C(1) << empty) - 1));
+        v = (uint64_t)at[0] | (uint64_t)at[size / 2] << 8 * (size / 2) | (uint64_t)at[size - 1] << 8 * (size - 1);
+    return (v ^ EVERY_BYTE('0')) << (64 - 8 * size);
 }
 
-/* 0x80 in each byte that is a point. */
-static inline uint64_t points(uint64_t v) {
-    uint64_t t = v ^ EVERY_BYTE('.');
-    return ~(((t & EVERY_BYTE(0x7f)) + EVERY_BYTE(0x7f)) | t | EVERY_BYTE(0x7f));
-}
-
-static inline bool all_digits(uint64_t v) {
-    return ((v & EVERY_BYTE(0xf0)) | (((v + EVERY_BYTE(0x06)) & EVERY_BYTE(0xf0)) >> 4)) == EVERY_BYTE(0x33);
-}
+/* 0x80 in bytes that are no digit (0..9): exact up to the first such byte, and behind it if that is a point. */
+static inline uint64_t not_digits(uint64_t v) { return ((v + EVERY_BYTE(0x76)) | v) & EVERY_BYTE(0x80); }
 
 static inline uint64_t eight_digits(uint64_t v) {
-    v = (v & EVERY_BYTE(0x0f)) * 2561 >> 8;
+    v = v * 2561 >> 8;
     v = (v & UINT64_C(0x00ff00ff00ff00ff)) * 6553601 >> 16;
     return (v & UINT64_C(0x0000ffff0000ffff)) * 42949672960001 >> 32;
 }
 
-/* Both of the following take `size` characters, of which at most one is a point, not the last. */
+/* Zeros at the upper end, that is, at the end of the text; at most `max`, which is below 8 or v is not 0. */
+static inline unsigned trailing_zeros(uint64_t v, unsigned max) {
+    unsigned zeros = v == 0 ? max : (unsigned)__builtin_clzll(v) / 8;
+    return zeros < max ? zeros : max;
+}
 
-static inline bool parse_8(const uint8_t *at, size_t size, uint64_t *ret_mantissa, unsigned *ret_scale) {
-    uint64_t v = load_right(at, size);
-    uint64_t point = points(v);
+/* 1..8 characters. */
+static inline bool parse_short(const uint8_t *at, size_t size, uint64_t *ret_mantissa, unsigned *ret_scale) {
+    uint64_t v = load_right(at, size), strange = not_digits(v);
     unsigned scale = 0;
-    if (point != 0) {
-        unsigned bit = (unsigned)__builtin_ctzll(point) & 56;
-        uint64_t below = (UINT64_C(1) << bit) - 1;
+    if (strange != 0) {
+        unsigned bit = (unsigned)__builtin_ctzll(strange) - 7;
+        if ((strange & (strange - 1)) != 0 || (v >> bit & 0xff) != POINT || bit == 56) return false;
+        uint64_t above = ~UINT64_C(0) << bit;
+        v = (v & ~above) << 8 | (v & above << 8);
         scale = 7 - bit / 8;
-        v = (v & below) << 8 | (v & ~below & ~(UINT64_C(0xff) << bit)) | '0';
-        uint64_t digits = v ^ EVERY_BYTE('0');
-        unsigned zeros = digits == 0 ? 8 : (unsigned)__builtin_clzll(digits) / 8;
-        zeros = zeros < scale ? zeros : scale;
-        scale -= zeros;
-        v = v << 8 * zeros | (EVERY_BYTE('0') & ((UINT64_C(1) << 8 * zeros) - 1));
+        if (v >> 56 == 0) {
+            unsigned zeros = trailing_zeros(v, scale);
+            v <<= 8 * zeros;
+            scale -= zeros;
+        }
     }
     *ret_mantissa = eight_digits(v);
     *ret_scale = scale;
-    return all_digits(v);
+    return true;
 }
 
-static inline bool parse_16(const uint8_t *at, size_t size, uint64_t *ret_mantissa, unsigned *ret_scale) {
-    assert(size > 8 && size <= SHORT_MAX);
-    const u128 zeros_text = (u128)EVERY_BYTE('0') << 64 | EVERY_BYTE('0');
-    unsigned empty = 128 - 8 * (unsigned)size;
-    u128 v = (u128)load64(at + size - 8) << 64 | (u128)load64(at) << empty | (zeros_text & (((u128)1 << empty) - 1));
-    uint64_t point_high = points((uint64_t)(v >> 64)), point_low = points((uint64_t)v);
-    unsigned scale = 0;
-    if ((point_high | point_low) != 0) {
-        unsigned bit = point_low != 0 ? (unsigned)__builtin_ctzll(point_low) & 56
-                                      : 64 + ((unsigned)__builtin_ctzll(point_high) & 56);
-        u128 below = ((u128)1 << bit) - 1;
-        scale = 15 - bit / 8;
-        v = (v & below) << 8 | (v & ~below & ~((u128)0xff << bit)) | '0';
-        u128 digits = v ^ zeros_text;
-        uint64_t high = (uint64_t)(digits >> 64), low = (uint64_t)digits;
-        unsigned zeros = high != 0  ? (unsigned)__builtin_clzll(high) / 8
-                         : low != 0 ? 8 + (unsigned)__builtin_clzll(low) / 8
-                                    : 16;
-        zeros = zeros < scale ? zeros : scale;
-        scale -= zeros;
-        v = v << 8 * zeros | (zeros_text & (((u128)1 << 8 * zeros) - 1));
-    }
-    *ret_mantissa = eight_digits((uint64_t)v) * 100000000u + eight_digits((uint64_t)(v >> 64));
+/* 9..17 characters with a point: 1..7 digits before it and at most 8 behind, as most prices and quantities have. */
+static inline bool parse_middle(const uint8_t *at, size_t size, uint64_t *ret_mantissa, unsigned *ret_scale) {
+    static const uint32_t power[9] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    uint64_t head = load64(at) ^ EVERY_BYTE('0'), tail = load64(at + size - 8) ^ EVERY_BYTE('0');
+    uint64_t strange = not_digits(head);
+    if (strange == 0) return false;
+    unsigned bit = (unsigned)__builtin_ctzll(strange) - 7, whole = bit / 8;
+    unsigned scale = (unsigned)size - 1 - whole;
+    if (whole == 0 || (head >> bit & 0xff) != POINT || scale > 8) return false;
+    tail = tail >> (64 - 8 * scale) << (64 - 8 * scale); /* size > 8 and whole < 8, so scale > 0 */
+    if (not_digits(tail) != 0) return false;
+    unsigned zeros = trailing_zeros(tail, scale);
+    tail = zeros == 8 ? 0 : tail << 8 * zeros;
+    scale -= zeros;
+    *ret_mantissa = eight_digits(head << (64 - bit)) * power[scale] + eight_digits(tail);
     *ret_scale = scale;
-    return all_digits((uint64_t)v) && all_digits((uint64_t)(v >> 64));
+    return true;
 }
 
 static bool is_digit(uint8_t c) { return (uint8_t)(c - '0') < 10; }
 
-/* Ends and leading zeros as JSON wants them; what lies between is checked by parse_8 and parse_16. */
-static inline bool short_shape(const uint8_t *at, size_t size) {
-    if (size == 0 || size > SHORT_MAX || !is_digit(at[size - 1])) return false;
-    return (uint8_t)(at[0] - '1') < 9 || (at[0] == '0' && (size == 1 || at[1] == '.'));
+/* `at` is behind the sign. */
+static inline bool parse_fast(const uint8_t *at, size_t size, uint64_t *ret_mantissa, unsigned *ret_scale) {
+    if (size == 0 || size > 17 || at[0] == '.') return false;
+    if (at[0] == '0' && size > 1 && at[1] != '.') return false;
+    return size <= 8 ? parse_short(at, size, ret_mantissa, ret_scale) : parse_middle(at, size, ret_mantissa, ret_scale);
 }
 
 /* The general path: value = mantissa * 10^(pending + exponent - decimals). */
@@ -249,9 +234,8 @@ enum err decimal_parse(struct slice text, struct decimal *ret_value) {
     if (negative) at++, size--;
     uint64_t mantissa;
     unsigned scale;
-    if (short_shape(at, size) &&
-        (size <= 8 ? parse_8(at, size, &mantissa, &scale) : parse_16(at, size, &mantissa, &scale))) {
-        *ret_value = (struct decimal){negative ? -(__int128)mantissa : (__int128)mantissa, (uint8_t)scale};
+    if (parse_fast(at, size, &mantissa, &scale)) {
+        *ret_value = (struct decimal){negative ? -(int64_t)mantissa : (int64_t)mantissa, (uint8_t)scale};
         return ERR_OK;
     }
     return parse_general(at, at + size, negative, ret_value);
