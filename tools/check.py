@@ -1,0 +1,400 @@
+"""The whole test suite, behind ./check. Prints a line a stage; the last line is "N passed, N failed, N skipped".
+
+What counts as one test: a case of a cmocka program, a line "ok NAME" / "FAIL NAME: why" / "SKIP NAME: why" of a test
+script, a case of the page's tests, a rule of tools/, a fuzz target, a planted bug. A stage that cannot be built is one
+failure, with the end of its log.
+"""
+import argparse, glob, json, os, re, shutil, signal, subprocess, sys, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BUILDS = os.path.join(ROOT, "build-check")
+LOGS = os.path.join(BUILDS, "logs")
+SHARED = os.environ.get("WICK_SHARED") or os.path.abspath(os.path.join(ROOT, "..", "shared"))
+
+# Options of each build; the plants build is the one test build, optimised as a release with its asserts on.
+CONFIGURATIONS = {
+    "plants": ("gcc", "g++", ["-Dbuildtype=release", "-Dplants=true", "-Dpage=disabled"]),
+    "release": ("gcc", "g++", ["-Dbuildtype=release", "-Dpage=auto"]),
+    "sanitized": ("clang", "clang++", ["-Dbuildtype=debugoptimized", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+                                       "-Dfuzz=true", "-Dpage=disabled"]),
+    "threads": ("clang", "clang++", ["-Dbuildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false",
+                                     "-Dpage=disabled"]),
+}
+COMMON = ["-Dwerror=true", "-Dtests=enabled", "-Db_ndebug=false"]
+# What has threads; the rest of the suite is single-threaded.
+THREADED = re.compile(r"(^|:)\s*(sys|log|net|api|flow|engine|store)/")
+# Tests most likely to find a planted bug, tried before the rest: suite or test names as `meson test` lists them.
+PLANT_FIRST = {
+    "no-fdatasync": "log/", "answer-before-sync": "log/", "fold-before-sync": "log/", "no-checksum": "log/|codec/",
+    "no-folder-sync": "log/|sys/", "cut-at-rot": "log/", "checkpoint-before-data": "flow/|store/|sim",
+    "dedup-off": "candle/", "double-apply": "flow/|engine/|sim", "close-by-arrival": "candle/", "ledger-term": "flow/|candle/",
+    "quiet-without-proof": "candle/",
+}
+
+
+class Totals:
+    def __init__(self):
+        self.passed = self.failed = self.skipped = 0
+        self.failures, self.skips = [], []
+
+    def add(self, passed=0, failed=(), skipped=()):
+        self.passed += passed
+        self.failed += len(failed)
+        self.skipped += len(skipped)
+        self.failures += failed
+        self.skips += skipped
+
+    def line(self):
+        return f"{self.passed} passed, {self.failed} failed, {self.skipped} skipped"
+
+
+class Runner:
+    def __init__(self, long, services):
+        self.long, self.services = long, services
+        self.totals = Totals()
+        self.jobs = len(os.sched_getaffinity(0))
+        os.makedirs(LOGS, exist_ok=True)
+
+    def say(self, text):
+        print(text, flush=True)
+
+    def stage(self, name, action):
+        """Runs one stage; whatever it raises is a failure of the stage."""
+        before = Totals()
+        before.__dict__.update(self.totals.__dict__)
+        started = time.monotonic()
+        try:
+            action()
+        except StageFailed as failure:
+            self.totals.add(failed=[f"{name}: {failure}"])
+            self.say(failure.log)
+        seconds = time.monotonic() - started
+        new = self.totals
+        self.say(f"{name:<12} {seconds:6.1f} s   {new.passed - before.passed} passed, {new.failed - before.failed} failed, "
+                 f"{new.skipped - before.skipped} skipped")
+        for text in new.failures[len(new.failures) - (new.failed - before.failed):] if new.failed > before.failed else []:
+            self.say("  FAILED  " + text)
+        for text in new.skips[len(new.skips) - (new.skipped - before.skipped):] if new.skipped > before.skipped else []:
+            self.say("  skipped " + text)
+
+    def command(self, log_name, words, timeout, env=None, may_fail=False):
+        """Runs a command with its output in a log; its whole process group ends with it."""
+        path = os.path.join(LOGS, log_name + ".log")
+        merged = dict(os.environ, WICK_SHARED=SHARED, **(env or {}))
+        with open(path, "w") as log:
+            process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
+                                       env=merged, start_new_session=True)
+            try:
+                code = process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                code = f"timed out after {timeout} s"
+            finally:
+                try:
+                    os.killpg(process.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+                process.wait()
+        with open(path, errors="replace") as log:
+            text = log.read()
+        if code != 0 and not may_fail:
+            raise StageFailed(f"{' '.join(words[:4])}: {code if isinstance(code, str) else f'exit {code}'} ({path})", text)
+        return code, text
+
+    def build(self, name, targets=()):
+        """Configures (afresh if the options changed) and compiles."""
+        cc, cxx, options = CONFIGURATIONS[name]
+        folder = os.path.join(BUILDS, name)
+        wanted = " ".join([cc, cxx, *COMMON, *options])
+        stamp = os.path.join(folder, "check-options")
+        if not os.path.exists(stamp) or open(stamp).read() != wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+            self.command(f"setup-{name}", ["meson", "setup", folder, ROOT, *COMMON, *options], 300, {"CC": cc, "CXX": cxx})
+            with open(stamp, "w") as file:
+                file.write(wanted)
+        self.command(f"build-{name}", ["ninja", "-C", folder, *targets], 1500)
+        return folder
+
+    def wick(self, folder):
+        path = os.path.join(folder, "wick")
+        if not os.path.exists(path):
+            raise StageFailed("the build has no program wick", "")
+        return path
+
+    # --- parts ---
+
+    def meson_tests(self, name, folder, timeout_factor=1, env=None, only=None, stop_early=False):
+        """Runs the tests of a build and counts the cases inside them. Returns how many failed."""
+        words = ["meson", "test", "-C", folder, "--no-rebuild", "--logbase", f"check-{name}", "--timeout-multiplier",
+                 str(timeout_factor), "--num-processes", str(self.jobs)]
+        if stop_early:
+            words += ["--maxfail", "1"]
+        if only is not None:
+            listed = subprocess.run(["meson", "test", "-C", folder, "--no-rebuild", "--list"], text=True, capture_output=True,
+                                    cwd=ROOT).stdout.splitlines()
+            chosen = [line.split(" / ")[-1].strip() for line in listed if re.search(only, line.split(" / ")[-1].strip())]
+            if not chosen:
+                return 0
+            words += chosen
+        code, _ = self.command(f"tests-{name}", words, 3600 if self.long else 800, env, may_fail=True)
+        path = os.path.join(folder, "meson-logs", f"check-{name}.json")
+        if not os.path.exists(path):
+            raise StageFailed(f"meson test gave no results ({code})", open(os.path.join(LOGS, f"tests-{name}.log")).read())
+        counted = Totals()
+        with open(path) as lines:
+            for line in lines:
+                count_program(json.loads(line), counted)
+        if isinstance(code, str):
+            counted.add(failed=[code])
+        elif code != 0 and counted.failed == 0:
+            counted.add(failed=[f"meson test: exit {code}"])
+        if stop_early:
+            return counted.failed
+        for text in counted.failures:
+            self.say(failure_output(path, text))
+        self.totals.add(counted.passed, counted.failures, counted.skips)
+        return counted.failed
+
+    def script(self, name, words, timeout, env=None):
+        """A test script that prints lines "ok NAME", "FAIL NAME: why", "SKIP NAME: why"."""
+        code, text = self.command(name, words, timeout, env, may_fail=True)
+        counted = Totals()
+        for line in text.splitlines():
+            match = re.match(r"(ok|FAIL|SKIP) (.+)", line)
+            if match and match.group(1) == "ok":
+                counted.add(1)
+            elif match:
+                counted.add(**{"failed" if match.group(1) == "FAIL" else "skipped": [f"{name}: {match.group(2)}"]})
+        if code != 0 and counted.failed == 0 or counted.passed + counted.failed + counted.skipped == 0:
+            counted.add(failed=[f"{name}: {code if isinstance(code, str) else f'exit {code}'}"])
+        if counted.failed:
+            self.say(tail(text))
+        self.totals.add(counted.passed, counted.failures, counted.skips)
+
+    # --- stages ---
+
+    def rules(self):
+        for words in (["tools/layers", "--build", os.path.join(BUILDS, "plants")], ["tools/banned"], ["tools/format-check"],
+                      ["tools/errors-doc", "--check"], ["tools/links"]):
+            code, text = self.command("rule-" + os.path.basename(words[0]), words, 300, may_fail=True)
+            if code == 0:
+                self.totals.add(1)
+            elif code == 77:
+                self.totals.add(skipped=[f"{words[0]}: {text.strip().splitlines()[-1]}"])
+            else:
+                self.say(tail(text))
+                self.totals.add(failed=[words[0]])
+
+    def unit(self):
+        self.meson_tests("unit", os.path.join(BUILDS, "plants"), env={"WICK_LONG": "1"} if self.long else None)
+
+    def sanitized(self):
+        folder = self.build("sanitized")
+        self.meson_tests("sanitized", folder, 4, {
+            "WICK_SEEDS_DIVISOR": "10", "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"})
+
+    def threads(self):
+        folder = self.build("threads")
+        self.meson_tests("threads", folder, 6, {
+            "WICK_SEEDS_DIVISOR": "20",
+            "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={ROOT}/tools/tsan.supp"},
+            only=THREADED.pattern)
+
+    def fuzz(self):
+        """Each target over its seeds and some seconds of new inputs."""
+        folder = os.path.join(BUILDS, "sanitized", "fuzz")
+        seconds = 120 if self.long else 3
+        for target in sorted(glob.glob(os.path.join(folder, "fuzz-*"))):
+            if os.path.isdir(target):
+                continue
+            name = os.path.basename(target)[5:]
+            found = os.path.join(BUILDS, "fuzz-found", name)
+            os.makedirs(found, exist_ok=True)
+            seeds = os.path.join(ROOT, "fuzz", "seeds", name)
+            words = [target, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
+                     f"-artifact_prefix={found}/crash-", "-max_len=65536", found]
+            words += [seeds] if os.path.isdir(seeds) else []
+            code, text = self.command(f"fuzz-{name}", words, seconds + 120, may_fail=True)
+            if code == 0:
+                self.totals.add(1)
+            else:
+                self.say(tail(text))
+                self.totals.add(failed=[f"fuzz {name}: {code}"])
+
+    def scripts(self, kind, wick, timeout):
+        """tests/KIND/*_test.py and .sh, each given the program, a scratch folder and the shared data."""
+        found = sorted(glob.glob(os.path.join(ROOT, "tests", kind, "*_test.py")))
+        for path in found:
+            name = f"{kind}-{os.path.basename(path)[:-8]}"
+            scratch = os.path.join(BUILDS, "scratch", name)
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.makedirs(scratch)
+            words = [sys.executable, path, "--wick", wick, "--scratch", scratch] + (["--long"] if self.long else [])
+            self.script(name, words, timeout, {"WICK_SERVICES": "1"} if self.services else None)
+
+    def scenario(self):
+        wick = self.wick(self.build("release"))
+        self.scripts("scenario", wick, 600)
+        self.scripts("interop", wick, 600)
+
+    def examples(self):
+        wick = self.wick(os.path.join(BUILDS, "release"))
+        for run in sorted(glob.glob(os.path.join(ROOT, "examples", "*", "run"))):
+            example = os.path.basename(os.path.dirname(run))
+            self.script(f"example-{example}", [run, "--check"], 300, {"WICK": wick})
+
+    def kill(self):
+        self.scripts("kill", self.wick(os.path.join(BUILDS, "plants")), 1800 if self.long else 420)
+
+    def page(self):
+        wick = self.wick(os.path.join(BUILDS, "release"))
+        tests = os.path.join(ROOT, "web", "test")
+        if not os.path.isdir(tests):
+            raise StageFailed("web/test is missing", "")
+        self.command("page-install", ["npm", "ci", "--prefix", os.path.join(ROOT, "web"), "--no-audit", "--no-fund"], 300)
+        code, text = self.command("page", ["npm", "--prefix", os.path.join(ROOT, "web"), "test"], 400, {"WICK": wick},
+                                  may_fail=True)
+        counted = Totals()
+        count_tap(text, counted)
+        if code != 0 and counted.failed == 0 or counted.passed + counted.failed == 0:
+            counted.add(failed=[f"page: {code if isinstance(code, str) else f'exit {code}'}"])
+        if counted.failed:
+            self.say(tail(text))
+        self.totals.add(counted.passed, counted.failures, counted.skips)
+
+    def suite(self):
+        self.say(f"{self.jobs} cores, logs in {os.path.relpath(LOGS, ROOT)}/; shared data: "
+                 + (SHARED if os.path.isdir(os.path.join(SHARED, "data")) else "absent, tests on recorded data are skipped"))
+        if self.services:
+            self.say("--services: what exists so far is the exchange of segments with Apache Kafka's own tools "
+                     "(tests/interop); Cassandra and S3 are not built yet.")
+        self.stage("build", lambda: self.build("plants"))
+        self.stage("rules", self.rules)
+        self.stage("unit", self.unit)
+        self.stage("scenario", self.scenario)
+        self.stage("examples", self.examples)
+        self.stage("kill", self.kill)
+        self.stage("page", self.page)
+        self.stage("sanitized", self.sanitized)
+        self.stage("fuzz", self.fuzz)
+        self.stage("threads", self.threads)
+
+    # --- planted bugs ---
+
+    def plant(self, name):
+        """True if a test fails with the bug planted."""
+        folder = os.path.join(BUILDS, "plants")
+        env = {"WICK_PLANT": name, "WICK_SEEDS_DIVISOR": "1"}
+        first = PLANT_FIRST.get(name)
+        if first and self.meson_tests(f"plant-{name}", folder, 1, env, only=first, stop_early=True) > 0:
+            return True
+        return self.meson_tests(f"plant-{name}", folder, 1, env, stop_early=True) > 0
+
+    def all_plants(self):
+        self.build("plants")
+        for name in plant_names():
+            started = time.monotonic()
+            if self.plant(name):
+                self.totals.add(1)
+                self.say(f"  plant {name}: found in {time.monotonic() - started:.1f} s")
+            else:
+                self.totals.add(failed=[f"plant {name}: no test fails with it"])
+
+
+class StageFailed(Exception):
+    def __init__(self, what, text):
+        super().__init__(what)
+        self.log = tail(text)
+
+
+def tail(text, lines=40):
+    rows = text.rstrip().splitlines()
+    return "\n".join("  | " + row[:400] for row in rows[-lines:])
+
+
+def failure_output(path, label):
+    """The end of what a failing program printed."""
+    with open(path) as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if label.startswith(entry["name"].split(" / ")[-1]):
+                shown = (entry.get("stdout") or "") + (entry.get("stderr") or "")
+                wanted = [row for row in shown.splitlines() if not re.match(r"\[( RUN |\s+OK )", row)]
+                return tail("\n".join(wanted), 30)
+    return ""
+
+
+def count_program(entry, counted):
+    """One line of meson's testlog.json; cases of cmocka are counted one by one."""
+    name = entry["name"].split(" / ")[-1]
+    output = (entry.get("stdout") or "") + "\n" + (entry.get("stderr") or "")
+    passed = re.findall(r"^\[\s+OK \] (\S+)", output, re.M)
+    failed = set(re.findall(r"^\[  FAILED  \] (?!\d+ test)(?:GROUP )?(\S+)", output, re.M))
+    skipped = set(re.findall(r"^\[  SKIPPED \] (?!\d+ test)(\S+)", output, re.M))
+    result = entry["result"]
+    if result == "SKIP":
+        counted.add(skipped=[f"{name}"])
+    elif not passed and not failed and not skipped:
+        counted.add(1) if result in ("OK", "EXPECTEDFAIL") else counted.add(failed=[f"{name}: {result}"])
+    else:
+        if result != "OK" and not failed:
+            failed = {result}
+        counted.add(len(passed), [f"{name}: {case}" for case in sorted(failed)],
+                    [f"{name}: {case}" for case in sorted(skipped)])
+
+
+def count_tap(text, counted):
+    """Node's test runner, either reporter."""
+    for word, field in (("pass", "passed"), ("fail", "failed"), ("skipped", "skipped"), ("cancelled", "failed")):
+        for number in re.findall(rf"^(?:#|ℹ) {word} (\d+)", text, re.M):
+            counted.add(**{field: int(number) if field == "passed" else [f"page: {word}"] * int(number)})
+
+
+def plant_names():
+    with open(os.path.join(ROOT, "src", "base", "plant.h")) as file:
+        return re.findall(r'^\s*X\(PLANT_\w+, "([^"]+)"', file.read(), re.M)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./check", description="runs the whole test suite")
+    parser.add_argument("--long", action="store_true", help="more seeds, longer kills and fuzzing")
+    parser.add_argument("--services", action="store_true", help="also with the real Kafka's tools (needs java and mvn)")
+    parser.add_argument("--plant", metavar="NAME", help="with one known bug planted: must fail; 'list' names them")
+    parser.add_argument("--then-plants", action="store_true", help="the suite, then every planted bug, each of which must be found")
+    parser.add_argument("--sim", metavar="SEED", type=int, help="one simulated run: states visited, trace hash")
+    parser.add_argument("--stage", metavar="NAME", action="append", help="only this stage (build is always done)")
+    arguments = parser.parse_args()
+    runner = Runner(arguments.long, arguments.services)
+    started = time.monotonic()
+
+    if arguments.plant == "list":
+        print("\n".join(plant_names()))
+        return 0
+    if arguments.plant is not None and arguments.plant not in plant_names():
+        print(f"./check: no planted bug is called {arguments.plant!r}; --plant list names them", file=sys.stderr)
+        return 2
+    if arguments.sim is not None:
+        folder = runner.build("plants")
+        program = os.path.join(folder, "tests", "sim", "sim")
+        return subprocess.run([program, "--seed", str(arguments.sim)], cwd=ROOT).returncode
+    if arguments.plant is not None:
+        runner.stage("build", lambda: runner.build("plants"))
+        found = runner.totals.failed == 0 and runner.plant(arguments.plant)
+        runner.totals.add(failed=[f"with {arguments.plant} planted"]) if found else runner.totals.add(1)
+        print(f"planted {arguments.plant}: " + ("found" if found else "NOT found by any test"))
+    elif arguments.stage:
+        runner.stage("build", lambda: runner.build("plants"))
+        for name in arguments.stage:
+            if name != "build":
+                runner.stage(name, getattr(runner, name))
+    else:
+        runner.suite()
+        if arguments.then_plants:
+            runner.stage("plants", runner.all_plants)
+    print(f"{(time.monotonic() - started) / 60:.1f} minutes")
+    print(runner.totals.line())
+    return 1 if runner.totals.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
