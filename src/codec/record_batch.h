@@ -49,6 +49,7 @@ struct record_batch_builder {
     int16_t producer_epoch;
     uint32_t record_count;
     enum record_codec codec;
+    void *compressor; /* zstd's, kept from batch to batch */
 };
 
 void record_batch_builder_init(struct record_batch_builder *builder);
@@ -85,12 +86,20 @@ struct record_batch {
  * the length asks for; ERR_CORRUPT: anything else wrong. No byte beyond `bytes` is read. */
 enum err record_batch_parse(struct slice bytes, struct record_batch *ret_batch) MUST_USE;
 
-/* Visits the records in order. Slices point into `bytes` or, for compressed batches, into `arena`; they live as long as
- * those. Checks that the records fill the payload exactly and that the deltas agree with the header. */
+/* The header alone, without the CRC: for looking at batches that were checked before. `payload` stays empty. */
+enum err record_batch_parse_header(struct slice bytes, struct record_batch *ret_batch) MUST_USE;
+
+/* Visits the records in order. A control batch (a transaction marker of Kafka's) has none for us. Slices point into
+ * `bytes` or, for compressed batches, into `arena`; they live as long as those. Checks that the records fill the payload
+ * exactly and that the deltas agree with the header. ERR_CORRUPT; ERR_UNKNOWN for snappy, which we do not have; ERR_LIMIT
+ * past RECORD_HEADERS_MAX; ERR_TOO_LARGE where the records unpacked pass 64 MiB or what the arena may hold; what `visit`
+ * returns. */
 enum err record_batch_visit(const struct record_batch *batch, struct arena *arena,
                             enum err (*visit)(void *context, const struct record *record), void *context) MUST_USE;
 
+/* Castagnoli's CRC; `seed` is 0 or the CRC of what stands before. */
 uint32_t crc32c(uint32_t seed, struct slice bytes);
+uint32_t crc32c_portable(uint32_t seed, struct slice bytes); /* without the machine's instruction, for tests */
 /* Kafka's default partitioner: murmur2 of the key, sign bit cleared. */
 uint32_t murmur2(struct slice key);
 
