@@ -1,0 +1,18 @@
+/* Which phase the program is in, for the test that kills it (tests/kill): in test builds (-Dplants=true) a page of memory
+ * shared through the file that the environment variable WICK_PHASES names holds one counter a phase, above zero while
+ * a thread is inside. The page outlives the process, so it says where the kill fell. In other builds nothing is left of it. */
+#ifndef SYS_PHASE_H
+#define SYS_PHASE_H
+
+/* In the order of the page's bytes: 4 bytes each, native order (tests/kill/kill_test.py reads them). */
+enum phase { PHASE_APPEND, PHASE_SYNC, PHASE_ROLL, PHASE_CHECKPOINT, PHASE_SEAL, PHASE_RECOVERY, PHASE_COUNT };
+
+#ifdef WICK_PLANTS
+void phase_begin(enum phase phase);
+void phase_end(enum phase phase);
+#else
+static inline void phase_begin(enum phase phase) { (void)phase; }
+static inline void phase_end(enum phase phase) { (void)phase; }
+#endif
+
+#endif

@@ -1,0 +1,261 @@
+"""Kills the real program with SIGKILL under load, at least 20 times in each phase, and asks what it knows afterwards.
+
+What must hold (docs/faults.md: D1, D2, D6, D7, D8):
+- each event acknowledged by 200 is in topic `prices` exactly once, byte for byte;
+- each event that was sent and not acknowledged is there once or not at all, and nothing else is there;
+- the candles equal a fold of the log's content done here with exact decimals;
+- the ledger balances and counts every record once.
+
+The program (a test build) says through a shared page which phase it is in (src/sys/phase.h); the page outlives it, so a
+kill counts for the phases in which it really fell.
+"""
+import decimal, json, mmap, os, random, struct, sys, threading, time, http.client
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from wick import Report, Server, arguments, must, price_event
+
+PHASES = ["append", "sync", "roll", "checkpoint", "seal", "recovery"]
+CLIENTS, SERIES_EACH, EVENTS = 3, 2, 60
+MINUTE = 60_000
+CONFIG = "log: {segment: 1MiB}\ncheckpoint: {every: 50ms}\n"
+
+
+class Page:
+    def __init__(self, path):
+        with open(path, "wb") as file:
+            file.write(bytes(4096))
+        self.file = open(path, "r+b")
+        self.map = mmap.mmap(self.file.fileno(), 4096)
+
+    def clear(self):
+        self.map[:64] = bytes(64)
+
+    def inside(self, phase):
+        index = PHASES.index(phase) * 4
+        return self.map[index:index + 4] != b"\0\0\0\0"
+
+    def all_inside(self):
+        counters = struct.unpack_from(f"{len(PHASES)}I", self.map)
+        return [name for name, counter in zip(PHASES, counters) if counter]
+
+
+class Client:
+    """Posts events of its own series, each of which exists once in the world; time runs fast, so that days get sealed."""
+
+    def __init__(self, number, seed, start_ms):
+        self.random = random.Random(seed * 1000 + number)
+        self.number, self.time_ms, self.counter = number, start_ms, 0
+        self.acknowledged, self.in_doubt = [], []
+
+    def body(self):
+        lines = []
+        step = self.random.choice([MINUTE // 2, 7 * MINUTE, 41 * MINUTE])
+        for i in range(EVENTS):
+            self.counter += 1
+            base = f"K{self.number}S{self.random.randrange(SERIES_EACH)}"
+            # Up to 5 s of disorder, within the grace; some events share their millisecond.
+            at = self.time_ms + step * i // EVENTS - self.random.randrange(0, 5000) // 100 * 100
+            price = f"{self.random.randrange(1, 10**6)}.{self.counter:09d}1"
+            lines.append(price_event(base, at, price))
+        self.time_ms += step
+        return lines
+
+    def work(self, port, stop):
+        connection = None
+        while not stop.is_set():
+            lines = self.body()
+            try:
+                if connection is None:
+                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+                connection.request("POST", "/v1/prices", "\n".join(lines), {"Content-Type": "application/x-ndjson"})
+                answer = connection.getresponse()
+                text = answer.read()
+            except (OSError, http.client.HTTPException):
+                self.in_doubt += lines
+                return
+            if answer.status != 200:
+                self.in_doubt += lines
+                if answer.status not in (429, 503):
+                    raise RuntimeError(f"POST /v1/prices: {answer.status} {text[:300]!r}")
+                continue
+            said = json.loads(text)
+            if said["accepted"] != EVENTS or said["duplicate"] or said["invalid"]:
+                raise RuntimeError(f"POST /v1/prices accepted {said}")
+            self.acknowledged += lines
+
+
+class Fleet:
+    def __init__(self, seed):
+        start_ms = (int(time.time()) - 500 * 86400) // 86400 * 86400_000
+        self.clients = [Client(n, seed, start_ms) for n in range(CLIENTS)]
+        self.errors = []
+
+    def start(self, port):
+        self.stop_event = threading.Event()
+        self.threads = [threading.Thread(target=self._run, args=(c, port)) for c in self.clients]
+        for thread in self.threads:
+            thread.start()
+
+    def _run(self, client, port):
+        try:
+            client.work(port, self.stop_event)
+        except Exception as error:
+            self.errors.append(str(error))
+
+    def stop(self):
+        self.stop_event.set()
+        for thread in self.threads:
+            thread.join()
+
+
+class Oracle:
+    """What the log holds, read once and kept; what the candles must be."""
+
+    def __init__(self):
+        self.next_offset, self.seen, self.candles, self.problems = 0, {}, {}, []
+
+    def read_log(self, wick, data):
+        out = must(wick, "topic", "read", "prices", "--from", str(self.next_offset), data=data)
+        for line in out.splitlines():
+            record = json.loads(line)
+            if record["offset"] != self.next_offset:
+                self.problems.append(f"offset {record['offset']} follows {self.next_offset - 1}")
+            self.next_offset = record["offset"] + 1
+            value = record["value"]
+            if value in self.seen:
+                self.problems.append(f"offset {record['offset']} repeats {self.seen[value]}")
+            self.seen[value] = record["offset"]
+            self.fold(json.loads(value))
+
+    def fold(self, event):
+        series = f"{event['exchange']}:{event['baseCurrency']}/{event['quoteCurrency']}"
+        at, price = event["timestampInMs"], decimal.Decimal(event["price"])
+        key = (series, at // MINUTE * MINUTE)
+        c = self.candles.get(key)
+        order = (at, price)
+        if c is None:
+            self.candles[key] = {"first": order, "last": order, "high": price, "low": price, "trades": 1}
+            return
+        c["first"], c["last"] = min(c["first"], order), max(c["last"], order)
+        c["high"], c["low"] = max(c["high"], price), min(c["low"], price)
+        c["trades"] += 1
+
+    def compare_events(self, fleet):
+        problems = list(self.problems)
+        sent = set()
+        for client in fleet.clients:
+            lost = [line for line in client.acknowledged if line not in self.seen]
+            if lost:
+                problems.append(f"{len(lost)} acknowledged events are not in the log, the first: {lost[0]}")
+            sent.update(client.acknowledged, client.in_doubt)
+        invented = [value for value in self.seen if value not in sent]
+        if invented:
+            problems.append(f"{len(invented)} records were never sent, the first: {invented[0][:200]}")
+        return problems
+
+    def compare_candles(self, server):
+        problems, found = [], 0
+        for series in sorted({key[0] for key in self.candles}):
+            times = [t for s, t in self.candles if s == series]
+            position, end = min(times), max(times) + MINUTE
+            while position < end:
+                rows = server.json(f"/v1/candles?series={series}&kind=price&interval=1m&from={position}&to={end}&limit=20000")
+                for row in rows:
+                    if row["trades"] == 0:
+                        continue
+                    found += 1
+                    want = self.candles.get((series, row["open_time"]))
+                    if want is None:
+                        problems.append(f"{series} {row['open_time']}: a candle without events")
+                        continue
+                    got = tuple(decimal.Decimal(row[k]) for k in ("open", "high", "low", "close")) + (row["trades"],)
+                    expected = (want["first"][1], want["high"], want["low"], want["last"][1], want["trades"])
+                    if got != expected:
+                        problems.append(f"{series} {row['open_time']}: {got}, the log says {expected}")
+                if not rows:
+                    break
+                position = rows[-1]["open_time"] + MINUTE
+        if found != len(self.candles):
+            problems.append(f"{found} candles, {len(self.candles)} by the log")
+        return problems
+
+    def compare_ledger(self, server):
+        ledger = server.json("/v1/ledger")
+        rows = [row for row in ledger["rows"] if row["topic"] == "prices"]
+        problems = [] if ledger["balanced"] else ["the ledger does not balance"]
+        if not rows or rows[0]["read"] != self.next_offset or rows[0]["used"] != self.next_offset:
+            problems.append(f"{self.next_offset} events are in the log, the ledger says {rows}")
+        return problems
+
+
+def kill_in(server, page, phase, chance, patience_s):
+    """Waits until the program is inside the phase, then kills it at a random moment."""
+    limit = time.monotonic() + patience_s
+    while time.monotonic() < limit and server.process.poll() is None:
+        if page.inside(phase):
+            if chance.random() < 0.5:
+                time.sleep(chance.random() * 0.0005)
+            break
+    server.kill()
+    return page.all_inside()
+
+
+def main():
+    options = arguments("kills the program under load")
+    report, chance = Report(), random.Random(options.seed)
+    data, config = os.path.join(options.scratch, "data"), os.path.join(options.scratch, "wick.yaml")
+    with open(config, "w") as file:
+        file.write(CONFIG)
+    page = Page(os.path.join(options.scratch, "phases"))
+    env = {"WICK_PHASES": os.path.join(options.scratch, "phases")}
+    want_each, want_all = (200, 2000) if options.long else (20, 200)
+    fleet, oracle = Fleet(options.seed), Oracle()
+    counts, kills, problems = dict.fromkeys(PHASES, 0), 0, []
+    deadline = time.monotonic() + (1500 if options.long else 330)
+
+    def enough():
+        return kills >= want_all and min(counts.values()) >= want_each
+
+    while not enough() and not problems and not fleet.errors and time.monotonic() < deadline:
+        phase = min(PHASES, key=lambda name: counts[name])
+        page.clear()
+        server = Server(options.wick, data, config, env)
+        if phase == "recovery":
+            where = kill_in(server, page, phase, chance, 5)
+        else:
+            server.wait_ready()
+            oracle.read_log(options.wick, data)
+            if kills % 20 == 0:
+                problems += oracle.compare_events(fleet) + oracle.compare_candles(server) + oracle.compare_ledger(server)
+            fleet.start(server.port)
+            time.sleep(chance.random() * 0.2)
+            where = kill_in(server, page, phase, chance, 10)
+            fleet.stop()
+        kills += 1
+        for name in where:
+            counts[name] += 1
+
+    server = Server(options.wick, data, config, env)
+    server.wait_ready()
+    oracle.read_log(options.wick, data)
+    events = oracle.compare_events(fleet)
+    candles = oracle.compare_candles(server)
+    ledger = oracle.compare_ledger(server)
+    code = server.stop()
+    acknowledged = sum(len(c.acknowledged) for c in fleet.clients)
+    print(f"{kills} kills: " + ", ".join(f"{name} {count}" for name, count in counts.items())
+          + f"; {acknowledged} events acknowledged, {sum(len(c.in_doubt) for c in fleet.clients)} in doubt, "
+          f"{oracle.next_offset} in the log, {len(oracle.candles)} candles")
+    report.check("load", not fleet.errors and acknowledged > 0, "; ".join(fleet.errors[:3]) or "nothing was acknowledged")
+    report.check("kills", kills >= want_all, f"{kills} of {want_all}")
+    for name in PHASES:
+        report.check(f"kills-in-{name}", counts[name] >= want_each, f"{counts[name]} of {want_each}")
+    report.check("while-running", not problems, "; ".join(problems[:5]))
+    report.check("acknowledged-events-are-there-once", not events, "; ".join(events[:5]))
+    report.check("candles-equal-reference", not candles, "; ".join(candles[:5]))
+    report.check("ledger-counts-each-once", not ledger, "; ".join(ledger[:5]))
+    report.check("stops-cleanly", code == 0, f"exit {code}")
+    sys.exit(report.done())
+
+
+main()
