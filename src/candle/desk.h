@@ -9,6 +9,9 @@
 #include "candle/read.h"
 #include "flow/task.h"
 
+/* A record with this header is no event: it says that a live source is there, and its append time moves the clock. */
+#define STATUS_HEADER "wick-status"
+
 /* How records become events; implemented by the engine over venue/ (which lies above this folder). One decoder a task. */
 struct event_decoder;
 struct event_decoder_ops {
@@ -33,6 +36,8 @@ struct candle_task_options {
     uint32_t base_ms, price_grace_ms;
     struct log_partition *late; /* `<topic>.late` and `<topic>.invalid`; NULL: not written */
     struct log_partition *invalid;
+    bool read_only; /* nothing is appended, no checkpoint will come */
+    bool stepped;   /* the log has no committer thread: step it while waiting */
 };
 enum err candle_processor_open(const struct candle_task_options *options, struct diag *diag,
                                struct processor **ret_processor) MUST_USE;

@@ -1,0 +1,366 @@
+/* The candle task's processor: records of one partition -> events -> book, latest prices, watchers, and the topics of what
+ * was late or invalid.
+ *
+ * Its own checkpoint rows: STORE_STATE ("<task>/outputs", "") = varint sequence of the late output, varint of the invalid
+ * one. Latest prices are in candle/latest_row.h; the book adds its own. */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "candle/desk.h"
+#include "candle/latest_row.h"
+#include "flow/output.h"
+
+enum {
+    EVENTS_MAX = 1024, /* folded at a time */
+    RECORD_EVENTS_MAX = 256,
+    WATCHERS_MAX = 4,
+    FUTURE_MS = 5 * 60 * 1000,
+    ARENA_BYTES_MAX = 256 * 1024 * 1024,
+    PROCESSOR_MAGIC = 0x63616e64,
+};
+
+/* What must outlive the decoding of an event until its fate is known. */
+struct origin_record {
+    struct slice key, value;
+    int64_t offset;
+    int64_t timestamp_ms;
+};
+
+struct candle_processor {
+    struct processor base;
+    uint32_t magic;
+    struct candle_task_options options;
+    char name[128];
+    struct book *book;
+    struct output *late, *invalid;
+    struct candle_watcher *watchers[WATCHERS_MAX];
+    uint32_t watcher_count;
+    struct arena arena;
+
+    struct event *events;
+    int64_t *offsets;
+    enum event_fate *fates;
+    struct origin_record *origins;
+    uint32_t event_count;
+    struct ledger_row *ledger; /* during a fold */
+    struct diag *diag;
+
+    uint8_t *latest_dirty; /* one a series number */
+    uint32_t latest_capacity;
+};
+
+static struct candle_processor *self_of(struct processor *processor) {
+    struct candle_processor *self = (struct candle_processor *)processor;
+    assert(self->magic == PROCESSOR_MAGIC);
+    return self;
+}
+
+/* --- what was refused, for people to read --- */
+
+static enum err put_refused(struct output *output, const struct origin_record *from, const char *reason,
+                            const char *detail) {
+    char offset[24];
+    snprintf(offset, sizeof offset, "%lld", (long long)from->offset);
+    const struct record_header headers[] = {
+        {SLICE("reason"), slice_text(reason)},
+        {SLICE("detail"), slice_text(detail)},
+        {SLICE("offset"), slice_text(offset)},
+    };
+    const struct record record = {
+        .timestamp_ms = from->timestamp_ms,
+        .key = from->key,
+        .value = from->value,
+        .headers = headers,
+        .header_count = detail[0] != '\0' ? 3 : 1,
+    };
+    return output_add(output, &record);
+}
+
+/* --- folding --- */
+
+static enum err mark_latest(struct candle_processor *self, uint32_t series) {
+    if (series >= self->latest_capacity) {
+        uint32_t capacity = self->latest_capacity == 0 ? 1024 : self->latest_capacity;
+        while (capacity <= series) capacity *= 2;
+        uint8_t *dirty = realloc(self->latest_dirty, capacity);
+        if (dirty == NULL) return ERR_NO_MEMORY;
+        memset(dirty + self->latest_capacity, 0, capacity - self->latest_capacity);
+        self->latest_dirty = dirty;
+        self->latest_capacity = capacity;
+    }
+    self->latest_dirty[series] = 1;
+    return ERR_OK;
+}
+
+static void count_fates(struct ledger_row *ledger, const struct book_counts *counts) {
+    ledger->read += counts->read;
+    ledger->used += counts->fate[FATE_USED];
+    ledger->late += counts->fate[FATE_LATE];
+    ledger->duplicate += counts->fate[FATE_DUPLICATE];
+    ledger->invalid += counts->fate[FATE_INVALID];
+    ledger->filtered += counts->fate[FATE_FILTERED];
+}
+
+static enum err after_fate(struct candle_processor *self, uint32_t i) {
+    switch (self->fates[i]) {
+        case FATE_USED: {
+            enum err err = latest_offer(self->options.latest, &self->events[i], self->offsets[i]);
+            return err != ERR_OK ? err : mark_latest(self, self->events[i].series);
+        }
+        case FATE_LATE: return put_refused(self->late, &self->origins[i], "late", "");
+        case FATE_INVALID: return put_refused(self->invalid, &self->origins[i], "refused", "");
+        default: return ERR_OK;
+    }
+}
+
+static enum err fold_events(struct candle_processor *self) {
+    if (self->event_count == 0) return ERR_OK;
+    struct book_counts counts = {0};
+    enum err err =
+        book_apply(self->book, self->events, self->offsets, self->event_count, self->fates, &counts, self->diag);
+    if (err != ERR_OK) return err;
+    count_fates(self->ledger, &counts);
+    for (uint32_t i = 0; i < self->event_count && err == ERR_OK; i++) err = after_fate(self, i);
+    self->event_count = 0;
+    return err;
+}
+
+static enum err refuse(struct candle_processor *self, const struct record *record, enum err reason,
+                       const char *detail) {
+    const struct origin_record origin = {record->key, record->value, record->offset, record->timestamp_ms};
+    self->ledger->read++;
+    self->ledger->invalid++;
+    return put_refused(self->invalid, &origin, err_name(reason), detail);
+}
+
+static bool is_status(const struct record *record) {
+    for (uint32_t i = 0; i < record->header_count; i++)
+        if (slice_equal(record->headers[i].key, SLICE(STATUS_HEADER))) return true;
+    return false;
+}
+
+/* Keeps the events of one record that are not from the future, beside where they came from. */
+static enum err keep_events(struct candle_processor *self, const struct record *record, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        const struct event event = self->events[self->event_count + i];
+        if (event.time_ms > record->timestamp_ms + FUTURE_MS) {
+            enum err err = refuse(self, record, ERR_FUTURE, "event time is more than 5 minutes ahead of append time");
+            if (err != ERR_OK) return err;
+            memmove(&self->events[self->event_count + i], &self->events[self->event_count + i + 1],
+                    (count - i - 1) * sizeof *self->events);
+            count--;
+            i--;
+            continue;
+        }
+        self->offsets[self->event_count + i] = record->offset;
+        self->origins[self->event_count + i] =
+            (struct origin_record){record->key, record->value, record->offset, record->timestamp_ms};
+    }
+    self->event_count += count;
+    return ERR_OK;
+}
+
+static enum err visit_record(void *context, const struct record *record) {
+    struct candle_processor *self = context;
+    if (is_status(record) || record->value.data == NULL) return ERR_OK;
+    enum err err = ERR_OK;
+    if (self->event_count + RECORD_EVENTS_MAX > EVENTS_MAX && (err = fold_events(self)) != ERR_OK) return err;
+    struct diag diag = {0};
+    uint32_t count = 0;
+    err = self->options.decoder->ops->decode(self->options.decoder, record, &diag, self->events + self->event_count,
+                                             RECORD_EVENTS_MAX, &count);
+    if (err == ERR_END) return ERR_OK;
+    if (err_class(err) == ERR_CLASS_INPUT) return refuse(self, record, err, diag.what);
+    if (err != ERR_OK) return err;
+    return keep_events(self, record, count);
+}
+
+static enum err fold(struct processor *processor, const struct record_batch *batch, struct ledger_row *ledger,
+                     struct diag *diag) {
+    struct candle_processor *self = self_of(processor);
+    self->ledger = ledger;
+    self->diag = diag;
+    arena_clear(&self->arena);
+    enum err err = record_batch_visit(batch, &self->arena, visit_record, self);
+    if (err == ERR_OK) err = fold_events(self);
+    if (err == ERR_OK) err = book_clock(self->book, batch->max_timestamp_ms, diag);
+    if (err == ERR_OK) err = output_submit(self->late);
+    if (err == ERR_OK) err = output_submit(self->invalid);
+    self->event_count = 0;
+    return err;
+}
+
+/* --- telling the watchers --- */
+
+static enum err tell(void *context, struct lane lane, enum book_change change, const struct candle *candle) {
+    struct candle_processor *self = context;
+    for (uint32_t i = 0; i < self->watcher_count; i++)
+        self->watchers[i]->changed(self->watchers[i], lane, change, candle);
+    return ERR_OK;
+}
+
+static void turn_ended(struct processor *processor) {
+    struct candle_processor *self = self_of(processor);
+    if (self->watcher_count == 0) return;
+    (void)!book_changes(self->book, tell, self);
+    for (uint32_t i = 0; i < self->watcher_count; i++)
+        if (self->watchers[i]->turn_ended != NULL) self->watchers[i]->turn_ended(self->watchers[i]);
+}
+
+enum err candle_processor_watch(struct processor *processor, struct candle_watcher *watcher) {
+    struct candle_processor *self = self_of(processor);
+    if (self->watcher_count == WATCHERS_MAX) return ERR_LIMIT;
+    self->watchers[self->watcher_count++] = watcher;
+    return ERR_OK;
+}
+
+/* --- checkpoints --- */
+
+static struct store_key outputs_key(const struct candle_processor *self, char partition[static 160]) {
+    snprintf(partition, 160, "%s/outputs", self->name);
+    return (struct store_key){STORE_STATE, slice_text(partition), SLICE("")};
+}
+
+static void put_outputs(struct candle_processor *self, struct store_batch *batch) {
+    char partition[160];
+    const struct store_key key = outputs_key(self, partition);
+    struct buf value;
+    buf_init(&value, 64);
+    buf_put_varint(&value, output_sequence(self->late));
+    buf_put_varint(&value, output_sequence(self->invalid));
+    store_batch_put(batch, &key, buf_slice(&value));
+    buf_deinit(&value);
+}
+
+static enum err restore_outputs(struct candle_processor *self, struct store_snapshot *snapshot) {
+    char partition[160];
+    const struct store_key key = outputs_key(self, partition);
+    struct slice value;
+    enum err err = store_get(self->options.store, snapshot, &key, &value);
+    if (err == ERR_NOT_FOUND) return ERR_OK;
+    if (err != ERR_OK) return err;
+    struct reader in = reader_of(value);
+    int64_t late = reader_varint(&in), invalid = reader_varint(&in);
+    if (reader_end(&in) != ERR_OK) return ERR_CORRUPT;
+    output_restore(self->late, (int32_t)late);
+    output_restore(self->invalid, (int32_t)invalid);
+    return ERR_OK;
+}
+
+static enum err load(struct processor *processor, struct store_snapshot *snapshot, struct diag *diag) {
+    struct candle_processor *self = self_of(processor);
+    enum err err = latest_rows_restore(self->options.store, snapshot, self->name, self->options.latest);
+    if (err == ERR_OK) err = restore_outputs(self, snapshot);
+    if (err != ERR_OK) return diag_set(diag, err, "the checkpointed state of task %s cannot be read", self->name);
+    return ERR_OK;
+}
+
+static enum err freeze(struct processor *processor, struct store_snapshot *snapshot, struct store_batch *batch,
+                       struct diag *diag) {
+    struct candle_processor *self = self_of(processor);
+    enum err err = book_freeze(self->book, snapshot, batch, diag);
+    if (err != ERR_OK) return err;
+    for (uint32_t series = 0; series < self->latest_capacity; series++) {
+        if (!self->latest_dirty[series]) continue;
+        struct latest latest;
+        if (latest_get(self->options.latest, series, &latest) == ERR_OK)
+            latest_row_put(batch, self->name, series, &latest);
+        self->latest_dirty[series] = 0;
+    }
+    put_outputs(self, batch);
+    return store_batch_err(batch);
+}
+
+static enum err flush(struct processor *processor, struct store_batch *batch, struct diag *diag) {
+    struct candle_processor *self = self_of(processor);
+    enum err err = shelf_flush(self->options.shelf, batch, diag);
+    if (err == ERR_OK) err = output_flush(self->late, self->options.stepped);
+    if (err == ERR_OK) err = output_flush(self->invalid, self->options.stepped);
+    return err;
+}
+
+static void committed(struct processor *processor) { book_committed(self_of(processor)->book); }
+
+/* --- life cycle --- */
+
+static void close_processor(struct processor **processor) {
+    if (*processor == NULL) return;
+    struct candle_processor *self = self_of(*processor);
+    if (self->late != NULL) (void)!output_flush(self->late, self->options.stepped);
+    if (self->invalid != NULL) (void)!output_flush(self->invalid, self->options.stepped);
+    output_close(&self->late);
+    output_close(&self->invalid);
+    book_close(&self->book);
+    if (self->options.decoder != NULL) self->options.decoder->ops->close(&self->options.decoder);
+    arena_deinit(&self->arena);
+    free(self->events);
+    free(self->offsets);
+    free(self->fates);
+    free(self->origins);
+    free(self->latest_dirty);
+    free(self);
+    *processor = NULL;
+}
+
+static const struct processor_ops candle_processor_ops = {
+    .name = "candles",
+    .load = load,
+    .fold = fold,
+    .turn_ended = turn_ended,
+    .freeze = freeze,
+    .flush = flush,
+    .committed = committed,
+    .close = close_processor,
+};
+
+static enum err open_outputs(struct candle_processor *self) {
+    char name[160];
+    const struct candle_task_options *o = &self->options;
+    snprintf(name, sizeof name, "%s/late", self->name);
+    enum err err = output_open(o->log, o->read_only ? NULL : o->late, name, &self->late);
+    snprintf(name, sizeof name, "%s/invalid", self->name);
+    if (err == ERR_OK) err = output_open(o->log, o->read_only ? NULL : o->invalid, name, &self->invalid);
+    return err;
+}
+
+enum err candle_processor_open(const struct candle_task_options *options, struct diag *diag,
+                               struct processor **ret_processor) {
+    struct candle_processor *self = calloc(1, sizeof *self);
+    if (self == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for task %s", options->name);
+    self->base.ops = &candle_processor_ops;
+    self->magic = PROCESSOR_MAGIC;
+    self->options = *options;
+    snprintf(self->name, sizeof self->name, "%s", options->name);
+    self->options.name = self->name;
+    arena_init(&self->arena, ARENA_BYTES_MAX);
+    self->events = aligned_alloc(64, EVENTS_MAX * sizeof *self->events);
+    self->offsets = calloc(EVENTS_MAX, sizeof *self->offsets);
+    self->fates = calloc(EVENTS_MAX, sizeof *self->fates);
+    self->origins = calloc(EVENTS_MAX, sizeof *self->origins);
+    enum err err = open_outputs(self);
+    if (self->events == NULL || self->offsets == NULL || self->fates == NULL || self->origins == NULL)
+        err = diag_set(diag, ERR_NO_MEMORY, "no memory for task %s", options->name);
+    const struct book_options book = {
+        .series = options->series,
+        .shelf = options->shelf,
+        .store = options->store,
+        .task = self->name,
+        .base_ms = options->base_ms,
+        .price_grace_ms = options->price_grace_ms,
+    };
+    if (err == ERR_OK) err = book_open(&book, diag, &self->book);
+    struct processor *processor = &self->base;
+    if (err != ERR_OK) {
+        self->options.decoder = NULL; /* stays the caller's on failure */
+        close_processor(&processor);
+        return err;
+    }
+    *ret_processor = processor;
+    return ERR_OK;
+}
+
+struct candle_source candle_processor_source(struct processor *processor) {
+    struct candle_processor *self = self_of(processor);
+    return (struct candle_source){self->book, self->options.shelf, self->options.store};
+}

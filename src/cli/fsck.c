@@ -1,0 +1,141 @@
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+#include "codec/json.h"
+
+struct findings {
+    struct cli *cli;
+    uint32_t damaged;
+    uint32_t count;
+};
+
+static const char *const kind_name[] = {"ok", "torn", "rot", "index", "foreign"};
+
+static void put_finding(struct findings *f, const char *kind, const char *place, const char *text, const char *repair) {
+    f->count++;
+    if (f->cli->format != FORMAT_JSON) {
+        cli_print("%-8s %s: %s%s%s\n", kind, place, text, repair[0] ? "; to go on: " : "", repair);
+        return;
+    }
+    struct buf out;
+    buf_init(&out, 8192);
+    buf_printf(&out, "{\"kind\":\"%s\",\"at\":", kind);
+    json_put_string(&out, slice_text(place));
+    buf_put_text(&out, ",\"text\":");
+    json_put_string(&out, slice_text(text));
+    buf_put_text(&out, ",\"repair\":");
+    json_put_string(&out, slice_text(repair));
+    buf_put_text(&out, "}\n");
+    cli_put(out.data, out.size);
+    buf_deinit(&out);
+}
+
+static enum err report_log(void *context, const struct log_finding *finding) {
+    struct findings *f = context;
+    char place[700];
+    snprintf(place, sizeof place, "%s at byte %llu", finding->file[0] ? finding->file : finding->topic,
+             (unsigned long long)finding->position_bytes);
+    if (finding->kind == LOG_FINDING_ROT || finding->kind == LOG_FINDING_FOREIGN) f->damaged++;
+    put_finding(f, kind_name[finding->kind], place, finding->text, finding->repair);
+    return ERR_OK;
+}
+
+static enum err report_store(void *context, const char *text) {
+    struct findings *f = context;
+    f->damaged++;
+    put_finding(f, "store", "store", text, "wick fsck --rebuild");
+    return ERR_OK;
+}
+
+static enum err check_store(struct cli *cli, struct findings *f, struct diag *diag) {
+    char folder[CONFIG_TEXT_MAX + 8];
+    struct store *store = NULL;
+    snprintf(folder, sizeof folder, "%s/store", cli->config.data);
+    enum err err = store_lmdb_open(cli->sys, folder, (uint64_t)cli->config.store_map_bytes, true, diag, &store);
+    if (err == ERR_NOT_FOUND) return ERR_OK;
+    if (err == ERR_OK) err = store->ops->check(store, report_store, f);
+    if (store != NULL) store_close(&store);
+    return err;
+}
+
+static int cut(struct cli *cli, const char *what) {
+    /* TOPIC/P@OFFSET */
+    char topic[LOG_TOPIC_NAME_MAX + 1];
+    const char *slash = strrchr(what, '/'), *sign = strrchr(what, '@');
+    uint64_t partition, offset;
+    if (slash == NULL || sign == NULL || sign < slash || (size_t)(slash - what) >= sizeof topic ||
+        !slice_to_u64(slice_of(slash + 1, (size_t)(sign - slash) - 1), &partition) || partition > UINT32_MAX ||
+        !slice_to_u64(slice_text(sign + 1), &offset) || offset > INT64_MAX)
+        return cli_usage(cli, "--cut wants TOPIC/PARTITION@OFFSET, such as prices/0@1234");
+    memcpy(topic, what, (size_t)(slash - what));
+    topic[slash - what] = '\0';
+    char folder[CONFIG_TEXT_MAX + 8];
+    snprintf(folder, sizeof folder, "%s/log", cli->config.data);
+    const struct log_options options = {.sys = cli->sys, .folder = folder};
+    struct diag diag = {0};
+    enum err err = log_cut(&options, topic, (uint32_t)partition, (int64_t)offset, &diag);
+    if (err != ERR_OK) return cli_fail(err, &diag);
+    cli_print("%s/%llu ends at offset %llu now; what was cut is kept beside the segment as *.cut\n", topic,
+              (unsigned long long)partition, (unsigned long long)offset);
+    return EXIT_DONE;
+}
+
+/* The store is made anew: moved aside, and everything that the log still holds folded again. */
+static int rebuild(struct cli *cli) {
+    char store[CONFIG_TEXT_MAX + 8], aside[CONFIG_TEXT_MAX + 16];
+    struct diag diag = {0};
+    snprintf(store, sizeof store, "%s/store", cli->config.data);
+    snprintf(aside, sizeof aside, "%s/store.old", cli->config.data);
+    if (cli_server_runs(cli)) {
+        diag_set(&diag, ERR_LOCKED, "a wick runs on this folder");
+        diag_hint(&diag, "stop it first");
+        return cli_fail(ERR_LOCKED, &diag);
+    }
+    enum err err = cli->sys->disk_ops->rename(cli->sys->disk, store, aside);
+    if (err != ERR_OK && err != ERR_NOT_FOUND) {
+        diag_set(&diag, err, "the store cannot be moved to %s", aside);
+        diag_hint(&diag, "is there one from an earlier rebuild? move it away");
+        return cli_fail(err, &diag);
+    }
+    struct engine *engine = NULL;
+    err = engine_open(cli->sys, &cli->config, ENGINE_WORK, &diag, &engine);
+    if (err == ERR_OK) err = engine_rebuild(engine, &diag);
+    engine_close(&engine);
+    if (err != ERR_OK) return cli_fail(err, &diag);
+    cli_print("the store is made anew from the log; the old one is in %s\n", aside);
+    return EXIT_DONE;
+}
+
+static int run(struct cli *cli) {
+    if (cli_value(cli, "cut") != NULL) return cut(cli, cli_value(cli, "cut"));
+    if (cli_flag(cli, "rebuild")) return rebuild(cli);
+    char folder[CONFIG_TEXT_MAX + 8];
+    snprintf(folder, sizeof folder, "%s/log", cli->config.data);
+    const struct log_options options = {.sys = cli->sys, .folder = folder, .read_only = true};
+    struct findings findings = {.cli = cli};
+    struct diag diag = {0};
+    enum err err = log_fsck(&options, report_log, &findings, &diag);
+    if (err == ERR_OK) err = check_store(cli, &findings, &diag);
+    if (err != ERR_OK) return cli_fail(err, &diag);
+    if (findings.damaged > 0) return EXIT_DAMAGED;
+    if (cli->format == FORMAT_TABLE) cli_print("%s: no damage\n", cli->config.data);
+    return EXIT_DONE;
+}
+
+static const struct cli_option options[] = {
+    {"rebuild", NULL, "makes the store anew from the log"},
+    {"cut", "TOPIC/P@OFFSET", "gives up what is behind damage; the bytes are kept beside the segment"},
+    {NULL, NULL, NULL},
+};
+
+const struct cli_command command_fsck = {
+    .name = "fsck",
+    .words = "",
+    .summary = "checks a data folder: log, store, checkpoints",
+    .detail =
+        "Reads every byte. Torn ends (a crash in the middle of a write) are repaired by the next start; rot is not, "
+        "and the command to go on is printed.",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,193 @@
+#include <assert.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+const struct cli_command *const cli_commands[] = {
+    &command_run,  &command_import,   &command_candles, &command_latest, &command_series,
+    &command_why,  &command_gaps,     &command_verify,  &command_ledger, &command_topic,
+    &command_fsck, &command_generate, &command_bench,   &command_help,   NULL,
+};
+
+const struct cli_option cli_common_options[] = {
+    {"data", "DIR", "the data folder (default data/wick, or the configuration's)"},
+    {"config", "FILE", "the configuration (default wick.yaml, if it is there)"},
+    {"url", "URL", "ask a running wick there, instead of the data folder"},
+    {"format", "table|json|csv", "how results are printed (default: table)"},
+    {"help", NULL, "what the command does and its options"},
+    {NULL, NULL, NULL},
+};
+
+/* --- options --- */
+
+static int find_option(const struct cli_command *command, struct slice name, const struct cli_option **ret_option) {
+    int index = 0;
+    for (const struct cli_option *o = cli_common_options; o->name != NULL; o++, index++)
+        if (slice_equal(slice_text(o->name), name)) {
+            *ret_option = o;
+            return index;
+        }
+    for (const struct cli_option *o = command->options; o->name != NULL; o++, index++)
+        if (slice_equal(slice_text(o->name), name)) {
+            *ret_option = o;
+            return index;
+        }
+    return -1;
+}
+
+const char *cli_value(const struct cli *cli, const char *name) {
+    const struct cli_option *option;
+    int index = find_option(cli->command, slice_text(name), &option);
+    assert(index >= 0);
+    return cli->values[index];
+}
+
+bool cli_flag(const struct cli *cli, const char *name) { return cli_value(cli, name) != NULL; }
+
+bool cli_number(const struct cli *cli, const char *name, int64_t min, int64_t max, int64_t fallback,
+                int64_t *ret_value) {
+    const char *text = cli_value(cli, name);
+    uint64_t value;
+    if (text == NULL) {
+        *ret_value = fallback;
+        return true;
+    }
+    if (!slice_to_u64(slice_text(text), &value) || (int64_t)value < min || value > (uint64_t)max) {
+        cli_usage(cli, "--%s: \"%s\" is not a whole number in %lld..%lld", name, text, (long long)min, (long long)max);
+        return false;
+    }
+    *ret_value = (int64_t)value;
+    return true;
+}
+
+int cli_usage(const struct cli *cli, const char *format, ...) {
+    va_list list;
+    fputs("wick: ", stderr);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fprintf(stderr, "\nTry: wick help %s\n", cli != NULL && cli->command != NULL ? cli->command->name : "");
+    return EXIT_USAGE;
+}
+
+static int exit_of(enum err err) {
+    if (err == ERR_USAGE) return EXIT_USAGE;
+    switch (err_class(err)) {
+        case ERR_CLASS_NONE: return EXIT_DONE;
+        case ERR_CLASS_INPUT: return EXIT_INPUT;
+        case ERR_CLASS_CORRUPT: return EXIT_DAMAGED;
+        default: return err == ERR_NOT_FOUND ? EXIT_INPUT : EXIT_IO;
+    }
+}
+
+int cli_fail(enum err err, const struct diag *diag) {
+    char text[1200];
+    struct diag plain = *diag;
+    plain.err = err;
+    diag_print(&plain, text, sizeof text);
+    fprintf(stderr, "wick: %s\n", text);
+    return exit_of(err);
+}
+
+static bool parse_words(struct cli *cli, int argc, char **argv) {
+    bool options = true;
+    for (int i = 0; i < argc; i++) {
+        const char *word = argv[i];
+        if (!options || strncmp(word, "--", 2) != 0) {
+            if (cli->word_count == CLI_WORDS_MAX) {
+                cli_usage(cli, "more than %d arguments", CLI_WORDS_MAX);
+                return false;
+            }
+            cli->words[cli->word_count++] = word;
+            continue;
+        }
+        if (word[2] == '\0') {
+            options = false;
+            continue;
+        }
+        const char *equals = strchr(word, '=');
+        struct slice name = slice_of(word + 2, equals != NULL ? (size_t)(equals - word) - 2 : strlen(word + 2));
+        const struct cli_option *option;
+        int index = find_option(cli->command, name, &option);
+        if (index < 0) {
+            cli_usage(cli, "%s has no option --%.*s", cli->command->name, SLICE_PRINT(name));
+            return false;
+        }
+        if (option->argument == NULL && equals != NULL) {
+            cli_usage(cli, "--%s takes no value", option->name);
+            return false;
+        }
+        if (option->argument != NULL && equals == NULL && i + 1 == argc) {
+            cli_usage(cli, "--%s needs a value: %s", option->name, option->argument);
+            return false;
+        }
+        cli->values[index] = option->argument == NULL ? "" : equals != NULL ? equals + 1 : argv[++i];
+    }
+    return true;
+}
+
+static bool parse_format(struct cli *cli) {
+    const char *format = cli_value(cli, "format");
+    if (format == NULL || strcmp(format, "table") == 0) {
+        cli->format = FORMAT_TABLE;
+    } else if (strcmp(format, "json") == 0) {
+        cli->format = FORMAT_JSON;
+    } else if (strcmp(format, "csv") == 0) {
+        cli->format = FORMAT_CSV;
+    } else {
+        cli_usage(cli, "--format: \"%s\" is none of table, json, csv", format);
+        return false;
+    }
+    return true;
+}
+
+static int read_config(struct cli *cli) {
+    struct diag diag = {0};
+    config_defaults(&cli->config);
+    const char *path = cli_value(cli, "config");
+    enum err err = config_read(cli->sys, path != NULL ? path : "wick.yaml", &diag, &cli->config);
+    if (err != ERR_OK && !(err == ERR_NOT_FOUND && path == NULL)) return cli_fail(err, &diag);
+    const char *data = cli_value(cli, "data");
+    if (data != NULL && (err = config_set(&cli->config, "data", data, &diag)) != ERR_OK) return cli_fail(err, &diag);
+    return EXIT_DONE;
+}
+
+static int run_command(struct cli *cli, int argc, char **argv) {
+    if (!parse_words(cli, argc, argv)) return EXIT_USAGE;
+    if (cli_flag(cli, "help")) {
+        cli->words[0] = cli->command->name;
+        cli->word_count = 1;
+        return command_help.run(cli);
+    }
+    if (!parse_format(cli)) return EXIT_USAGE;
+    if (cli->word_count < cli->command->words_min || cli->word_count > cli->command->words_max)
+        return cli_usage(cli, "%s takes: %s", cli->command->name,
+                         cli->command->words[0] ? cli->command->words : "no words");
+    int exit_code = read_config(cli);
+    return exit_code != EXIT_DONE ? exit_code : cli->command->run(cli);
+}
+
+int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN);
+    umask(0077);
+    static struct cli cli; /* too large for some stacks */
+    cli.sys = sys_real();
+    const char *name = argc > 1 ? argv[1] : "help";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) name = "help";
+    if (strcmp(name, "--version") == 0) {
+        cli_print("wick %s\n", WICK_VERSION);
+        return EXIT_DONE;
+    }
+    for (const struct cli_command *const *command = cli_commands; *command != NULL; command++) {
+        if (strcmp((*command)->name, name) != 0) continue;
+        cli.command = *command;
+        return run_command(&cli, argc > 2 ? argc - 2 : 0, argv + 2);
+    }
+    return cli_usage(NULL, "there is no command \"%s\"", name);
+}

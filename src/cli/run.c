@@ -1,0 +1,79 @@
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static bool configure(struct cli *cli) {
+    struct diag diag = {0};
+    const char *listen = cli_value(cli, "listen");
+    if (listen != NULL && config_set(&cli->config, "http.listen", listen, &diag) != ERR_OK) {
+        cli_fail(diag.err, &diag);
+        return false;
+    }
+    if (cli_flag(cli, "demo") && cli->config.source_count == 0) {
+        cli->config.sources[0] = (struct config_source){.generator = "market", .seed = 7, .series = 48, .rate = 60};
+        cli->config.source_count = 1;
+    }
+    return true;
+}
+
+/* Blocks SIGINT and SIGTERM before any thread is there, so that only sigwait sees them. */
+static void block_signals(sigset_t *signals) {
+    sigemptyset(signals);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+}
+
+static int serve(struct cli *cli) {
+    sigset_t signals;
+    block_signals(&signals);
+    struct diag diag = {0};
+    struct engine *engine = NULL;
+    enum err err = engine_open(cli->sys, &cli->config, ENGINE_SERVE, &diag, &engine);
+    if (err == ERR_OK) err = engine_start(engine, &diag);
+    if (err != ERR_OK) {
+        engine_close(&engine);
+        return cli_fail(err, &diag);
+    }
+    const char *scheme = cli->config.http_certificate[0] != '\0' ? "https" : "http";
+    fprintf(stderr, "wick: data in %s, page and API at %s://%s/\n", cli->config.data, scheme, engine_address(engine));
+    if (cli->config.source_count > 0) fprintf(stderr, "wick: the market shown is generated\n");
+    int signal_number = 0;
+    do sigwait(&signals, &signal_number);
+    while (signal_number == SIGHUP);
+    fprintf(stderr, "wick: stopping\n");
+    engine_close(&engine);
+    return EXIT_DONE;
+}
+
+static int run(struct cli *cli) {
+    if (!configure(cli)) return EXIT_USAGE;
+    struct buf text;
+    buf_init(&text, 1024 * 1024);
+    bool print = cli_flag(cli, "print-config") || cli_flag(cli, "config-reference");
+    if (cli_flag(cli, "print-config")) config_print(&cli->config, &text);
+    if (cli_flag(cli, "config-reference")) config_reference(&text);
+    if (print) cli_put(text.data, text.size);
+    buf_deinit(&text);
+    return print ? EXIT_DONE : serve(cli);
+}
+
+static const struct cli_option options[] = {
+    {"listen", "ADDRESS:PORT", "instead of the configuration's; port 0 picks one"},
+    {"demo", NULL, "with a generated live market"},
+    {"print-config", NULL, "writes the whole configuration with defaults and comments, and ends"},
+    {"config-reference", NULL, "writes the reference page (docs/config.md), and ends"},
+    {NULL, NULL, NULL},
+};
+
+const struct cli_command command_run = {
+    .name = "run",
+    .words = "",
+    .summary = "everything that the configuration names: sources, candles, API, page",
+    .detail = "Stops cleanly on SIGINT and SIGTERM. One process writes a data folder at a time.",
+    .options = options,
+    .run = run,
+};

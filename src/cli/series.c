@@ -1,0 +1,35 @@
+#include "cli/cli.h"
+
+static const struct cli_column columns[] = {
+    {"SERIES", "series", false, false}, {"KIND", "kind", false, false},        {"LAST SEEN", "last_seen", false, true},
+    {"PRICE", "price", true, false},    {"DECIMALS", "decimals", true, false},
+};
+
+static int run(struct cli *cli) {
+    struct buf target, body;
+    struct diag diag = {0};
+    buf_init(&target, 16 * 1024);
+    buf_put_text(&target, "/v1/series");
+    cli_put_argument(&target, "venue", cli_value(cli, "venue"));
+    cli_put_argument(&target, "base", cli_value(cli, "base"));
+    enum err err = cli_ask(cli, HTTP_GET, cli_target(&target), SLICE_NONE, &diag, &body);
+    if (err == ERR_OK)
+        err = cli_print_rows(cli, buf_slice(&body), NULL, columns, sizeof columns / sizeof *columns, &diag);
+    buf_deinit(&body);
+    buf_deinit(&target);
+    return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
+}
+
+static const struct cli_option options[] = {
+    {"venue", "VENUE", "of that venue only"},
+    {"base", "CURRENCY", "of that base currency only"},
+    {NULL, NULL, NULL},
+};
+
+const struct cli_command command_series = {
+    .name = "series",
+    .words = "",
+    .summary = "venues, pairs, last seen",
+    .options = options,
+    .run = run,
+};

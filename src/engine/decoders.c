@@ -1,0 +1,84 @@
+/* Records to events, for the candle tasks: the decoders of venue/ behind candle's interface. */
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "venue/venue.h"
+
+enum { VALUE_BYTES_MAX = 1024 * 1024 };
+
+struct price_event_decoder {
+    struct event_decoder base;
+    struct price_decoder *decoder;
+    struct buf padded; /* the record's value with readable bytes behind it */
+};
+
+static enum err decode_price(struct event_decoder *decoder, const struct record *record, struct diag *diag,
+                             struct event *events, uint32_t max, uint32_t *ret_count) {
+    struct price_event_decoder *self = (struct price_event_decoder *)decoder;
+    (void)max;
+    buf_clear(&self->padded);
+    uint8_t *to = buf_reserve(&self->padded, record->value.size + INPUT_PADDING_BYTES);
+    if (to == NULL) return diag_set(diag, ERR_TOO_LARGE, "a price event of %zu bytes", record->value.size);
+    memcpy(to, record->value.data, record->value.size);
+    memset(to + record->value.size, 0, INPUT_PADDING_BYTES);
+    enum err err = price_decode(self->decoder, slice_of(to, record->value.size), diag, events);
+    if (err == ERR_OK) *ret_count = 1;
+    return err;
+}
+
+static void close_price(struct event_decoder **decoder) {
+    struct price_event_decoder *self = (struct price_event_decoder *)*decoder;
+    price_decoder_close(&self->decoder);
+    buf_deinit(&self->padded);
+    free(self);
+    *decoder = NULL;
+}
+
+static const struct event_decoder_ops price_ops = {.decode = decode_price, .close = close_price};
+
+enum err price_event_decoder_open(struct series_table *series, struct event_decoder **ret_decoder) {
+    struct price_event_decoder *self = calloc(1, sizeof *self);
+    if (self == NULL) return ERR_NO_MEMORY;
+    self->base.ops = &price_ops;
+    buf_init(&self->padded, VALUE_BYTES_MAX);
+    enum err err = price_decoder_open(series, &self->decoder);
+    if (err != ERR_OK) {
+        free(self);
+        return err;
+    }
+    *ret_decoder = &self->base;
+    return ERR_OK;
+}
+
+struct venue_event_decoder {
+    struct event_decoder base;
+    struct venue_decoder *decoder;
+};
+
+static enum err decode_venue(struct event_decoder *decoder, const struct record *record, struct diag *diag,
+                             struct event *events, uint32_t max, uint32_t *ret_count) {
+    struct venue_event_decoder *self = (struct venue_event_decoder *)decoder;
+    return venue_decode(self->decoder, record->value, diag, events, max, ret_count);
+}
+
+static void close_venue(struct event_decoder **decoder) {
+    struct venue_event_decoder *self = (struct venue_event_decoder *)*decoder;
+    venue_decoder_close(&self->decoder);
+    free(self);
+    *decoder = NULL;
+}
+
+static const struct event_decoder_ops venue_ops = {.decode = decode_venue, .close = close_venue};
+
+enum err venue_event_decoder_open(const char *venue, struct series_table *series, struct event_decoder **ret_decoder) {
+    struct venue_event_decoder *self = calloc(1, sizeof *self);
+    if (self == NULL) return ERR_NO_MEMORY;
+    self->base.ops = &venue_ops;
+    enum err err = venue_decoder_open(venue, series, &self->decoder);
+    if (err != ERR_OK) {
+        free(self);
+        return err;
+    }
+    *ret_decoder = &self->base;
+    return ERR_OK;
+}

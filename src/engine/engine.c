@@ -1,0 +1,425 @@
+#include "engine/engine.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    PRICE_PARTITIONS_MAX = 64,
+    STATUS_MS = 1000,      /* a live source says so this often */
+    RETAIN_MS = 60 * 1000, /* retention and expiry are looked at this often */
+    MARKETS_MAX = 8,
+};
+
+struct engine {
+    struct engine_parts parts;
+    struct config config;
+    enum engine_mode mode;
+    struct log_partition *prices[PRICE_PARTITIONS_MAX];
+    uint32_t prices_count;
+    struct zones *zones;
+    struct server *server;
+    struct market *markets[MARKETS_MAX];
+    uint32_t market_count;
+    struct sys_thread *keeper; /* status records, retention */
+    struct sys_bell keeper_bell;
+    atomic_bool stop;
+    struct log_partition *prices_invalid;
+};
+
+const struct engine_parts *engine_parts(const struct engine *engine) { return &engine->parts; }
+
+struct log_partition *engine_prices(const struct engine *engine, uint32_t index) {
+    return index < engine->prices_count ? engine->prices[index] : NULL;
+}
+
+uint32_t engine_prices_count(const struct engine *engine) { return engine->prices_count; }
+
+void engine_socket_path(const char *data, char path[static 108]) {
+    if (snprintf(path, 108, "%s/socket", data) >= 108) path[0] = '\0';
+}
+
+static int64_t wall_clock(void *context) { return sys_wall_ms(context); }
+
+/* --- opening --- */
+
+static enum err open_log(struct engine *engine, struct diag *diag) {
+    char folder[CONFIG_TEXT_MAX + 8];
+    snprintf(folder, sizeof folder, "%s/log", engine->config.data);
+    bool look = engine->mode == ENGINE_LOOK;
+    enum err err = look ? ERR_OK : sys_make_folders(engine->parts.sys, folder, diag);
+    if (err != ERR_OK) return err;
+    const struct log_options options = {
+        .sys = engine->parts.sys,
+        .folder = folder,
+        .segment_bytes = (uint64_t)engine->config.log_segment_bytes,
+        .group_bytes = (uint32_t)engine->config.log_group_bytes,
+        .reserve_bytes = (uint64_t)engine->config.log_reserve_bytes,
+        .read_only = look,
+    };
+    return log_open(&options, diag, &engine->parts.log);
+}
+
+static enum err open_store(struct engine *engine, struct diag *diag) {
+    char folder[CONFIG_TEXT_MAX + 8];
+    snprintf(folder, sizeof folder, "%s/store", engine->config.data);
+    bool look = engine->mode == ENGINE_LOOK;
+    enum err err = look ? ERR_OK : sys_make_folders(engine->parts.sys, folder, diag);
+    if (err != ERR_OK) return err;
+    return store_lmdb_open(engine->parts.sys, folder, (uint64_t)engine->config.store_map_bytes, look, diag,
+                           &engine->parts.store);
+}
+
+static enum err make_topic(struct engine *engine, const char *name, uint32_t partitions, struct diag *diag) {
+    if (engine->mode == ENGINE_LOOK) return ERR_OK;
+    int64_t raw_ms = engine->config.retention_raw_ms;
+    const struct log_topic_options options = {
+        .partition_count = partitions,
+        .retention_ms = raw_ms == INT64_MAX ? 0 : raw_ms,
+    };
+    enum err err = log_topic_create(engine->parts.log, name, &options, diag);
+    return err == ERR_EXISTS ? ERR_OK : err;
+}
+
+/* NULL where a folder that is only looked at does not have it. */
+static enum err find_partition(struct engine *engine, const char *topic, uint32_t index, struct diag *diag,
+                               struct log_partition **ret_partition) {
+    struct log_partition *partition = NULL;
+    enum err err = log_partition_find(engine->parts.log, topic, index, &partition);
+    if (err == ERR_NOT_FOUND && engine->mode == ENGINE_LOOK) err = ERR_OK;
+    if (err != ERR_OK) return diag_set(diag, err, "topic %s, partition %u cannot be opened", topic, index);
+    *ret_partition = partition;
+    return ERR_OK;
+}
+
+static enum err add_task(struct engine *engine, const char *topic, uint32_t index, enum series_kind kind,
+                         const char *venue, struct diag *diag, struct log_partition **ret_partition) {
+    struct log_partition *input = NULL, *late = NULL, *invalid = NULL;
+    char name[LOG_TOPIC_NAME_MAX + 32];
+    enum err err = find_partition(engine, topic, index, diag, &input);
+    if (err != ERR_OK || input == NULL) return err;
+    snprintf(name, sizeof name, "%s.late", topic);
+    if ((err = make_topic(engine, name, 1, diag)) == ERR_OK) err = find_partition(engine, name, 0, diag, &late);
+    snprintf(name, sizeof name, "%s.invalid", topic);
+    if (err == ERR_OK && (err = make_topic(engine, name, 1, diag)) == ERR_OK)
+        err = find_partition(engine, name, 0, diag, &invalid);
+    if (err != ERR_OK) return err;
+
+    struct event_decoder *decoder = NULL;
+    err = kind == SERIES_PRICE ? price_event_decoder_open(engine->parts.series, &decoder)
+                               : venue_event_decoder_open(venue, engine->parts.series, &decoder);
+    if (err != ERR_OK) return diag_set(diag, err, "no decoder for topic %s", topic);
+    snprintf(name, sizeof name, "candles/%s/%u", topic, index);
+    const struct candle_task_options options = {
+        .name = name,
+        .log = engine->parts.log,
+        .input = input,
+        .store = engine->parts.store,
+        .shelf = engine->parts.shelf,
+        .series = engine->parts.series,
+        .latest = engine->parts.latest,
+        .decoder = decoder,
+        .base_ms = engine->parts.base_ms,
+        .price_grace_ms = (uint32_t)engine->config.candles_grace_ms,
+        .late = late,
+        .invalid = invalid,
+        .read_only = engine->mode == ENGINE_LOOK,
+    };
+    struct processor *processor = NULL;
+    if ((err = candle_processor_open(&options, diag, &processor)) != ERR_OK) {
+        decoder->ops->close(&decoder);
+        return err;
+    }
+    struct task *task = NULL;
+    if ((err = task_group_add(engine->parts.tasks, name, input, processor, diag, &task)) != ERR_OK) {
+        processor->ops->close(&processor);
+        return err;
+    }
+    if ((err = candle_desk_add(engine->parts.desk, kind, venue, task, processor)) != ERR_OK)
+        return diag_set(diag, err, "too many candle tasks");
+    *ret_partition = input;
+    if (kind == SERIES_PRICE) engine->prices_invalid = invalid;
+    return ERR_OK;
+}
+
+enum err engine_add_venue(struct engine *engine, const char *venue, struct diag *diag,
+                          struct log_partition **ret_partition) {
+    char topic[LOG_TOPIC_NAME_MAX + 1];
+    snprintf(topic, sizeof topic, "inbound-data-%s", venue);
+    enum err err = make_topic(engine, topic, 1, diag);
+    if (err != ERR_OK) return err;
+    for (uint32_t i = 0; i < task_group_count(engine->parts.tasks); i++) {
+        struct task_info info;
+        task_group_info(engine->parts.tasks, i, &info);
+        if (strcmp(info.topic, topic) == 0) return find_partition(engine, topic, 0, diag, ret_partition);
+    }
+    return add_task(engine, topic, 0, SERIES_TRADE, venue, diag, ret_partition);
+}
+
+static enum err visit_topic(void *context, const struct log_topic_info *info) {
+    struct engine *engine = context;
+    static const char prefix[] = "inbound-data-";
+    if (strncmp(info->name, prefix, sizeof prefix - 1) != 0) return ERR_OK;
+    const char *venue = info->name + sizeof prefix - 1;
+    if (strchr(venue, '.') != NULL) return ERR_OK; /* its .late and .invalid */
+    struct log_partition *partition;
+    struct diag diag = {0};
+    return engine_add_venue(engine, venue, &diag, &partition);
+}
+
+static enum err open_tasks(struct engine *engine, struct diag *diag) {
+    struct engine_parts *parts = &engine->parts;
+    const struct task_group_options options = {
+        .sys = parts->sys,
+        .log = parts->log,
+        .store = parts->store,
+        .checkpoint_ms = engine->config.checkpoint_ms,
+        .checkpoint_log_bytes = (uint64_t)engine->config.checkpoint_bytes,
+        .read_only = engine->mode == ENGINE_LOOK,
+    };
+    enum err err = task_group_open(&options, diag, &parts->tasks);
+    if (err == ERR_OK) err = make_topic(engine, "prices", (uint32_t)engine->config.prices_partitions, diag);
+    for (uint32_t i = 0; err == ERR_OK && i < (uint32_t)engine->config.prices_partitions; i++) {
+        struct log_partition *partition = NULL;
+        err = add_task(engine, "prices", i, SERIES_PRICE, "", diag, &partition);
+        if (partition != NULL) engine->prices[engine->prices_count++] = partition;
+    }
+    struct log_partition *market = NULL;
+    if (err == ERR_OK && engine->config.source_count > 0 && engine->mode == ENGINE_SERVE)
+        err = engine_add_venue(engine, "binance", diag, &market);
+    if (err == ERR_OK) err = log_topic_visit(parts->log, visit_topic, engine);
+    return err;
+}
+
+static enum err open_candles(struct engine *engine, struct diag *diag) {
+    struct engine_parts *parts = &engine->parts;
+    parts->base_ms = strcmp(engine->config.candles_base, "1s") == 0 ? 1000 : 60000;
+    enum err err = series_table_open(&parts->series);
+    if (err == ERR_OK) err = latest_table_open(&parts->latest);
+    if (err == ERR_OK) err = candle_desk_open(&parts->desk);
+    if (err == ERR_OK) err = zones_open(parts->sys, &engine->zones);
+    if (err != ERR_OK) return diag_set(diag, err, "no memory");
+    const struct config *c = &engine->config;
+    const struct shelf_options shelf = {
+        .store = parts->store,
+        .log = parts->log,
+        .series = parts->series,
+        .base_ms = parts->base_ms,
+        .retention_ms = {c->retention_1m_ms == INT64_MAX ? 0 : c->retention_1m_ms,
+                         c->retention_15m_ms == INT64_MAX ? 0 : c->retention_15m_ms,
+                         c->retention_1d_ms == INT64_MAX ? 0 : c->retention_1d_ms},
+    };
+    return shelf_open(&shelf, diag, &parts->shelf);
+}
+
+static enum err open_api(struct engine *engine, struct diag *diag) {
+    struct api_base *bases = calloc(engine->config.base_count + 1, sizeof *bases);
+    if (bases == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory");
+    for (uint32_t i = 0; i < engine->config.base_count; i++) {
+        const struct config_base *base = &engine->config.bases[i];
+        bases[i] = (struct api_base){base->base, base->quote, base->venue};
+    }
+    const struct api_options options = {
+        .sys = engine->parts.sys,
+        .log = engine->parts.log,
+        .store = engine->parts.store,
+        .series = engine->parts.series,
+        .latest = engine->parts.latest,
+        .tasks = engine->parts.tasks,
+        .desk = engine->parts.desk,
+        .prices = engine->prices,
+        .prices_count = engine->prices_count,
+        .prices_invalid = engine->prices_invalid,
+        .read_only = engine->mode == ENGINE_LOOK,
+        .live = engine->mode == ENGINE_SERVE,
+        .bases = bases,
+        .base_count = engine->config.base_count,
+        .zone = zones_find,
+        .zone_context = engine->zones,
+        .now_ms = wall_clock,
+        .now_context = (void *)(uintptr_t)engine->parts.sys,
+    };
+    enum err err = api_open(&options, diag, &engine->parts.api);
+    free(bases);
+    return err;
+}
+
+enum err engine_open(const struct sys *sys, const struct config *config, enum engine_mode mode, struct diag *diag,
+                     struct engine **ret_engine) {
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (engine == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory");
+    engine->config = *config;
+    engine->parts.config = &engine->config;
+    engine->parts.sys = sys;
+    engine->mode = mode;
+    enum err err = open_log(engine, diag);
+    if (err == ERR_OK && mode == ENGINE_WORK) err = log_start(engine->parts.log, diag);
+    if (err == ERR_OK) err = open_store(engine, diag);
+    if (err == ERR_OK) err = open_candles(engine, diag);
+    if (err == ERR_OK) err = open_tasks(engine, diag);
+    if (err == ERR_OK) err = open_api(engine, diag);
+    if (err != ERR_OK) {
+        engine_close(&engine);
+        return err;
+    }
+    *ret_engine = engine;
+    return ERR_OK;
+}
+
+/* --- running --- */
+
+struct status_append {
+    struct log_append append;
+    struct record_batch_builder builder;
+    atomic_bool busy;
+};
+
+static void status_done(struct log_append *append) {
+    struct status_append *status = append->context;
+    atomic_store(&status->busy, false);
+}
+
+/* POST /v1/prices is a source like any other: while it is there, its status records move the clock that closes candles. */
+static void put_status(struct engine *engine, struct status_append *status, struct log_partition *partition) {
+    if (atomic_load(&status->busy)) return;
+    int64_t now_ms = sys_wall_ms(engine->parts.sys);
+    char value[64];
+    int size = snprintf(value, sizeof value, "{\"source\":\"http\",\"time\":%lld}", (long long)now_ms);
+    const struct record_header header = {SLICE(STATUS_HEADER), SLICE("http")};
+    const struct record record = {
+        .timestamp_ms = now_ms,
+        .value = slice_of(value, (size_t)size),
+        .headers = &header,
+        .header_count = 1,
+    };
+    record_batch_begin(&status->builder, RECORD_CODEC_NONE);
+    if (record_batch_add(&status->builder, &record) != ERR_OK || record_batch_end(&status->builder) != ERR_OK) return;
+    status->append = (struct log_append){
+        .partition = partition,
+        .batch = status->builder.bytes.data,
+        .batch_bytes = (uint32_t)status->builder.bytes.size,
+        .record_count = 1,
+        .done = status_done,
+        .context = status,
+    };
+    atomic_store(&status->busy, true);
+    log_submit(engine->parts.log, &status->append);
+}
+
+static void wait_status(struct status_append *status) {
+    struct sys_bell bell = {0};
+    while (atomic_load(&status->busy)) sys_bell_wait(&bell, 1);
+    record_batch_builder_deinit(&status->builder);
+}
+
+static void *keeper_main(void *argument) {
+    struct engine *engine = argument;
+    static const int64_t QUIET_MS = 10 * 60 * 1000;
+    struct status_append status[PRICE_PARTITIONS_MAX] = {0};
+    int64_t seen_end[PRICE_PARTITIONS_MAX] = {0}, active_ms[PRICE_PARTITIONS_MAX] = {0};
+    int64_t retained_ms = sys_wall_ms(engine->parts.sys);
+    for (uint32_t i = 0; i < engine->prices_count; i++) {
+        record_batch_builder_init(&status[i].builder);
+        seen_end[i] = log_end_offset(engine->prices[i]);
+        active_ms[i] = retained_ms;
+    }
+    while (!atomic_load(&engine->stop)) {
+        sys_bell_wait(&engine->keeper_bell, STATUS_MS);
+        int64_t now_ms = sys_wall_ms(engine->parts.sys);
+        for (uint32_t i = 0; i < engine->prices_count; i++) {
+            /* Ten minutes after the last event every series is no longer live, and the clock has nothing left to close. */
+            int64_t end = log_end_offset(engine->prices[i]);
+            if (end > seen_end[i] + 1) active_ms[i] = now_ms;
+            seen_end[i] = end;
+            if (now_ms - active_ms[i] < QUIET_MS) put_status(engine, &status[i], engine->prices[i]);
+        }
+        if (now_ms - retained_ms < RETAIN_MS) continue;
+        retained_ms = now_ms;
+        struct diag diag = {0};
+        (void)!log_retain(engine->parts.log, now_ms, &diag);
+    }
+    for (uint32_t i = 0; i < engine->prices_count; i++) wait_status(&status[i]);
+    return NULL;
+}
+
+static enum err start_server(struct engine *engine, struct diag *diag) {
+    const struct config *c = &engine->config;
+    const char *tokens[CONFIG_TOKENS_MAX];
+    for (uint32_t i = 0; i < c->http_token_count; i++) tokens[i] = c->http_tokens[i];
+    char socket_path[108];
+    engine_socket_path(c->data, socket_path);
+    const struct server_options options = {
+        .sys = engine->parts.sys,
+        .listen = c->http_listen,
+        .unix_path = socket_path[0] != '\0' ? socket_path : NULL,
+        .certificate = c->http_certificate[0] != '\0' ? c->http_certificate : NULL,
+        .key = c->http_key[0] != '\0' ? c->http_key : NULL,
+        .token_sha256 = tokens,
+        .token_count = c->http_token_count,
+        .allow_public = c->http_public,
+        .threads = (uint32_t)c->http_threads,
+        .connections_max = (uint32_t)c->http_connections,
+        .body_max_bytes = (size_t)c->http_body_bytes,
+        .handler = api_handler(engine->parts.api),
+        .websocket = api_websocket(),
+        .websocket_context = engine->parts.api,
+    };
+    enum err err = server_open(&options, diag, &engine->server);
+    if (err == ERR_OK) api_set_server(engine->parts.api, engine->server);
+    return err;
+}
+
+enum err engine_start(struct engine *engine, struct diag *diag) {
+    assert(engine->mode == ENGINE_SERVE);
+    const struct sys *sys = engine->parts.sys;
+    enum err err = log_start(engine->parts.log, diag);
+    if (err == ERR_OK) err = task_group_start(engine->parts.tasks, diag);
+    if (err == ERR_OK) err = start_server(engine, diag);
+    if (err == ERR_OK) err = sys->thread_start(sys->context, "keeper", keeper_main, engine, &engine->keeper);
+    for (uint32_t i = 0; err == ERR_OK && i < engine->config.source_count; i++) {
+        if (engine->market_count == MARKETS_MAX) return diag_set(diag, ERR_LIMIT, "more than %d sources", MARKETS_MAX);
+        err = market_open(engine, &engine->config.sources[i], diag, &engine->markets[engine->market_count]);
+        if (err == ERR_OK) engine->market_count++;
+    }
+    return err;
+}
+
+const char *engine_address(const struct engine *engine) { return server_address(engine->server); }
+
+enum err engine_catch_up(struct engine *engine, struct diag *diag) {
+    return task_group_catch_up(engine->parts.tasks, diag);
+}
+
+void engine_pump(void *context) {
+    struct engine *engine = context;
+    struct diag diag;
+    bool worked;
+    (void)!task_group_step(engine->parts.tasks, &diag, &worked);
+}
+
+void engine_close(struct engine **engine) {
+    struct engine *e = *engine;
+    if (e == NULL) return;
+    for (uint32_t i = 0; i < e->market_count; i++) market_close(&e->markets[i]);
+    atomic_store(&e->stop, true);
+    if (e->server != NULL) {
+        api_set_server(e->parts.api, NULL);
+        server_close(&e->server);
+    }
+    if (e->keeper != NULL) {
+        sys_bell_ring(&e->keeper_bell);
+        e->parts.sys->thread_join(e->parts.sys->context, &e->keeper);
+    }
+    task_group_close(&e->parts.tasks);
+    if (e->parts.api != NULL) api_close(&e->parts.api);
+    if (e->parts.desk != NULL) candle_desk_close(&e->parts.desk);
+    if (e->parts.shelf != NULL) shelf_close(&e->parts.shelf);
+    if (e->parts.latest != NULL) latest_table_close(&e->parts.latest);
+    if (e->parts.series != NULL) series_table_close(&e->parts.series);
+    zones_close(&e->zones);
+    if (e->parts.store != NULL) store_close(&e->parts.store);
+    if (e->parts.log != NULL) log_close(&e->parts.log);
+    free(e);
+    *engine = NULL;
+}

@@ -1,0 +1,77 @@
+/* The engine: a data folder opened, its parts wired together by the configuration, and its life cycle. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "api/api.h"
+#include "engine/config.h"
+
+struct engine;
+
+enum engine_mode {
+    ENGINE_SERVE, /* writes; `engine_start` gives it threads */
+    ENGINE_WORK,  /* writes, only the log has its thread: imports */
+    ENGINE_LOOK,  /* reads a folder and folds what is new in memory; nothing is written */
+};
+
+/* ERR_LOCKED: somebody else writes the folder. ENGINE_LOOK of a folder that is not there: ERR_NOT_FOUND. */
+enum err engine_open(const struct sys *sys, const struct config *config, enum engine_mode mode, struct diag *diag,
+                     struct engine **ret_engine) MUST_USE;
+/* Last checkpoint, clean log. */
+void engine_close(struct engine **engine);
+/* Committer, tasks, status records, server. */
+enum err engine_start(struct engine *engine, struct diag *diag) MUST_USE;
+const char *engine_address(const struct engine *engine);
+/* Folds everything durable (modes without threads). */
+enum err engine_catch_up(struct engine *engine, struct diag *diag) MUST_USE;
+/* One turn of what would otherwise be threads: for http_local's pump. */
+void engine_pump(void *engine);
+
+/* The store is empty: index rows of sealed blocks, the import register and everything that the log holds, again. */
+enum err engine_rebuild(struct engine *engine, struct diag *diag) MUST_USE;
+
+/* The parts, for what the engine's other files do with them. */
+struct engine_parts {
+    const struct sys *sys;
+    const struct config *config;
+    struct log *log;
+    struct store *store;
+    struct series_table *series;
+    struct latest_table *latest;
+    struct shelf *shelf;
+    struct task_group *tasks;
+    struct candle_desk *desk;
+    struct api *api;
+    uint32_t base_ms;
+};
+const struct engine_parts *engine_parts(const struct engine *engine);
+/* The candle tasks of a venue's topic `inbound-data-<venue>`, which is made where missing. ENGINE_WORK and before start. */
+enum err engine_add_venue(struct engine *engine, const char *venue, struct diag *diag,
+                          struct log_partition **ret_partition) MUST_USE;
+
+/* Of topic `prices`; NULL past the last. */
+struct log_partition *engine_prices(const struct engine *engine, uint32_t index);
+uint32_t engine_prices_count(const struct engine *engine);
+
+/* The Unix socket of a data folder. */
+void engine_socket_path(const char *data, char path[static 108]);
+
+/* --- decoders.c --- */
+enum err price_event_decoder_open(struct series_table *series, struct event_decoder **ret_decoder) MUST_USE;
+enum err venue_event_decoder_open(const char *venue, struct series_table *series,
+                                  struct event_decoder **ret_decoder) MUST_USE;
+
+/* --- zones.c --- */
+struct zones;
+enum err zones_open(const struct sys *sys, struct zones **ret_zones) MUST_USE;
+void zones_close(struct zones **zones);
+/* By name (from the system's zoneinfo) or offset; lives as long as `zones`. Any thread. */
+enum err zones_find(void *zones, struct slice name, struct diag *diag, const struct zone **ret_zone) MUST_USE;
+
+/* --- market.c: the demo's live market, a source --- */
+struct market;
+enum err market_open(struct engine *engine, const struct config_source *source, struct diag *diag,
+                     struct market **ret_market) MUST_USE;
+/* Stops its thread. */
+void market_close(struct market **market);
+
+#endif

@@ -1,0 +1,283 @@
+/* The demo's live market: a source that makes trades and prices as exchanges would send them, and hands them in by the same
+ * roads: Binance trade messages into `inbound-data-binance`, price events by POST /v1/prices.
+ *
+ * Activity differs by pair and swings: bursts, quiet minutes. Some messages come late, some twice, and now and then an id is
+ * lost, so that coverage, `why`, gaps and the ledger have something true to show. On an empty folder it first makes the
+ * six hours before now. */
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "engine/generate.h"
+
+enum {
+    TICK_MS = 250,
+    HISTORY_MS = 6 * 3600 * 1000,
+    HISTORY_STEP_MS = 5000,
+    LATE_PPM = 2000,
+    DUPLICATE_PPM = 3000,
+    LOST_PPM = 60,
+    BATCH_BYTES = 256 * 1024,
+    PRICE_VENUES = 3,
+};
+
+static const char *const price_venues[PRICE_VENUES] = {"kraken", "coinbase", "bitstamp"};
+
+struct maker {
+    char base[16], quote[16], symbol[32];
+    double price; /* of the generated walk only: what is sent is the text cut to `decimals` */
+    double drift;
+    double rate; /* trades a second on average */
+    int64_t quiet_until_ms, burst_until_ms;
+    int64_t id;
+    uint8_t decimals;
+    bool trades; /* else a price series of price_venues */
+    const char *venue;
+};
+
+struct late_message {
+    int64_t due_ms;
+    char symbol[32];
+    char text[256];
+};
+
+enum { LATE_MAX = 256 };
+
+struct market {
+    struct engine *engine;
+    struct log_partition *trades;
+    struct prng prng;
+    struct maker *makers;
+    uint32_t count;
+    struct record_batch_builder builder;
+    uint32_t builder_records;
+    struct buf prices; /* JSON lines of the next POST */
+    struct late_message late[LATE_MAX];
+    uint32_t late_count;
+    struct sys_thread *thread;
+    struct sys_bell bell;
+    atomic_bool stop;
+};
+
+static double uniform(struct market *m) { return (double)(prng_next(&m->prng) >> 11) * 0x1p-53; }
+
+static bool chance(struct market *m, uint32_t ppm) { return prng_below(&m->prng, 1000000) < ppm; }
+
+static double normal(struct market *m) {
+    double u = 1.0 - uniform(m), v = uniform(m);
+    return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
+}
+
+/* --- handing over --- */
+
+static void submit_trades(struct market *m) {
+    if (m->builder_records == 0) return;
+    if (record_batch_end(&m->builder) == ERR_OK) {
+        struct log_append append = {
+            .partition = m->trades,
+            .batch = m->builder.bytes.data,
+            .batch_bytes = (uint32_t)m->builder.bytes.size,
+            .record_count = m->builder_records,
+        };
+        (void)!log_append_wait(engine_parts(m->engine)->log, &append);
+    }
+    record_batch_begin(&m->builder, RECORD_CODEC_NONE);
+    m->builder_records = 0;
+}
+
+static void send_trade(struct market *m, const char *symbol, const char *text) {
+    const struct record record = {
+        .timestamp_ms = sys_wall_ms(engine_parts(m->engine)->sys),
+        .key = slice_text(symbol),
+        .value = slice_text(text),
+    };
+    if (record_batch_add(&m->builder, &record) == ERR_OK) m->builder_records++;
+    if (m->builder.bytes.size >= BATCH_BYTES) submit_trades(m);
+}
+
+static void submit_prices(struct market *m) {
+    if (m->prices.size == 0) return;
+    unsigned status;
+    char type[64];
+    struct buf answer;
+    buf_init(&answer, 1024 * 1024);
+    size_t size = m->prices.size;
+    uint8_t *padding = buf_reserve(&m->prices, 64);
+    if (padding != NULL) memset(padding, 0, 64);
+    (void)!http_local(api_handler(engine_parts(m->engine)->api), HTTP_POST, "/v1/prices",
+                      slice_of(m->prices.data, size), NULL, NULL, &status, &answer, type);
+    buf_deinit(&answer);
+    buf_clear(&m->prices);
+}
+
+/* --- making --- */
+
+static void format_number(double value, uint8_t decimals, char text[static 40]) {
+    snprintf(text, 40, "%.*f", decimals, value);
+}
+
+static void make_trade(struct market *m, struct maker *k, int64_t time_ms) {
+    char price[40], quantity[40], text[256];
+    format_number(k->price, k->decimals, price);
+    format_number(exp(normal(m) * 1.2) * 500 / k->price, k->price < 0.01 ? 0 : 5, quantity);
+    if (strtod(quantity, NULL) <= 0) snprintf(quantity, sizeof quantity, "%s", k->price < 0.01 ? "1" : "0.00001");
+    int64_t id = k->id++;
+    snprintf(
+        text, sizeof text,
+        "{\"e\":\"trade\",\"E\":%lld,\"s\":\"%s\",\"t\":%lld,\"p\":\"%s\",\"q\":\"%s\",\"T\":%lld,\"m\":%s,\"M\":true}",
+        (long long)time_ms + 1, k->symbol, (long long)id, price, quantity, (long long)time_ms,
+        prng_below(&m->prng, 2) ? "true" : "false");
+    if (chance(m, LOST_PPM)) return;
+    if (m->late_count < LATE_MAX && chance(m, LATE_PPM)) {
+        struct late_message *late = &m->late[m->late_count++];
+        late->due_ms = time_ms + 500 + (int64_t)prng_below(&m->prng, 90000);
+        snprintf(late->symbol, sizeof late->symbol, "%s", k->symbol);
+        snprintf(late->text, sizeof late->text, "%s", text);
+        return;
+    }
+    send_trade(m, k->symbol, text);
+    if (chance(m, DUPLICATE_PPM)) send_trade(m, k->symbol, text);
+}
+
+static void make_price(struct market *m, struct maker *k, int64_t time_ms) {
+    char price[40];
+    format_number(k->price, k->decimals, price);
+    if (chance(m, LATE_PPM)) time_ms -= (int64_t)prng_below(&m->prng, 30000);
+    size_t start = m->prices.size;
+    buf_printf(&m->prices,
+               "{\"baseCurrency\":\"%s\",\"quoteCurrency\":\"%s\",\"exchange\":\"%s\",\"price\":\"%s\","
+               "\"baseVolumeLast24h\":\"%.4f\",\"quoteVolumeLast24h\":\"%.2f\",\"timestampInMs\":%lld}\n",
+               k->base, k->quote, k->venue, price, 50000000 / k->price * (1 + 0.01 * uniform(m)),
+               50000000 * (1 + 0.01 * uniform(m)), (long long)time_ms);
+    if (buf_err(&m->prices) != ERR_OK) {
+        m->prices.size = start;
+        m->prices.err = ERR_OK;
+    }
+}
+
+static void move(struct market *m, struct maker *k, double seconds) {
+    k->drift = 0.995 * k->drift + 0.005 * normal(m);
+    k->price *= exp(0.00012 * sqrt(seconds) * normal(m) + 0.000002 * k->drift * seconds);
+}
+
+static double activity(struct market *m, struct maker *k, int64_t now_ms) {
+    if (now_ms < k->quiet_until_ms) return 0;
+    if (uniform(m) < 0.0004) k->quiet_until_ms = now_ms + 60000 + (int64_t)prng_below(&m->prng, 180000);
+    if (uniform(m) < 0.0008) k->burst_until_ms = now_ms + 5000 + (int64_t)prng_below(&m->prng, 40000);
+    return now_ms < k->burst_until_ms ? 8 : 1;
+}
+
+static void advance(struct market *m, int64_t from_ms, int64_t to_ms, double density) {
+    double seconds = (double)(to_ms - from_ms) / 1000;
+    for (uint32_t i = 0; i < m->count; i++) {
+        struct maker *k = &m->makers[i];
+        double expected = k->rate * seconds * density * activity(m, k, to_ms);
+        uint32_t count = (uint32_t)expected + (uniform(m) < expected - floor(expected));
+        for (uint32_t n = 0; n < count; n++) {
+            int64_t time_ms = from_ms + (to_ms - from_ms) * (int64_t)(n + 1) / (int64_t)(count + 1);
+            move(m, k, seconds / count);
+            if (k->trades)
+                make_trade(m, k, time_ms);
+            else
+                make_price(m, k, time_ms);
+        }
+        if (count == 0) move(m, k, seconds);
+    }
+}
+
+static void send_late(struct market *m, int64_t now_ms) {
+    for (uint32_t i = 0; i < m->late_count;) {
+        if (m->late[i].due_ms > now_ms) {
+            i++;
+            continue;
+        }
+        send_trade(m, m->late[i].symbol, m->late[i].text);
+        m->late[i] = m->late[--m->late_count];
+    }
+}
+
+static void make_history(struct market *m, int64_t now_ms) {
+    for (int64_t t = now_ms - HISTORY_MS; t < now_ms && !atomic_load(&m->stop); t += HISTORY_STEP_MS) {
+        advance(m, t, t + HISTORY_STEP_MS, 0.12);
+        send_late(m, t + HISTORY_STEP_MS);
+        if (m->prices.size > BATCH_BYTES) submit_prices(m);
+    }
+    submit_trades(m);
+    submit_prices(m);
+}
+
+static void *market_main(void *argument) {
+    struct market *m = argument;
+    const struct sys *sys = engine_parts(m->engine)->sys;
+    int64_t before_ms = sys_wall_ms(sys);
+    if (log_end_offset(m->trades) == 0) make_history(m, before_ms);
+    while (!atomic_load(&m->stop)) {
+        sys_bell_wait(&m->bell, TICK_MS);
+        int64_t now_ms = sys_wall_ms(sys);
+        if (now_ms <= before_ms) continue;
+        if (now_ms - before_ms > 60000) before_ms = now_ms - TICK_MS; /* the machine slept */
+        advance(m, before_ms, now_ms, 1);
+        send_late(m, now_ms);
+        submit_trades(m);
+        submit_prices(m);
+        before_ms = now_ms;
+    }
+    return NULL;
+}
+
+/* --- life cycle --- */
+
+static void init_maker(struct market *m, const struct config_source *source, uint32_t i, int64_t now_ms) {
+    struct maker *k = &m->makers[i];
+    const struct market_pair *pair = &market_pairs[i % market_pair_count];
+    uint32_t round = i / market_pair_count;
+    k->trades = round == 0;
+    k->venue = k->trades ? "binance" : price_venues[(round - 1) % PRICE_VENUES];
+    snprintf(k->base, sizeof k->base, "%s", pair->base);
+    snprintf(k->quote, sizeof k->quote, "%s", pair->quote);
+    snprintf(k->symbol, sizeof k->symbol, "%s%s", pair->base, pair->quote);
+    k->decimals = pair->decimals;
+    k->price = (double)pair->price / pow(10, pair->decimals);
+    k->rate = (double)source->rate / (double)source->series * (0.3 + 2.8 / (1 + i % market_pair_count));
+    /* Ids go on where an earlier run of the same folder stopped: a millisecond clock never falls behind the ids used. */
+    k->id = now_ms - 1600000000000;
+}
+
+enum err market_open(struct engine *engine, const struct config_source *source, struct diag *diag,
+                     struct market **ret_market) {
+    struct market *m = calloc(1, sizeof *m);
+    if (m == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the market");
+    const struct sys *sys = engine_parts(engine)->sys;
+    m->engine = engine;
+    m->count = (uint32_t)source->series;
+    m->makers = calloc(m->count, sizeof *m->makers);
+    prng_seed(&m->prng, (uint64_t)source->seed);
+    record_batch_builder_init(&m->builder);
+    record_batch_begin(&m->builder, RECORD_CODEC_NONE);
+    buf_init(&m->prices, 8 * 1024 * 1024);
+    int64_t now_ms = sys_wall_ms(sys);
+    for (uint32_t i = 0; m->makers != NULL && i < m->count; i++) init_maker(m, source, i, now_ms);
+    enum err err = m->makers == NULL ? diag_set(diag, ERR_NO_MEMORY, "no memory for the market") : ERR_OK;
+    if (err == ERR_OK && log_partition_find(engine_parts(engine)->log, "inbound-data-binance", 0, &m->trades) != ERR_OK)
+        err = diag_set(diag, ERR_STATE, "topic inbound-data-binance is not open");
+    if (err == ERR_OK) err = sys->thread_start(sys->context, "market", market_main, m, &m->thread);
+    *ret_market = m;
+    if (err != ERR_OK) market_close(ret_market);
+    return err;
+}
+
+void market_close(struct market **market) {
+    struct market *m = *market;
+    if (m == NULL) return;
+    const struct sys *sys = engine_parts(m->engine)->sys;
+    atomic_store(&m->stop, true);
+    sys_bell_ring(&m->bell);
+    if (m->thread != NULL) sys->thread_join(sys->context, &m->thread);
+    record_batch_builder_deinit(&m->builder);
+    buf_deinit(&m->prices);
+    free(m->makers);
+    free(m);
+    *market = NULL;
+}

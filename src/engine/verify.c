@@ -1,0 +1,296 @@
+#include "engine/verify.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EVENTS_STEP = 1024, SUBSET_MAX = 1 << 20 };
+
+const char *const verify_check_name[VERIFY_COUNT] = {
+    "full-exact", "delta-exact", "full-straddle", "empty-flat", "uncovered", "unexplained",
+};
+
+struct pushed {
+    struct import_push push;
+    uint64_t line;
+    uint32_t series;
+};
+
+struct verify {
+    struct series_table *series;
+    struct event *events; /* sorted by (series, first id, kind) */
+    size_t event_count, event_capacity;
+    struct pushed *pushes;
+    size_t push_count, push_capacity;
+    struct event *subset;
+    struct diag *diag;
+};
+
+/* --- reading the capture --- */
+
+static enum err grow(void **array, size_t *capacity, size_t need, size_t item_size) {
+    if (need <= *capacity) return ERR_OK;
+    size_t larger = *capacity == 0 ? 4096 : *capacity * 2;
+    while (larger < need) larger *= 2;
+    void *moved = aligned_alloc(64, (larger * item_size + 63) & ~(size_t)63);
+    if (moved == NULL) return ERR_NO_MEMORY;
+    if (*array != NULL) memcpy(moved, *array, *capacity * item_size);
+    free(*array);
+    *array = moved;
+    *capacity = larger;
+    return ERR_OK;
+}
+
+static enum err keep_push(struct verify *v, const struct import_item *item) {
+    enum err err = grow((void **)&v->pushes, &v->push_capacity, v->push_count + 1, sizeof *v->pushes);
+    if (err != ERR_OK) return err;
+    v->pushes[v->push_count++] = (struct pushed){.push = *item->push, .line = item->line, .series = item->series};
+    return ERR_OK;
+}
+
+static enum err read_capture(struct verify *v, struct import_reader *reader) {
+    for (;;) {
+        enum err err = grow((void **)&v->events, &v->event_capacity, v->event_count + EVENTS_STEP, sizeof *v->events);
+        if (err != ERR_OK) return diag_set(v->diag, err, "no memory for the capture's trades");
+        struct import_item item;
+        bool has_item = false;
+        uint32_t count = 0;
+        err = import_read(reader, v->events + v->event_count, EVENTS_STEP, v->diag, &count, &item, &has_item);
+        bool end = err == ERR_END;
+        if (err != ERR_OK && !end) return err;
+        v->event_count += count;
+        if (has_item && item.kind == IMPORT_PUSH && (err = keep_push(v, &item)) != ERR_OK) return err;
+        if (end) return ERR_OK;
+    }
+}
+
+static int by_series_and_id(const void *a, const void *b) {
+    const struct event *x = a, *y = b;
+    if (x->series != y->series) return x->series < y->series ? -1 : 1;
+    if (x->first_id != y->first_id) return x->first_id < y->first_id ? -1 : 1;
+    return (int)x->kind - (int)y->kind;
+}
+
+/* --- which trades of the ids [first, last] are there --- */
+
+enum cover { COVER_FULL, COVER_STRADDLE, COVER_HOLE };
+
+static size_t lower_bound(const struct verify *v, uint32_t series, int64_t id) {
+    size_t low = 0, high = v->event_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct event *e = &v->events[middle];
+        bool before = e->series != series ? e->series < series : e->last_id < id;
+        if (before)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static enum cover cover_of(struct verify *v, uint32_t series, int64_t first, int64_t last, uint32_t *ret_count) {
+    bool straddle = false;
+    int64_t next = first;
+    uint32_t count = 0;
+    for (size_t i = lower_bound(v, series, first); i < v->event_count && next <= last; i++) {
+        const struct event *e = &v->events[i];
+        if (e->series != series || e->first_id > last) break;
+        if (e->last_id < next) continue; /* the same again */
+        if (e->first_id > next) return COVER_HOLE;
+        if (e->first_id < next || e->last_id > last) straddle = true;
+        next = e->last_id + 1;
+        if (count < SUBSET_MAX) v->subset[count++] = *e;
+    }
+    if (next <= last) return COVER_HOLE;
+    *ret_count = count;
+    return straddle ? COVER_STRADDLE : COVER_FULL;
+}
+
+/* --- folding and comparing --- */
+
+static enum err take_candle(void *context, const struct candle *candle) {
+    *(struct candle *)context = *candle;
+    return ERR_OK;
+}
+
+/* One candle of the first `count` of the subset, by the same fold and read as everywhere. */
+static enum err fold_subset(struct verify *v, const struct pushed *p, uint32_t count, struct candle *ret_candle) {
+    struct interval interval;
+    enum err err = interval_parse(slice_text(p->push.interval), v->diag, &interval);
+    if (err != ERR_OK) return err;
+    const struct book_options options = {
+        .series = v->series,
+        .task = "verify",
+        .base_ms = p->push.interval_ms == 1000 ? 1000 : 60000,
+        .bounded = true,
+    };
+    struct book *book = NULL;
+    if ((err = book_open(&options, v->diag, &book)) != ERR_OK) return err;
+    struct book_counts counts = {0};
+    err = book_apply(book, v->subset, NULL, count, NULL, &counts, v->diag);
+    const struct candle_source source = {.book = book};
+    const struct candle_query query = {
+        .series = p->series,
+        .interval = interval,
+        .from_ms = p->push.candle.open_time_ms,
+        .to_ms = p->push.candle.open_time_ms + 1,
+    };
+    if (err == ERR_OK) err = candle_read(&source, &query, take_candle, ret_candle, v->diag);
+    book_close(&book);
+    return err;
+}
+
+static struct decimal cut8(struct decimal value) {
+    while (value.scale > 8) {
+        value.mantissa /= 10;
+        value.scale--;
+    }
+    return decimal_normalize(value);
+}
+
+static bool same(struct verify_verdict *verdict, const char *field, struct decimal ours, struct decimal theirs) {
+    if (decimal_equal(ours, theirs)) return true;
+    char a[DECIMAL_TEXT_MAX], b[DECIMAL_TEXT_MAX];
+    decimal_format(decimal_normalize(ours), a);
+    decimal_format(decimal_normalize(theirs), b);
+    snprintf(verdict->why, sizeof verdict->why, "%s: ours %s, theirs %s", field, a, b);
+    return false;
+}
+
+/* Spot cuts quote volumes to 8 decimals. */
+static bool same_quote(struct verify_verdict *verdict, const char *field, struct decimal ours, struct decimal theirs) {
+    if (decimal_equal(cut8(ours), theirs)) return true;
+    return same(verdict, field, ours, theirs);
+}
+
+static bool same_count(struct verify_verdict *verdict, int64_t ours, int64_t theirs) {
+    return same(verdict, "trades", decimal_of(ours), decimal_of(theirs));
+}
+
+static bool equals_push(struct verify_verdict *verdict, const struct candle *ours, const struct candle *theirs) {
+    return same(verdict, "open", ours->open, theirs->open) && same(verdict, "high", ours->high, theirs->high) &&
+           same(verdict, "low", ours->low, theirs->low) && same(verdict, "close", ours->close, theirs->close) &&
+           same(verdict, "volume", ours->volume, theirs->volume) &&
+           same_quote(verdict, "quote_volume", ours->quote_volume, theirs->quote_volume) &&
+           same(verdict, "taker_buy_volume", ours->taker_buy_volume, theirs->taker_buy_volume) &&
+           same_quote(verdict, "taker_buy_quote_volume", ours->taker_buy_quote_volume,
+                      theirs->taker_buy_quote_volume) &&
+           same_count(verdict, ours->trades, theirs->trades);
+}
+
+static struct decimal smaller(struct decimal a, struct decimal b) { return decimal_compare(a, b) <= 0 ? a : b; }
+static struct decimal larger(struct decimal a, struct decimal b) { return decimal_compare(a, b) >= 0 ? a : b; }
+
+/* before + sum = after, where both pushes may have been cut: off by less than one unit of the eighth decimal. */
+static bool same_sum(struct verify_verdict *verdict, const char *field, struct decimal before, struct decimal sum,
+                     struct decimal after, bool cut) {
+    struct decimal total, difference;
+    if (decimal_add(before, sum, &total) != ERR_OK || decimal_subtract(total, after, &difference) != ERR_OK)
+        return false;
+    if (difference.mantissa < 0) difference.mantissa = -difference.mantissa;
+    if (cut && decimal_compare(difference, (struct decimal){1, 8}) <= 0) return true;
+    return same(verdict, field, total, after);
+}
+
+static bool explains(struct verify_verdict *verdict, const struct candle *before, const struct candle *delta,
+                     const struct candle *after) {
+    return same(verdict, "open", before->open, after->open) &&
+           same(verdict, "high", larger(before->high, delta->high), after->high) &&
+           same(verdict, "low", smaller(before->low, delta->low), after->low) &&
+           same(verdict, "close", delta->close, after->close) &&
+           same_sum(verdict, "volume", before->volume, delta->volume, after->volume, false) &&
+           same_sum(verdict, "quote_volume", before->quote_volume, delta->quote_volume, after->quote_volume, true) &&
+           same_sum(verdict, "taker_buy_volume", before->taker_buy_volume, delta->taker_buy_volume,
+                    after->taker_buy_volume, false) &&
+           same_sum(verdict, "taker_buy_quote_volume", before->taker_buy_quote_volume, delta->taker_buy_quote_volume,
+                    after->taker_buy_quote_volume, true) &&
+           same_count(verdict, before->trades + delta->trades, after->trades);
+}
+
+static bool is_flat(const struct candle *c) {
+    return c->trades == 0 && decimal_equal(c->open, c->high) && decimal_equal(c->open, c->low) &&
+           decimal_equal(c->open, c->close) && c->volume.mantissa == 0 && c->quote_volume.mantissa == 0;
+}
+
+static const struct pushed *previous_push(const struct verify *v, size_t index) {
+    const struct pushed *p = &v->pushes[index];
+    while (index-- > 0) {
+        const struct pushed *q = &v->pushes[index];
+        if (q->series == p->series && strcmp(q->push.interval, p->push.interval) == 0 &&
+            q->push.candle.open_time_ms == p->push.candle.open_time_ms)
+            return q;
+    }
+    return NULL;
+}
+
+static enum err judge_delta(struct verify *v, size_t index, struct verify_verdict *verdict) {
+    const struct pushed *p = &v->pushes[index], *before = previous_push(v, index);
+    const struct candle *theirs = &p->push.candle;
+    uint32_t count = 0;
+    verdict->check = VERIFY_UNCOVERED;
+    if (before == NULL || before->push.candle.last_id < 0 || before->push.candle.last_id >= theirs->last_id)
+        return ERR_OK;
+    if (cover_of(v, p->series, before->push.candle.last_id + 1, theirs->last_id, &count) != COVER_FULL) return ERR_OK;
+    struct candle delta = {0};
+    enum err err = fold_subset(v, p, count, &delta);
+    if (err == ERR_OK)
+        verdict->check =
+            explains(verdict, &before->push.candle, &delta, theirs) ? VERIFY_DELTA_EXACT : VERIFY_UNEXPLAINED;
+    return err;
+}
+
+static enum err judge(struct verify *v, size_t index, struct verify_verdict *verdict) {
+    const struct pushed *p = &v->pushes[index];
+    const struct candle *theirs = &p->push.candle;
+    uint32_t count = 0;
+    *verdict = (struct verify_verdict){.line = p->line, .push = &p->push};
+    if (theirs->first_id < 0 || theirs->trades == 0) {
+        verdict->check = is_flat(theirs) ? VERIFY_EMPTY_FLAT : VERIFY_UNEXPLAINED;
+        if (!is_flat(theirs)) snprintf(verdict->why, sizeof verdict->why, "a candle without trades is not flat");
+        return ERR_OK;
+    }
+    switch (cover_of(v, p->series, theirs->first_id, theirs->last_id, &count)) {
+        case COVER_HOLE: return judge_delta(v, index, verdict);
+        case COVER_STRADDLE: verdict->check = VERIFY_FULL_STRADDLE; return ERR_OK;
+        case COVER_FULL: break;
+    }
+    struct candle ours = {0};
+    enum err err = fold_subset(v, p, count, &ours);
+    if (err == ERR_OK) verdict->check = equals_push(verdict, &ours, theirs) ? VERIFY_FULL_EXACT : VERIFY_UNEXPLAINED;
+    return err;
+}
+
+/* --- life cycle --- */
+
+static enum err judge_all(struct verify *v, enum err (*visit)(void *context, const struct verify_verdict *verdict),
+                          void *context) {
+    qsort(v->events, v->event_count, sizeof *v->events, by_series_and_id);
+    v->subset = aligned_alloc(64, (size_t)SUBSET_MAX * sizeof *v->subset);
+    if (v->subset == NULL) return diag_set(v->diag, ERR_NO_MEMORY, "no memory to verify");
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < v->push_count && err == ERR_OK; i++) {
+        struct verify_verdict verdict;
+        if ((err = judge(v, i, &verdict)) == ERR_OK) err = visit(context, &verdict);
+    }
+    return err;
+}
+
+enum err verify_capture(const struct sys *sys, const char *path, const char *venue, struct diag *diag,
+                        enum err (*visit)(void *context, const struct verify_verdict *verdict), void *context) {
+    struct verify v = {.diag = diag};
+    struct input *input = NULL;
+    struct import_reader *reader = NULL;
+    const struct import_options options = {.format = IMPORT_GUESS, .venue = venue};
+    enum err err = series_table_open(&v.series);
+    if (err == ERR_OK) err = input_open(sys, path, diag, &input);
+    if (err == ERR_OK) err = import_open(input, path, &options, v.series, diag, &reader);
+    if (err == ERR_OK) err = read_capture(&v, reader);
+    if (err == ERR_OK) err = judge_all(&v, visit, context);
+    if (reader != NULL) import_close(&reader);
+    if (input != NULL) input_close(&input);
+    free(v.events);
+    free(v.pushes);
+    free(v.subset);
+    if (v.series != NULL) series_table_close(&v.series);
+    return err;
+}

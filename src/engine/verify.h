@@ -1,0 +1,37 @@
+/* Our candles against the venue's own klines: every kline push of a recorded capture, judged.
+ *
+ *   full-exact     every trade of the pushed candle is in the capture, and the fold of them equals the push to the digit
+ *   delta-exact    the capture begins within the candle, but the trades since the push before it explain the difference
+ *   full-straddle  pushed in the middle of one taker order: an aggregated trade reaches beyond the push's last id
+ *   empty-flat     no trade, and the push is flat at the previous close with zero volumes
+ *   uncovered      the capture does not hold the trades that would be needed
+ *   unexplained    the trades are all there, and say something else */
+#ifndef ENGINE_VERIFY_H
+#define ENGINE_VERIFY_H
+
+#include "engine/engine.h"
+#include "venue/venue.h"
+
+enum verify_check {
+    VERIFY_FULL_EXACT,
+    VERIFY_DELTA_EXACT,
+    VERIFY_FULL_STRADDLE,
+    VERIFY_EMPTY_FLAT,
+    VERIFY_UNCOVERED,
+    VERIFY_UNEXPLAINED,
+    VERIFY_COUNT
+};
+extern const char *const verify_check_name[VERIFY_COUNT];
+
+struct verify_verdict {
+    uint64_t line;
+    const struct import_push *push;
+    enum verify_check check;
+    char why[200]; /* of an unexplained one: which field, ours and theirs */
+};
+
+/* Verdicts in the order of the file. Memory grows with the capture's trades (64 bytes each). */
+enum err verify_capture(const struct sys *sys, const char *path, const char *venue, struct diag *diag,
+                        enum err (*visit)(void *context, const struct verify_verdict *verdict), void *context) MUST_USE;
+
+#endif

@@ -1,0 +1,34 @@
+/* The import register: which files were folded in by reference, and where their events went.
+ *
+ * STORE_IMPORTS holds, under ("imports", 16 bytes identity of the content), one row an import:
+ *   u8 version = 1; uvarint number; varint committed at (ms); uvarint plain size; varint first and last event time (ms, -1
+ *   none); u8 format; uvarint length and path; uvarint length and venue; the seven terms of the ledger.
+ * The same bytes are the value of the import's record in topic `imports`, from which a rebuild makes the rows again. */
+#ifndef FLOW_IMPORTS_H
+#define FLOW_IMPORTS_H
+
+#include "flow/ledger.h"
+#include "store/store.h"
+
+enum { IMPORT_PATH_MAX = 1024 };
+
+struct import_row {
+    uint8_t identity[16]; /* XXH3-128 of the unwrapped content */
+    uint64_t number;      /* from 1 */
+    int64_t committed_ms;
+    uint64_t plain_bytes;
+    int64_t from_ms, to_ms;
+    uint8_t format; /* enum import_format */
+    char path[IMPORT_PATH_MAX];
+    char venue[32];
+    struct ledger_row ledger;
+};
+
+void import_row_encode(struct buf *out, const struct import_row *row);
+enum err import_row_decode(struct slice identity, struct slice value, struct import_row *ret_row) MUST_USE;
+struct store_key import_row_key(const struct import_row *row);
+/* Every import, in no promised order. */
+enum err import_rows_visit(struct store *store, struct store_snapshot *snapshot,
+                           enum err (*visit)(void *context, const struct import_row *row), void *context) MUST_USE;
+
+#endif
