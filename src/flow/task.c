@@ -410,6 +410,7 @@ static void stop_threads(struct task_group *group) {
 static void last_checkpoint(struct task_group *group) {
     struct diag diag = {0};
     enum err err = ERR_OK;
+    if (group->options.read_only) return;
     if (atomic_load(&group->handover) == HANDOVER_FROZEN) err = group->commit_err = commit(group, &diag);
     if (err == ERR_OK && atomic_load(&group->handover) != HANDOVER_FREE && group->commit_err == ERR_OK)
         after_commit(group);
@@ -436,6 +437,11 @@ void task_group_close(struct task_group **group) {
     store_batch_deinit(&g->batch);
     free(g);
     *group = NULL;
+}
+
+void task_group_abandon(struct task_group **group) {
+    if (*group != NULL) (*group)->options.read_only = true;
+    task_group_close(group);
 }
 
 uint32_t task_group_count(const struct task_group *group) { return group->count; }

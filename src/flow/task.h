@@ -56,6 +56,8 @@ enum err task_group_open(const struct task_group_options *options, struct diag *
                          struct task_group **ret_group) MUST_USE;
 /* Stops the threads, takes a last checkpoint, closes the processors. */
 void task_group_close(struct task_group **group);
+/* The same without a last checkpoint, as after a crash: for tests. */
+void task_group_abandon(struct task_group **group);
 /* The group owns the processor from here on. Loads it from its checkpoint. `name` is stable, e.g. "candles/prices/0". */
 enum err task_group_add(struct task_group *group, const char *name, struct log_partition *input,
                         struct processor *processor, struct diag *diag, struct task **ret_task) MUST_USE;

@@ -1,0 +1,359 @@
+/* Tasks over the embedded log and the memory store: exactly once over crashes, calls, the ledger, checkpoints. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "flow/checkpoint.h"
+#include "flow/output.h"
+#include "flow/task.h"
+
+/* --- a processor that sums what it reads, and copies odd numbers to another topic --- */
+
+struct summing {
+    struct processor base;
+    struct store *store;
+    struct output *odd;
+    int64_t sum;
+    bool lose_count; /* breaks the ledger */
+};
+
+static struct ledger_row *fold_ledger;
+
+static enum err sum_record(void *context, const struct record *record) {
+    struct summing *s = context;
+    int64_t value = strtoll((const char *)record->value.data, NULL, 10);
+    s->sum += value;
+    fold_ledger->read++;
+    if (!s->lose_count) fold_ledger->used++;
+    return value % 2 != 0 ? output_add(s->odd, record) : ERR_OK;
+}
+
+static enum err sum_load(struct processor *processor, struct store_snapshot *snapshot, struct diag *diag) {
+    struct summing *s = (struct summing *)processor;
+    const struct store_key key = {STORE_STATE, SLICE("sum"), SLICE("")};
+    struct slice value;
+    (void)diag;
+    enum err err = store_get(s->store, snapshot, &key, &value);
+    if (err == ERR_NOT_FOUND) return ERR_OK;
+    if (err != ERR_OK) return err;
+    struct reader in = reader_of(value);
+    s->sum = reader_varint(&in);
+    output_restore(s->odd, (int32_t)reader_varint(&in));
+    return reader_end(&in);
+}
+
+static enum err sum_fold(struct processor *processor, const struct record_batch *batch, struct ledger_row *ledger,
+                         struct diag *diag) {
+    struct summing *s = (struct summing *)processor;
+    struct arena arena;
+    (void)diag;
+    arena_init(&arena, 1 << 20);
+    fold_ledger = ledger;
+    enum err err = record_batch_visit(batch, &arena, sum_record, s);
+    arena_deinit(&arena);
+    return err == ERR_OK ? output_submit(s->odd) : err;
+}
+
+static enum err sum_freeze(struct processor *processor, struct store_snapshot *snapshot, struct store_batch *batch,
+                           struct diag *diag) {
+    struct summing *s = (struct summing *)processor;
+    (void)snapshot;
+    (void)diag;
+    struct buf value;
+    buf_init(&value, 64);
+    buf_put_varint(&value, s->sum);
+    buf_put_varint(&value, output_sequence(s->odd));
+    const struct store_key key = {STORE_STATE, SLICE("sum"), SLICE("")};
+    store_batch_put(batch, &key, buf_slice(&value));
+    buf_deinit(&value);
+    return store_batch_err(batch);
+}
+
+static enum err sum_flush(struct processor *processor, struct store_batch *batch, struct diag *diag) {
+    (void)batch;
+    (void)diag;
+    return output_flush(((struct summing *)processor)->odd, true);
+}
+
+static void sum_committed(struct processor *processor) { (void)processor; }
+
+static void sum_close(struct processor **processor) {
+    struct summing *s = (struct summing *)*processor;
+    assert_int_equal(output_flush(s->odd, true), ERR_OK);
+    output_close(&s->odd);
+    free(s);
+    *processor = NULL;
+}
+
+static const struct processor_ops sum_ops = {
+    .name = "sum",
+    .load = sum_load,
+    .fold = sum_fold,
+    .freeze = sum_freeze,
+    .flush = sum_flush,
+    .committed = sum_committed,
+    .close = sum_close,
+};
+
+/* --- a folder, a log, a store, a group --- */
+
+struct rig {
+    char folder[64];
+    struct log *log;
+    struct log_partition *numbers, *odd;
+    struct store *store;
+    struct task_group *group;
+    struct task *task;
+    struct summing *summing;
+};
+
+static struct log_partition *open_topic(struct rig *rig, const char *name) {
+    struct diag diag;
+    struct log_partition *partition;
+    const struct log_topic_options options = {.partition_count = 1};
+    enum err err = log_topic_create(rig->log, name, &options, &diag);
+    assert_true(err == ERR_OK || err == ERR_EXISTS);
+    assert_int_equal(log_partition_find(rig->log, name, 0, &partition), ERR_OK);
+    return partition;
+}
+
+static enum err open_group(struct rig *rig, struct diag *diag) {
+    const struct task_group_options options = {.sys = sys_real(), .log = rig->log, .store = rig->store};
+    assert_int_equal(task_group_open(&options, diag, &rig->group), ERR_OK);
+    rig->summing = calloc(1, sizeof *rig->summing);
+    assert_non_null(rig->summing);
+    rig->summing->base.ops = &sum_ops;
+    rig->summing->store = rig->store;
+    assert_int_equal(output_open(rig->log, rig->odd, "sum/odd", &rig->summing->odd), ERR_OK);
+    return task_group_add(rig->group, "sum", rig->numbers, &rig->summing->base, diag, &rig->task);
+}
+
+static void open_log_of(struct rig *rig) {
+    struct diag diag = {0};
+    const struct log_options options = {.sys = sys_real(), .folder = rig->folder, .segment_bytes = 1 << 20};
+    assert_int_equal(log_open(&options, &diag, &rig->log), ERR_OK);
+    rig->numbers = open_topic(rig, "numbers");
+    rig->odd = open_topic(rig, "odd");
+}
+
+static int setup(void **state) {
+    struct rig *rig = calloc(1, sizeof *rig);
+    assert_non_null(rig);
+    snprintf(rig->folder, sizeof rig->folder, "/tmp/wick-task-XXXXXX");
+    assert_non_null(mkdtemp(rig->folder));
+    open_log_of(rig);
+    assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, 1, &rig->store), ERR_OK);
+    struct diag diag = {0};
+    assert_int_equal(open_group(rig, &diag), ERR_OK);
+    *state = rig;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct rig *rig = *state;
+    char command[128];
+    task_group_close(&rig->group);
+    store_close(&rig->store);
+    log_close(&rig->log);
+    snprintf(command, sizeof command, "rm -rf %s", rig->folder);
+    int code = system(command);
+    free(rig);
+    return code;
+}
+
+static void append_numbers(struct rig *rig, int first, int count) {
+    struct record_batch_builder builder;
+    record_batch_builder_init(&builder);
+    record_batch_begin(&builder, RECORD_CODEC_NONE);
+    for (int i = 0; i < count; i++) {
+        char text[16];
+        int size = snprintf(text, sizeof text, "%d", first + i);
+        const struct record record = {.timestamp_ms = 1, .value = slice_of(text, (size_t)size + 1)};
+        assert_int_equal(record_batch_add(&builder, &record), ERR_OK);
+    }
+    assert_int_equal(record_batch_end(&builder), ERR_OK);
+    struct log_append append = {
+        .partition = rig->numbers,
+        .batch = builder.bytes.data,
+        .batch_bytes = (uint32_t)builder.bytes.size,
+        .record_count = (uint32_t)count,
+    };
+    assert_int_equal(log_append_wait(rig->log, &append), ERR_OK);
+    record_batch_builder_deinit(&builder);
+}
+
+static void catch_up(struct rig *rig) {
+    struct diag diag = {0};
+    assert_int_equal(task_group_catch_up(rig->group, &diag), ERR_OK);
+}
+
+/* --- tests --- */
+
+static void test_folds_and_balances(void **state) {
+    struct rig *rig = *state;
+    append_numbers(rig, 1, 100);
+    assert_false(task_caught_up(rig->task));
+    catch_up(rig);
+    struct task_info info;
+    task_group_info(rig->group, 0, &info);
+    assert_int_equal(rig->summing->sum, 5050);
+    assert_int_equal(info.ledger.used, 100);
+    assert_int_equal(info.offset, 100);
+    assert_true(ledger_balances(&info.ledger));
+}
+
+/* Crashes at random points between checkpoints: the sum, the ledger and the copies are as if there had been none. */
+static void test_exactly_once_over_crashes(void **state) {
+    struct rig *rig = *state;
+    int64_t expected = 0;
+    int next = 1;
+    srand(7);
+    for (int round = 0; round < 200; round++) {
+        struct diag diag = {0};
+        int count = 1 + rand() % 20;
+        append_numbers(rig, next, count);
+        for (int i = 0; i < count; i++) expected += next + i;
+        next += count;
+        catch_up(rig);
+        assert_int_equal(rig->summing->sum, expected);
+        if (rand() % 3 == 0) assert_int_equal(task_group_checkpoint(rig->group, &diag), ERR_OK);
+        if (rand() % 2 == 0) {
+            task_group_abandon(&rig->group);
+            assert_int_equal(open_group(rig, &diag), ERR_OK);
+        }
+    }
+    catch_up(rig);
+    struct task_info info;
+    task_group_info(rig->group, 0, &info);
+    assert_int_equal(rig->summing->sum, expected);
+    assert_int_equal(info.ledger.read, next - 1);
+    assert_int_equal(output_flush(rig->summing->odd, true), ERR_OK);
+    assert_int_equal(log_end_offset(rig->odd), next / 2);
+}
+
+static void test_checkpoint_survives_reopening_the_log(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    append_numbers(rig, 1, 10);
+    catch_up(rig);
+    task_group_close(&rig->group); /* takes the last checkpoint */
+    log_close(&rig->log);
+    open_log_of(rig);
+    assert_int_equal(open_group(rig, &diag), ERR_OK);
+    assert_int_equal(rig->summing->sum, 55);
+    assert_true(task_caught_up(rig->task));
+}
+
+static void test_checkpoint_of_another_log_is_refused(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    append_numbers(rig, 1, 10);
+    catch_up(rig);
+    task_group_close(&rig->group);
+    log_close(&rig->log);
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s/*", rig->folder);
+    assert_int_equal(system(command), 0);
+    open_log_of(rig);
+    struct task_group *group;
+    assert_int_equal(open_group(rig, &diag), ERR_FOREIGN);
+    assert_non_null(strstr(diag.what, "another log"));
+    struct processor *processor = &rig->summing->base;
+    sum_close(&processor);
+    group = rig->group;
+    task_group_abandon(&group);
+    rig->group = NULL;
+}
+
+static void test_unbalanced_ledger_stops_the_task(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    rig->summing->lose_count = true;
+    append_numbers(rig, 1, 3);
+    assert_int_equal(task_group_catch_up(rig->group, &diag), ERR_STATE);
+    assert_non_null(strstr(diag.what, "does not balance"));
+    task_group_abandon(&rig->group);
+    assert_int_equal(open_group(rig, &diag), ERR_OK);
+}
+
+struct seen {
+    struct task_call call;
+    int64_t sum;
+    bool ran;
+};
+
+static void see(struct task_call *call, struct processor *processor, enum err err) {
+    struct seen *seen = call->context;
+    assert_int_equal(err, ERR_OK);
+    seen->sum = ((struct summing *)processor)->sum;
+    seen->ran = true;
+}
+
+/* A call sees everything that was durable when it was made. */
+static void test_calls_wait_for_what_was_acknowledged(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    bool worked;
+    struct seen before = {.call.run = see}, after = {.call.run = see};
+    before.call.context = &before;
+    after.call.context = &after;
+    task_call(rig->task, &before.call);
+    append_numbers(rig, 1, 10);
+    task_call(rig->task, &after.call);
+    assert_false(after.ran);
+    assert_int_equal(task_group_step(rig->group, &diag, &worked), ERR_OK);
+    assert_true(before.ran && after.ran);
+    assert_int_equal(before.sum, 0);
+    assert_int_equal(after.sum, 55);
+}
+
+/* With real threads: appends, calls and checkpoints at once. */
+static void test_threads(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    assert_int_equal(log_start(rig->log, &diag), ERR_OK);
+    task_group_abandon(&rig->group);
+    const struct task_group_options options = {
+        .sys = sys_real(), .log = rig->log, .store = rig->store, .checkpoint_ms = 5};
+    assert_int_equal(task_group_open(&options, &diag, &rig->group), ERR_OK);
+    rig->summing = calloc(1, sizeof *rig->summing);
+    assert_non_null(rig->summing);
+    rig->summing->base.ops = &sum_ops;
+    rig->summing->store = rig->store;
+    assert_int_equal(output_open(rig->log, rig->odd, "sum/odd", &rig->summing->odd), ERR_OK);
+    assert_int_equal(task_group_add(rig->group, "sum", rig->numbers, &rig->summing->base, &diag, &rig->task), ERR_OK);
+    assert_int_equal(task_group_start(rig->group, &diag), ERR_OK);
+    int64_t expected = 0;
+    for (int i = 1; i <= 50; i++) {
+        append_numbers(rig, i, 1);
+        expected += i;
+        struct seen seen = {.call.run = see};
+        seen.call.context = &seen;
+        task_call(rig->task, &seen.call);
+        while (!__atomic_load_n(&seen.ran, __ATOMIC_ACQUIRE)) usleep(100);
+        assert_true(seen.sum >= expected);
+    }
+    task_group_close(&rig->group);
+    assert_int_equal(open_group(rig, &diag), ERR_OK);
+    assert_int_equal(rig->summing->sum, expected);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_folds_and_balances),
+        TEST(test_exactly_once_over_crashes),
+        TEST(test_checkpoint_survives_reopening_the_log),
+        TEST(test_checkpoint_of_another_log_is_refused),
+        TEST(test_unbalanced_ledger_stops_the_task),
+        TEST(test_calls_wait_for_what_was_acknowledged),
+        TEST(test_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
