@@ -48,6 +48,7 @@ enum err json_parser_open(const struct json_limits *limits, struct json_parser *
     if (parser->limits.depth == 0 || parser->limits.depth > JSON_DEPTH_MAX) parser->limits.depth = JSON_DEPTH_MAX;
     if (parser->limits.document_bytes == 0 || parser->limits.document_bytes > JSON_DOCUMENT_MAX)
         parser->limits.document_bytes = JSON_DOCUMENT_MAX;
+    if (parser->limits.number_bytes == 0) parser->limits.number_bytes = JSON_NUMBER_MAX;
     parser->index = json_index_open();
     if (parser->index == NULL) {
         free(parser);
@@ -247,7 +248,7 @@ static enum err take_scalar(struct walk *w, struct json_value *value) {
     if (text.data[0] == '-' || (text.data[0] >= '0' && text.data[0] <= '9')) {
         if (scan_json_number(text.data, text.data + text.size) != text.data + text.size)
             return fail(w, ERR_SYNTAX, start, "malformed number");
-        if (text.size > JSON_NUMBER_MAX) return fail(w, ERR_PRECISION, start, "a number of more than 128 characters");
+        if (text.size > w->parser->limits.number_bytes) return fail(w, ERR_PRECISION, start, "a number's text is too long");
         value->type = JSON_NUMBER;
         value->text = text.data;
         value->text_size = (uint32_t)text.size;

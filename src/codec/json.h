@@ -25,6 +25,7 @@ struct json_parser;
 struct json_limits {
     uint32_t depth;        /* 0: JSON_DEPTH_MAX */
     size_t document_bytes; /* 0: JSON_DOCUMENT_MAX */
+    size_t number_bytes;   /* 0: JSON_NUMBER_MAX */
     bool duplicate_keys;   /* true: allowed (the conformance suite); false: ERR_DUPLICATE */
 };
 

@@ -1,0 +1,78 @@
+/* The remembered shape of a JSON object: what is the same in every message of a stream (names, order, punctuation, space)
+ * as literal bytes, and slots between for the values that differ.
+ *
+ * A shape is learnt from a document that the general parser accepted. Another text matches it if every literal is there
+ * byte for byte, every slot holds one value of its kind, and nothing is left over. What matches is therefore a document of
+ * the same structure with the same names, and needs no further validation. A text that does not match says nothing: the
+ * general parser decides. The walk over the slots is the decoder's own loop, so that each value is read once, directly
+ * into its place:
+ *
+ *     for each slot: shape_literal(slot, &at), then read the value up to, not including, the next literal;
+ *     at last shape_literal(&shape->tail, &at), and `at` must be the end of the text.
+ *
+ * SHAPE_SLACK bytes behind the text must be readable. */
+#ifndef CODEC_SHAPE_H
+#define CODEC_SHAPE_H
+
+#include "codec/json.h"
+#include "codec/scan.h"
+
+enum { SHAPE_SLOTS_MAX = 24, SHAPE_LITERAL_MAX = 64, SHAPE_DEPTH_MAX = 4, SHAPE_SLACK = SHAPE_LITERAL_MAX };
+
+enum shape_kind {
+    SHAPE_STRING, /* the quotes belong to the literals around it */
+    SHAPE_NUMBER,
+    SHAPE_BOOLEAN
+};
+
+struct shape_slot {
+    uint8_t literal[SHAPE_LITERAL_MAX]; /* stands before the value */
+    uint8_t mask[SHAPE_LITERAL_MAX];    /* 0xff for each byte of it */
+    uint8_t size;
+    uint8_t kind; /* enum shape_kind */
+    uint8_t tag;  /* what the learner called it */
+};
+
+struct shape {
+    struct shape_slot slots[SHAPE_SLOTS_MAX];
+    struct shape_slot tail; /* only its literal counts */
+    uint32_t count;
+};
+
+/* What a value is to the decoder: a tag from 0 on makes it a slot, SHAPE_FIXED a part of the literal around it, SHAPE_NONE
+ * says that there is no shape for this document. `depth` is 1 for members of the outermost object. Also called for objects
+ * and arrays, where a tag from 0 on means that their members are asked for in turn; arrays cannot be descended into. */
+enum { SHAPE_FIXED = -1, SHAPE_NONE = -2 };
+typedef int shape_tag(void *context, uint32_t depth, const struct json_value *value);
+
+/* False where the document has no shape: too deep, too many slots, too long a literal, an escape in a string. */
+bool shape_learn(struct shape *shape, const struct json_value *root, shape_tag *tag, void *context);
+
+static inline bool shape_literal(const struct shape_slot *slot, const uint8_t **at) {
+    const uint8_t *p = *at;
+    uint64_t differ = 0, word[4], mask[4];
+    memcpy(word, slot->literal, 32);
+    memcpy(mask, slot->mask, 32);
+    for (int i = 0; i < 4; i++) differ |= (scan_load8(p + 8 * i) ^ word[i]) & mask[i];
+    if (__builtin_expect(differ != 0, 0)) return false;
+    if (__builtin_expect(slot->size > 32, 0) && memcmp(p + 32, slot->literal + 32, slot->size - 32u) != 0) return false;
+    *at = p + slot->size;
+    return true;
+}
+
+/* Passes over a value whose content does not matter, yet must be valid: a string of plain ASCII, a number, a boolean. */
+bool shape_pass_value(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end);
+
+static inline bool shape_boolean(const uint8_t **at, bool *ret_value) {
+    if (memcmp(*at, "true", 4) == 0) {
+        *at += 4;
+        *ret_value = true;
+        return true;
+    }
+    if (memcmp(*at, "false", 5) != 0) return false;
+    *at += 5;
+    *ret_value = false;
+    return true;
+}
+
+#endif

@@ -1,0 +1,102 @@
+/* How fast the decoders read from memory, one line of JSON a figure: decode-bench [price]. Run it pinned to one core. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/buf.h"
+#include "venue/price_event.h"
+
+enum { LINES = 200000, SERIES = 2000, ROUNDS = 5, BATCH = 4096 };
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static uint64_t random_state = 88172645463325252u;
+static uint32_t random_below(uint32_t limit) {
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return (uint32_t)((random_state >> 32) * limit >> 32);
+}
+
+static void check(bool fine, const char *what) {
+    if (fine) return;
+    fprintf(stderr, "decode-bench: %s\n", what);
+    exit(1);
+}
+
+static void report(const char *name, uint64_t count, size_t bytes, double seconds) {
+    printf("{\"bench\":\"%s\",\"per_second\":%.0f,\"ns\":%.1f,\"mb_per_second\":%.0f}\n", name, (double)count / seconds,
+           seconds * 1e9 / (double)count, (double)bytes / seconds / 1e6);
+}
+
+static void put_prices(struct buf *out) {
+    static const char *const venues[] = {"binance", "huobi", "kraken", "coinbase"};
+    static const char *const quotes[] = {"USDT", "USDC", "BTC", "EUR", "ETH"};
+    for (int i = 0; i < LINES; i++) {
+        uint32_t series = random_below(SERIES);
+        buf_printf(out,
+                   "{\"baseCurrency\":\"C%03X\",\"quoteCurrency\":\"%s\",\"exchange\":\"%s\",\"price\":\"%u.%02u\","
+                   "\"baseVolumeLast24h\":\"%u.%04u\",\"quoteVolumeLast24h\":\"%u.%02u\",\"timestampInMs\":%lld}\n",
+                   series / 20, quotes[series % 5], venues[series / 5 % 4], random_below(60000) + 1, random_below(100),
+                   random_below(10000), random_below(10000), random_below(6000000), random_below(100),
+                   1700000000000ll + i / 3);
+    }
+    buf_put(out, SLICE("                                                                "));
+    check(buf_err(out) == ERR_OK, "out of memory");
+}
+
+static void bench_prices(void) {
+    struct series_table *series = NULL;
+    struct price_decoder *decoder = NULL;
+    struct buf text;
+    buf_init(&text, 1 << 28);
+    put_prices(&text);
+    check(series_table_open(&series) == ERR_OK && price_decoder_open(series, &decoder) == ERR_OK, "open");
+    static struct event events[BATCH];
+    static uint32_t starts[BATCH];
+    double best = 1e9, best_general = 1e9;
+    const uint8_t *end = text.data + text.size - 64;
+    for (int round = 0; round < ROUNDS; round++) {
+        uint64_t count = 0, general = 0;
+        const uint8_t *at = text.data;
+        double start = now();
+        while (at < end) {
+            uint32_t taken = price_decode_lines(decoder, &at, end, events, starts, BATCH);
+            count += taken;
+            if (taken == BATCH || at >= end) continue;
+            const uint8_t *newline = memchr(at, '\n', (size_t)(end - at));
+            check(price_decode(decoder, slice_of(at, (size_t)(newline - at)), NULL, events) == ERR_OK, "decode");
+            at = newline + 1;
+            count++, general++;
+        }
+        double seconds = now() - start;
+        check(count == LINES, "lines");
+        if (seconds < best) best = seconds;
+        if (round > 0) check(general == 0, "the shape was not remembered");
+    }
+    report("price lines, remembered shape", LINES, text.size, best);
+    for (int round = 0; round < 2; round++) {
+        double start = now();
+        for (const uint8_t *at = text.data; at < end;) {
+            const uint8_t *newline = memchr(at, '\n', (size_t)(end - at));
+            check(price_decode_general(decoder, slice_of(at, (size_t)(newline - at)), NULL, events) == ERR_OK,
+                  "decode");
+            at = newline + 1;
+        }
+        double seconds = now() - start;
+        if (seconds < best_general) best_general = seconds;
+    }
+    report("price lines, general parser", LINES, text.size, best_general);
+    price_decoder_close(&decoder);
+    series_table_close(&series);
+    buf_deinit(&text);
+}
+
+int main(void) {
+    bench_prices();
+    return 0;
+}

@@ -1,0 +1,87 @@
+/* The series that messages named last: the names' own bytes to a series number, without case folding, validation or the
+ * shared table. A bounded cache with a fixed place per name and a few neighbours; what falls out is looked up anew. Only
+ * names that were validated once are put in, so a hit needs no further check. One thread. */
+#ifndef VENUE_NAME_CACHE_H
+#define VENUE_NAME_CACHE_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/slice.h"
+#include "candle/series.h"
+
+enum { NAME_CACHE_BITS = 13, NAME_CACHE_NEIGHBOURS = 4, NAME_CACHE_NAME_MAX = 16 };
+
+/* Up to three names of up to 16 bytes each, zero behind; names without NUL bytes. */
+struct name_key {
+    uint64_t words[6];
+};
+
+struct name_cache_entry {
+    struct name_key key;
+    uint32_t series;
+    uint32_t used; /* 0: empty */
+    uint64_t reserved;
+};
+
+_Static_assert(sizeof(struct name_cache_entry) == 64, "one cache line");
+
+struct name_cache {
+    struct name_cache_entry *entries;
+    uint32_t next; /* neighbour to be replaced */
+};
+
+static inline bool name_cache_init(struct name_cache *cache) {
+    size_t size = ((1u << NAME_CACHE_BITS) + NAME_CACHE_NEIGHBOURS) * sizeof(struct name_cache_entry);
+    cache->entries = aligned_alloc(64, size);
+    cache->next = 0;
+    if (cache->entries != NULL) memset(cache->entries, 0, size);
+    return cache->entries != NULL;
+}
+
+static inline void name_cache_deinit(struct name_cache *cache) {
+    free(cache->entries);
+    cache->entries = NULL;
+}
+
+static inline struct name_cache_entry *name_cache_place(const struct name_cache *cache, const struct name_key *key) {
+    const uint64_t *w = key->words;
+    uint64_t h = (w[0] + w[1] * 0x9E3779B97F4A7C15u) * 0xD6E8FEB86659FD93u;
+    h = (h ^ h >> 32) + (w[2] + w[3] * 0x9E3779B97F4A7C15u);
+    h *= 0xD6E8FEB86659FD93u;
+    h = (h ^ h >> 32) + (w[4] + w[5] * 0x9E3779B97F4A7C15u);
+    h *= 0xD6E8FEB86659FD93u;
+    return &cache->entries[h >> (64 - NAME_CACHE_BITS)];
+}
+
+/* SERIES_NONE if it is not there. */
+static inline uint32_t name_cache_find(const struct name_cache *cache, const struct name_key *key) {
+    const struct name_cache_entry *entry = name_cache_place(cache, key);
+    for (int i = 0; i < NAME_CACHE_NEIGHBOURS; i++, entry++) {
+        uint64_t differ = 0;
+        for (int j = 0; j < 6; j++) differ |= entry->key.words[j] ^ key->words[j];
+        if (differ == 0 && entry->used) return entry->series;
+    }
+    return SERIES_NONE;
+}
+
+static inline void name_cache_add(struct name_cache *cache, const struct name_key *key, uint32_t series) {
+    struct name_cache_entry *entry = name_cache_place(cache, key), *free_entry = NULL;
+    for (int i = 0; i < NAME_CACHE_NEIGHBOURS; i++) {
+        if (memcmp(&entry[i].key, key, sizeof *key) == 0 && entry[i].used) return;
+        if (!entry[i].used && free_entry == NULL) free_entry = &entry[i];
+    }
+    if (free_entry == NULL) free_entry = &entry[cache->next++ % NAME_CACHE_NEIGHBOURS];
+    *free_entry = (struct name_cache_entry){.key = *key, .series = series, .used = 1};
+}
+
+/* False for a name that does not fit. `slot` is 0..2. */
+static inline bool name_key_set(struct name_key *key, unsigned slot, struct slice name) {
+    if (name.size == 0 || name.size > NAME_CACHE_NAME_MAX) return false;
+    memset(&key->words[2 * slot], 0, NAME_CACHE_NAME_MAX);
+    memcpy(&key->words[2 * slot], name.data, name.size);
+    return true;
+}
+
+#endif

@@ -1,0 +1,504 @@
+#include "venue/price_event.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "codec/shape.h"
+#include "venue/name_cache.h"
+
+/* Two ways to one result. The general way parses and validates the object and judges every field. What it accepted, it
+ * remembers as a shape; an object that has a remembered shape and known names is read in one pass over its bytes. The
+ * second way gives up at anything out of the ordinary and never rejects, so all errors are the general way's. */
+
+enum { PRICE_TIME_MAX_DIGITS = 15, PRICE_NAME_MAX = 20, SHAPES_MAX = 4, ARRAY_EVENTS_MAX = 4096 };
+static const int64_t price_time_max = 253402300799999; /* the last millisecond of the year 9999 */
+
+enum field {
+    FIELD_BASE,
+    FIELD_QUOTE,
+    FIELD_EXCHANGE,
+    FIELD_PRICE,
+    FIELD_BASE_VOLUME,
+    FIELD_QUOTE_VOLUME,
+    FIELD_TIME,
+    FIELD_COUNT
+};
+
+static const char *const field_name[FIELD_COUNT] = {"baseCurrency",      "quoteCurrency",      "exchange",     "price",
+                                                    "baseVolumeLast24h", "quoteVolumeLast24h", "timestampInMs"};
+
+struct array_element {
+    struct event event;
+    struct slice source;
+};
+
+struct price_decoder {
+    struct series_table *series;
+    struct json_parser *parser;
+    struct name_cache names;
+    struct shape shapes[SHAPES_MAX];
+    uint32_t shape_count;
+    uint32_t shape_recent;          /* the one that matched last */
+    uint32_t shape_oldest;          /* the next to be replaced */
+    struct array_element *elements; /* of an array all of whose elements have a shape; allocated when first met */
+};
+
+enum err price_decoder_open(struct series_table *series, struct price_decoder **ret_decoder) {
+    assert(series != NULL && ret_decoder != NULL);
+    struct price_decoder *decoder = calloc(1, sizeof *decoder);
+    if (decoder == NULL) return ERR_NO_MEMORY;
+    decoder->series = series;
+    /* A name that comes twice or a number that is too long condemns one event, not the request it came in: both are
+     * judged below. */
+    struct json_limits limits = {.duplicate_keys = true, .number_bytes = JSON_DOCUMENT_MAX};
+    enum err err = json_parser_open(&limits, &decoder->parser);
+    if (err == ERR_OK && !name_cache_init(&decoder->names)) err = ERR_NO_MEMORY;
+    if (err != ERR_OK) {
+        price_decoder_close(&decoder);
+        return err;
+    }
+    *ret_decoder = decoder;
+    return ERR_OK;
+}
+
+void price_decoder_close(struct price_decoder **decoder) {
+    if (decoder == NULL || *decoder == NULL) return;
+    json_parser_close(&(*decoder)->parser);
+    name_cache_deinit(&(*decoder)->names);
+    free((*decoder)->elements);
+    free(*decoder);
+    *decoder = NULL;
+}
+
+/* --- the general way --- */
+
+static enum err refuse(struct diag *diag, enum err err, enum field field, const char *what) {
+    diag_set(diag, err, "%s %s", field_name[field], what);
+    diag_where(diag, "%s", field_name[field]);
+    return err;
+}
+
+static int field_of(struct slice key) {
+    for (int i = 0; i < FIELD_COUNT; i++)
+        if (slice_equal_nocase(key, slice_text(field_name[i]))) return i;
+    return -1;
+}
+
+static enum err collect_fields(const struct json_value *object, struct diag *diag,
+                               const struct json_value *fields[static FIELD_COUNT]) {
+    if (json_type_of(object) != JSON_OBJECT) return diag_set(diag, ERR_TYPE, "a price event must be an object");
+    for (const struct json_value *m = json_first(object); m != NULL; m = json_next(m)) {
+        struct slice key = json_key(m);
+        int field = field_of(key);
+        if (field < 0) {
+            int shown = key.size < 40 ? (int)key.size : 40;
+            diag_set(diag, ERR_UNKNOWN, "a price event has no field \"%.*s\"", shown, (const char *)key.data);
+            diag_hint(diag,
+                      "its fields are baseCurrency, quoteCurrency, exchange, price, baseVolumeLast24h, "
+                      "quoteVolumeLast24h, timestampInMs");
+            return ERR_UNKNOWN;
+        }
+        if (fields[field] != NULL) return refuse(diag, ERR_DUPLICATE, (enum field)field, "occurs twice");
+        fields[field] = m;
+    }
+    for (int i = 0; i < FIELD_COUNT; i++)
+        if (fields[i] == NULL && i != FIELD_BASE_VOLUME && i != FIELD_QUOTE_VOLUME)
+            return refuse(diag, ERR_MISSING, (enum field)i, "is missing");
+    return ERR_OK;
+}
+
+/* ASCII letters, digits, '.', '_', '-', and what is not ASCII (valid UTF-8 here) but for its spaces and marks. */
+static bool name_byte_allowed(const uint8_t *at, const uint8_t *end) {
+    uint8_t c = *at;
+    if (c < 0x80)
+        return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '.' || c == '_' || c == '-';
+    if (c == 0xC2) return false;                                                   /* U+0080..U+00BF */
+    if (c == 0xE2 && end - at > 1 && at[1] <= 0x81) return false;                  /* U+2000..U+207F */
+    if (c == 0xE3 && end - at > 2 && at[1] == 0x80 && at[2] <= 0x83) return false; /* U+3000..U+3003 */
+    return !(c == 0xEF && end - at > 1 && at[1] >= 0xB8);                          /* U+FE00..U+FFFF */
+}
+
+static enum err check_name(const struct json_value *value, enum field field, struct diag *diag,
+                           struct slice *ret_name) {
+    if (json_type_of(value) != JSON_STRING) return refuse(diag, ERR_TYPE, field, "must be a string");
+    struct slice name = json_text(value);
+    if (name.size == 0) return refuse(diag, ERR_MISSING, field, "is empty");
+    if (name.size > PRICE_NAME_MAX) return refuse(diag, ERR_TOO_LARGE, field, "is longer than 20 bytes");
+    for (size_t i = 0; i < name.size; i++)
+        if (!name_byte_allowed(name.data + i, name.data + name.size))
+            return refuse(diag, ERR_SYNTAX, field, "has a character that names do not have");
+    *ret_name = name;
+    return ERR_OK;
+}
+
+static void fold_case(uint8_t *to, struct slice from, bool upper) {
+    for (size_t i = 0; i < from.size; i++) {
+        uint8_t c = from.data[i];
+        bool change = upper ? c >= 'a' && c <= 'z' : c >= 'A' && c <= 'Z';
+        to[i] = change ? c ^ 0x20 : c;
+    }
+}
+
+static enum err find_series(struct price_decoder *decoder, const struct json_value *const *fields, struct diag *diag,
+                            uint32_t *ret_series) {
+    uint8_t folded[3][PRICE_NAME_MAX];
+    struct slice names[3];
+    struct name_key key = {{0}};
+    bool fits = true;
+    for (int i = 0; i < 3; i++) {
+        enum err err = check_name(fields[i], (enum field)i, diag, &names[i]);
+        if (err != ERR_OK) return err;
+        fold_case(folded[i], names[i], i != FIELD_EXCHANGE);
+        if (!name_key_set(&key, (unsigned)i, names[i])) fits = false;
+    }
+    struct series_key series = {.venue = slice_of(folded[FIELD_EXCHANGE], names[FIELD_EXCHANGE].size),
+                                .base = slice_of(folded[FIELD_BASE], names[FIELD_BASE].size),
+                                .quote = slice_of(folded[FIELD_QUOTE], names[FIELD_QUOTE].size),
+                                .kind = SERIES_PRICE};
+    enum err err = series_intern(decoder->series, &series, ret_series);
+    if (err != ERR_OK) return diag_set(diag, err, "the series cannot be added: %s", err_message(err));
+    if (fits) name_cache_add(&decoder->names, &key, *ret_series);
+    return ERR_OK;
+}
+
+static enum err read_decimal(const struct json_value *value, enum field field, struct diag *diag,
+                             struct decimal *ret_value) {
+    enum json_type type = json_type_of(value);
+    if (type != JSON_NUMBER && type != JSON_STRING) return refuse(diag, ERR_TYPE, field, "must be a number");
+    enum err err = decimal_parse(json_text(value), ret_value);
+    if (err == ERR_PRECISION) return refuse(diag, err, field, "needs more than 38 digits");
+    if (err != ERR_OK) return refuse(diag, ERR_TYPE, field, "is not a number");
+    if (ret_value->mantissa < 0) return refuse(diag, ERR_RANGE, field, "is negative");
+    return ERR_OK;
+}
+
+static enum err read_time(const struct json_value *value, struct diag *diag, int64_t *ret_time) {
+    int64_t time = 0;
+    enum err err = json_i64(value, &time);
+    if (err == ERR_TYPE) return refuse(diag, err, FIELD_TIME, "must be an integer");
+    if (err == ERR_OK && time < 1) return refuse(diag, ERR_RANGE, FIELD_TIME, "is before 1970");
+    if (err != ERR_OK || time > price_time_max) {
+        refuse(diag, ERR_RANGE, FIELD_TIME, "is after the year 9999");
+        diag_hint(diag, "it must be milliseconds; this looks like %s",
+                  time > 100000000000000000 ? "nanoseconds" : "microseconds");
+        return ERR_RANGE;
+    }
+    *ret_time = time;
+    return ERR_OK;
+}
+
+static enum err event_of(struct price_decoder *decoder, const struct json_value *object, struct diag *diag,
+                         struct event *ret_event) {
+    const struct json_value *fields[FIELD_COUNT] = {NULL};
+    struct decimal price, volume = {0, 0}, quote_volume = {0, 0};
+    struct event event = {.kind = EVENT_PRICE};
+    enum err err = collect_fields(object, diag, fields);
+    if (err != ERR_OK) return err;
+    err = read_decimal(fields[FIELD_PRICE], FIELD_PRICE, diag, &price);
+    if (err != ERR_OK) return err;
+    if (price.mantissa == 0) return refuse(diag, ERR_RANGE, FIELD_PRICE, "is zero");
+    if (fields[FIELD_BASE_VOLUME] != NULL)
+        err = read_decimal(fields[FIELD_BASE_VOLUME], FIELD_BASE_VOLUME, diag, &volume);
+    if (err == ERR_OK && fields[FIELD_QUOTE_VOLUME] != NULL)
+        err = read_decimal(fields[FIELD_QUOTE_VOLUME], FIELD_QUOTE_VOLUME, diag, &quote_volume);
+    if (err == ERR_OK) err = read_time(fields[FIELD_TIME], diag, &event.time_ms);
+    if (err == ERR_OK) err = find_series(decoder, fields, diag, &event.series);
+    if (err != ERR_OK) return err;
+    event.price = price.mantissa;
+    event.price_scale = price.scale;
+    event.quantity = volume.mantissa;
+    event.quantity_scale = volume.scale;
+    event.quote_volume = quote_volume.mantissa;
+    event.quote_volume_scale = quote_volume.scale;
+    *ret_event = event;
+    return ERR_OK;
+}
+
+/* --- remembering --- */
+
+static int tag_of(void *context, uint32_t depth, const struct json_value *value) {
+    (void)context;
+    return depth == 1 ? field_of(json_key(value)) : SHAPE_NONE; /* accepted objects have known fields only */
+}
+
+static bool same_slot(const struct shape_slot *a, const struct shape_slot *b) {
+    return a->size == b->size && a->kind == b->kind && a->tag == b->tag && memcmp(a->literal, b->literal, a->size) == 0;
+}
+
+static bool same_shape(const struct shape *a, const struct shape *b) {
+    if (a->count != b->count || !same_slot(&a->tail, &b->tail)) return false;
+    for (uint32_t i = 0; i < a->count; i++)
+        if (!same_slot(&a->slots[i], &b->slots[i])) return false;
+    return true;
+}
+
+static void remember(struct price_decoder *decoder, const struct json_value *object) {
+    struct shape shape;
+    if (!shape_learn(&shape, object, tag_of, NULL)) return;
+    for (uint32_t i = 0; i < decoder->shape_count; i++)
+        if (same_shape(&decoder->shapes[i], &shape)) return;
+    uint32_t place = decoder->shape_count < SHAPES_MAX ? decoder->shape_count++ : decoder->shape_oldest++ % SHAPES_MAX;
+    decoder->shapes[place] = shape;
+    decoder->shape_recent = place;
+}
+
+/* --- the remembered way --- */
+
+struct plain {
+    int64_t mantissa;
+    uint8_t scale;
+};
+
+/* Decimals longer than an int64's or with an exponent take decimal_parse; still without leaving the shape. */
+static __attribute__((noinline)) bool match_long_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa,
+                                                         uint8_t *ret_scale) {
+    const uint8_t *after = scan_json_number(*at, end);
+    struct decimal value;
+    if (after == *at || decimal_parse(slice_of(*at, (size_t)(after - *at)), &value) != ERR_OK) return false;
+    if (value.mantissa < 0) return false;
+    *at = after;
+    *ret_mantissa = value.mantissa;
+    *ret_scale = value.scale;
+    return true;
+}
+
+static inline bool match_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa, uint8_t *ret_scale) {
+    const uint8_t *start = *at;
+    int64_t mantissa;
+    uint8_t scale;
+    if (__builtin_expect(scan_decimal(at, &mantissa, &scale) && (**at | 32) != 'e', 1)) {
+        *ret_mantissa = mantissa;
+        *ret_scale = scale;
+        return true;
+    }
+    *at = start;
+    return match_long_decimal(at, end, ret_mantissa, ret_scale);
+}
+
+static inline bool match_slot(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end,
+                              struct event *event, struct name_key *names) {
+    unsigned size;
+    switch ((enum field)slot->tag) {
+        case FIELD_BASE:
+        case FIELD_QUOTE:
+        case FIELD_EXCHANGE:
+            if (!scan_name(*at, &size, &names->words[2 * slot->tag])) return false;
+            *at += size;
+            return true;
+        case FIELD_PRICE: return match_decimal(at, end, &event->price, &event->price_scale) && event->price != 0;
+        case FIELD_BASE_VOLUME: return match_decimal(at, end, &event->quantity, &event->quantity_scale);
+        case FIELD_QUOTE_VOLUME: return match_decimal(at, end, &event->quote_volume, &event->quote_volume_scale);
+        case FIELD_TIME:
+            return scan_u63(at, &event->time_ms) && event->time_ms >= 1 && event->time_ms <= price_time_max;
+        case FIELD_COUNT: break;
+    }
+    return false;
+}
+
+/* What lies behind `end` may look like more of the object, so the place is checked after each step. */
+static inline bool match_shape(const struct price_decoder *decoder, const struct shape *shape, const uint8_t **at,
+                               const uint8_t *end, struct event *ret_event) {
+    const uint8_t *p = *at;
+    struct name_key names;
+    *ret_event = (struct event){.kind = EVENT_PRICE};
+    for (const struct shape_slot *slot = shape->slots; slot < shape->slots + shape->count; slot++) {
+        if (!shape_literal(slot, &p) || p >= end) return false;
+        if (!match_slot(slot, &p, end, ret_event, &names) || p >= end) return false;
+    }
+    if (!shape_literal(&shape->tail, &p) || p > end) return false;
+    ret_event->series = name_cache_find(&decoder->names, &names);
+    *at = p;
+    return ret_event->series != SERIES_NONE;
+}
+
+static inline bool match_recent(const struct price_decoder *decoder, const uint8_t **at, const uint8_t *end,
+                                struct event *ret_event) {
+    return match_shape(decoder, &decoder->shapes[decoder->shape_recent], at, end, ret_event);
+}
+
+static bool match_any(struct price_decoder *decoder, const uint8_t **at, const uint8_t *end, struct event *ret_event) {
+    if (decoder->shape_count == 0) return false;
+    if (match_recent(decoder, at, end, ret_event)) return true;
+    for (uint32_t i = 0; i < decoder->shape_count; i++) {
+        if (i == decoder->shape_recent || !match_shape(decoder, &decoder->shapes[i], at, end, ret_event)) continue;
+        decoder->shape_recent = i;
+        return true;
+    }
+    return false;
+}
+
+enum err price_decode(struct price_decoder *decoder, struct slice text, struct diag *diag, struct event *ret_event) {
+    assert(decoder != NULL && ret_event != NULL);
+    const uint8_t *at = text.data, *end = text.data + text.size;
+    struct event event;
+    if (text.size > 0 && match_any(decoder, &at, end, &event) && at == end) {
+        *ret_event = event;
+        return ERR_OK;
+    }
+    const struct json_value *root = NULL;
+    enum err err = json_parse(decoder->parser, text, diag, &root);
+    if (err == ERR_OK) err = event_of(decoder, root, diag, ret_event);
+    if (err == ERR_OK) remember(decoder, root);
+    return err;
+}
+
+enum err price_decode_general(struct price_decoder *decoder, struct slice text, struct diag *diag,
+                              struct event *ret_event) {
+    const struct json_value *root = NULL;
+    enum err err = json_parse(decoder->parser, text, diag, &root);
+    return err == ERR_OK ? event_of(decoder, root, diag, ret_event) : err;
+}
+
+uint32_t price_decode_lines(struct price_decoder *decoder, const uint8_t **at, const uint8_t *end, struct event *events,
+                            uint32_t *starts, uint32_t max) {
+    const uint8_t *base = *at, *p = base;
+    uint32_t count = 0;
+    while (count < max && p < end) {
+        const uint8_t *start = p;
+        if (!match_any(decoder, &p, end, &events[count])) break;
+        if (p < end && *p == '\r') p++;
+        if (p < end && *p != '\n') {
+            p = start;
+            break;
+        }
+        starts[count++] = (uint32_t)(start - base);
+        if (p < end) p++;
+    }
+    *at = p;
+    return count;
+}
+
+/* --- request bodies --- */
+
+typedef enum err visit_price(void *context, const struct price_item *item);
+
+struct body {
+    struct price_decoder *decoder;
+    visit_price *visit;
+    void *context;
+};
+
+static bool is_space(uint8_t c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+static struct slice trim(struct slice text) {
+    while (text.size > 0 && is_space(text.data[0])) text = slice_of(text.data + 1, text.size - 1);
+    while (text.size > 0 && is_space(text.data[text.size - 1])) text.size--;
+    return text;
+}
+
+/* Hands out one element; what is no event comes with its reason. Errors that are not the input's end the walk. */
+static enum err give(const struct body *body, uint32_t index, struct slice source, enum err err,
+                     const struct diag *diag, const struct event *event) {
+    if (err != ERR_OK && err_class(err) != ERR_CLASS_INPUT) return err;
+    struct price_item item;
+    item.source = source;
+    item.index = index;
+    item.err = err;
+    item.reason[0] = '\0';
+    if (err != ERR_OK) diag_print(diag, item.reason, sizeof item.reason);
+    if (err == ERR_OK) item.event = *event;
+    return body->visit(body->context, &item);
+}
+
+/* An array all of whose elements have a remembered shape. Nothing is handed out before its closing bracket was seen. */
+static bool match_array(struct price_decoder *decoder, struct slice text, uint32_t *ret_count) {
+    const uint8_t *at = text.data + 1, *end = text.data + text.size;
+    uint32_t count = 0;
+    if (decoder->elements == NULL) decoder->elements = malloc(ARRAY_EVENTS_MAX * sizeof *decoder->elements);
+    if (decoder->elements == NULL) return false;
+    for (;;) {
+        while (at < end && is_space(*at)) at++;
+        if (count == ARRAY_EVENTS_MAX || at >= end) return false;
+        struct array_element *element = &decoder->elements[count++];
+        const uint8_t *start = at;
+        if (!match_any(decoder, &at, end, &element->event)) return false;
+        element->source = slice_of(start, (size_t)(at - start));
+        while (at < end && is_space(*at)) at++;
+        if (at >= end) return false;
+        uint8_t c = *at++;
+        if (c == ']') break;
+        if (c != ',') return false;
+    }
+    *ret_count = count;
+    return at == end;
+}
+
+static enum err decode_array(const struct body *body, struct slice text, struct diag *diag) {
+    struct price_decoder *decoder = body->decoder;
+    uint32_t count = 0;
+    if (match_array(decoder, text, &count)) {
+        enum err err = ERR_OK;
+        for (uint32_t i = 0; err == ERR_OK && i < count; i++)
+            err = give(body, i, decoder->elements[i].source, ERR_OK, NULL, &decoder->elements[i].event);
+        return err;
+    }
+    const struct json_value *root = NULL;
+    enum err err = json_parse(decoder->parser, text, diag, &root);
+    if (err != ERR_OK) return err;
+    bool learnt = false;
+    for (const struct json_value *v = json_first(root); err == ERR_OK && v != NULL; v = json_next(v)) {
+        struct event event;
+        struct diag why = {0};
+        enum err bad = event_of(decoder, v, &why, &event);
+        if (bad == ERR_OK && !learnt) remember(decoder, v);
+        learnt = learnt || bad == ERR_OK;
+        err = give(body, count++, json_source(v), bad, &why, &event);
+    }
+    return err;
+}
+
+static struct slice next_line(struct slice *rest) {
+    const uint8_t *newline = rest->size == 0 ? NULL : memchr(rest->data, '\n', rest->size);
+    size_t size = newline == NULL ? rest->size : (size_t)(newline - rest->data) + 1;
+    struct slice line = slice_of(rest->data, size);
+    *rest = slice_of(rest->data + size, rest->size - size);
+    return line;
+}
+
+static enum err decode_lines(const struct body *body, struct slice text) {
+    uint32_t index = 0;
+    enum err err = ERR_OK;
+    for (struct slice rest = text; err == ERR_OK && rest.size > 0; index++) {
+        struct slice line = trim(next_line(&rest));
+        if (line.size == 0) continue;
+        struct event event;
+        struct diag why = {0};
+        enum err bad = price_decode(body->decoder, line, &why, &event);
+        err = give(body, index, line, bad, &why, &event);
+    }
+    return err;
+}
+
+/* Whether any line is a JSON document by itself. */
+static bool has_lines(struct price_decoder *decoder, struct slice text) {
+    for (struct slice rest = text; rest.size > 0;) {
+        struct slice line = trim(next_line(&rest));
+        const struct json_value *root = NULL;
+        if (line.size > 0 && json_parse(decoder->parser, line, NULL, &root) == ERR_OK) return true;
+    }
+    return false;
+}
+
+enum err price_decode_body(struct price_decoder *decoder, struct slice whole, struct diag *diag, visit_price *visit,
+                           void *context) {
+    assert(decoder != NULL && visit != NULL);
+    struct body body = {.decoder = decoder, .visit = visit, .context = context};
+    struct slice text = trim(whole), rest = text;
+    if (text.size == 0) return diag_set(diag, ERR_SYNTAX, "the body is empty");
+    if (text.data[0] == '[') return decode_array(&body, text, diag);
+    struct event event;
+    struct diag why = {0};
+    struct slice first = trim(next_line(&rest));
+    if (rest.size > 0 && (price_decode(decoder, first, NULL, &event) == ERR_OK || has_lines(decoder, text)))
+        return decode_lines(&body, text);
+    /* One document, on one line or many; a body that is no JSON at all is an error of the request. */
+    const struct json_value *root = NULL;
+    const uint8_t *at = text.data;
+    if (match_any(decoder, &at, text.data + text.size, &event) && at == text.data + text.size)
+        return give(&body, 0, text, ERR_OK, NULL, &event);
+    enum err err = json_parse(decoder->parser, text, diag, &root);
+    if (err != ERR_OK) return err;
+    enum err bad = event_of(decoder, root, &why, &event);
+    if (bad == ERR_OK) remember(decoder, root);
+    return give(&body, 0, text, bad, &why, &event);
+}
