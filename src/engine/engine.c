@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "sys/phase.h"
+
 enum {
     PRICE_PARTITIONS_MAX = 64,
     STATUS_MS = 1000,      /* a live source says so this often */
@@ -253,12 +255,14 @@ enum err engine_open(const struct sys *sys, const struct config *config, enum en
     engine->parts.config = &engine->config;
     engine->parts.sys = sys;
     engine->mode = mode;
+    phase_begin(PHASE_RECOVERY);
     enum err err = open_log(engine, diag);
     if (err == ERR_OK && mode == ENGINE_WORK) err = log_start(engine->parts.log, diag);
     if (err == ERR_OK) err = open_store(engine, diag);
     if (err == ERR_OK) err = open_candles(engine, diag);
     if (err == ERR_OK) err = open_tasks(engine, diag);
     if (err == ERR_OK) err = open_api(engine, diag);
+    phase_end(PHASE_RECOVERY);
     if (err != ERR_OK) {
         engine_close(&engine);
         return err;

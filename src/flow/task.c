@@ -8,6 +8,7 @@
 
 #include "base/plant.h"
 #include "flow/checkpoint.h"
+#include "sys/phase.h"
 
 enum {
     TASKS_MAX = 256,
@@ -256,7 +257,7 @@ static enum err freeze(struct task_group *group, struct diag *diag) {
     return err;
 }
 
-static enum err commit(struct task_group *group, struct diag *diag) {
+static enum err commit_frozen(struct task_group *group, struct diag *diag) {
     enum err err = ERR_OK;
     if (!PLANTED(PLANT_CHECKPOINT_BEFORE_DATA))
         for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) {
@@ -267,6 +268,13 @@ static enum err commit(struct task_group *group, struct diag *diag) {
     if (err != ERR_OK) return err;
     const struct store_batch *batches[] = {&group->batch};
     return store_commit(group->options.store, batches, 1, ++group->generation_sequence, diag);
+}
+
+static enum err commit(struct task_group *group, struct diag *diag) {
+    phase_begin(PHASE_CHECKPOINT);
+    enum err err = commit_frozen(group, diag);
+    phase_end(PHASE_CHECKPOINT);
+    return err;
 }
 
 static void after_commit(struct task_group *group) {
