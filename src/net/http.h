@@ -39,11 +39,23 @@ struct http_transport_ops {
 
 void http_reply(struct http_exchange *exchange, unsigned status, const char *content_type);
 void http_header(struct http_exchange *exchange, const char *name, const char *value);
-/* {"error":{"code","message","at"}} with the status that fits err: INPUT 400 (ERR_TOO_LARGE 413, ERR_NOT_FOUND 404),
- * RESOURCE 503 (ERR_LIMIT 429) with Retry-After, else 500. Clears what was in `answer`. */
+/* {"error":{"code","message","at"}} with the status that fits err (http_status_of) and Retry-After where that is 429 or 503.
+ * Clears what was in `answer`. `diag` may be NULL. */
 void http_reply_error(struct http_exchange *exchange, enum err err, const struct diag *diag);
+/* INPUT 400 (ERR_TOO_LARGE 413, ERR_CONFLICT 409), ERR_NOT_FOUND 404, ERR_DENIED 403, RESOURCE, ERR_TIMEOUT and ERR_CLOSED
+ * 503 (ERR_LIMIT 429), else 500. */
+unsigned http_status_of(enum err err);
+/* The error body alone, as http_reply_error writes it. */
+void http_put_error(struct buf *out, enum err err, const char *message, const char *at);
 /* The first argument of that name; data NULL if absent. */
 struct slice http_argument(const struct http_exchange *exchange, const char *name);
+
+enum { HTTP_ARGUMENTS_MAX = 4096, HTTP_TARGET_MAX = 8192, HTTP_ANSWER_MAX = 64 * 1024 * 1024 };
+/* Splits and decodes a request target (origin form, or absolute form whose authority is dropped) into `arena`. '+' in the
+ * query is a space. ERR_SYNTAX for broken percent escapes, control bytes, or no leading '/' ("*" alone is taken as it is);
+ * ERR_TOO_LARGE past the limits above; ERR_NO_MEMORY. */
+enum err http_target_parse(struct arena *arena, struct slice target, struct diag *diag, struct slice *ret_path,
+                           const struct http_pair **ret_arguments, uint32_t *ret_count) MUST_USE;
 
 struct http_handler {
     void (*handle)(struct http_handler *handler, struct http_exchange *exchange);

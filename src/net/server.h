@@ -1,4 +1,14 @@
-/* The HTTP and websocket server: libmicrohttpd with deadlines, limits, tokens and TLS. */
+/* The HTTP and websocket server: libmicrohttpd with deadlines, limits, tokens and TLS.
+ *
+ * Threads: libmicrohttpd's (they run the handler), one that keeps deadlines, one for all websockets. A handler that has not
+ * answered when it returns leaves the connection suspended until http_reply, from any thread.
+ *
+ * What is refused before a handler sees it: heads past 16 KiB, 100 fields or a target past 8 KiB; framing that two readers
+ * could understand differently (RFC 9112 section 6: Transfer-Encoding with Content-Length, other codings than chunked,
+ * repeated or malformed Content-Length, several Host fields), which also closes the connection; bodies past the limit (413,
+ * before reading where Content-Length says so); without a token where one is asked (401); a cross-origin POST, PUT, DELETE or
+ * websocket (403: Origin is present and names another host); on a loopback address without tokens a Host that is a name
+ * other than localhost (403: DNS rebinding). */
 #ifndef NET_SERVER_H
 #define NET_SERVER_H
 
@@ -8,21 +18,24 @@
 struct server;
 struct websocket;
 
-/* Websocket sessions: callbacks on the server's websocket thread. */
+/* Websocket sessions: callbacks on the server's websocket thread, one at a time. Messages are whole UTF-8 texts of at most
+ * 64 KiB; a session that sends more (1009), binary data (1003), or over 100 messages a second (1008) is closed. */
 struct websocket_ops {
-    /* NULL refuses (404). The returned context goes to the others. */
+    /* NULL refuses (404). The returned context goes to the others. What is sent here follows the handshake. */
     void *(*open)(void *context, struct websocket *socket, struct slice path, const struct http_pair *arguments,
                   uint32_t argument_count);
     void (*message)(void *session, struct websocket *socket, struct slice text);
     /* The outgoing queue has drained below its mark after websocket_send said ERR_BUSY. */
     void (*writable)(void *session, struct websocket *socket);
     void (*close)(void *session);
+    /* About every 100 ms, with the server's websocket_context, while the server runs. May be NULL. */
+    void (*tick)(void *context);
 };
 
 struct server_options {
     const struct sys *sys;
-    const char *listen;      /* "127.0.0.1:8787", "[::1]:8787"; port 0 picks one */
-    const char *unix_path;   /* NULL: none */
+    const char *listen;      /* "127.0.0.1:8787", "[::1]:8787", "localhost:0"; port 0 picks one; NULL: no TCP */
+    const char *unix_path;   /* NULL: none; mode 0600, no token asked; a stale one is replaced */
     const char *certificate; /* PEM files; NULL: no TLS */
     const char *key;
     const char *const *token_sha256; /* hex digests; a request must carry `Authorization: Bearer`; NULL: none */
@@ -34,6 +47,9 @@ struct server_options {
     uint32_t head_timeout_ms;   /* 0: 10 s for the whole head */
     uint32_t body_min_rate;     /* bytes a second after 5 s; 0: 1024 */
     uint32_t answer_timeout_ms; /* a handler that has not answered: 503; 0: 30 s */
+    uint32_t idle_timeout_ms;   /* keep-alive without a request; 0: 60 s */
+    size_t memory_max_bytes;    /* of bodies and answers held at once; 503 past it; 0: 256 MiB */
+    uint32_t websocket_ping_ms; /* a session silent for twice as long is gone; 0: 20 s */
     struct http_handler *handler;
     const struct websocket_ops *websocket;
     void *websocket_context;
@@ -52,7 +68,8 @@ void websocket_wake(struct websocket *socket);
 void websocket_close(struct websocket *socket, uint16_t code, const char *reason);
 
 struct server_stats {
-    uint64_t requests, bytes_in, bytes_out, refused;
+    uint64_t requests, bytes_in, bytes_out,
+        refused; /* refused: answered by the server itself, or cut off at a deadline */
     uint32_t connections, websockets;
 };
 void server_stats(const struct server *server, struct server_stats *ret_stats);

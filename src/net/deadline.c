@@ -1,0 +1,102 @@
+/* Deadlines: libmicrohttpd's own time-out sees only inactivity, which a client that drips a byte now and then never shows,
+ * and none at all while a connection is suspended. */
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "net/server_internal.h"
+
+enum { BODY_GRACE_MS = 5000, SEND_GRACE_MS = 30000, SEND_MIN_RATE = 16 * 1024 };
+
+static uint64_t received_bytes(const struct connection *connection) {
+    struct tcp_info info;
+    socklen_t size = sizeof info;
+    if (connection->local || getsockopt(connection->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) return 0;
+    return info.tcpi_bytes_received;
+}
+
+/* libmicrohttpd writes nothing while it waits for a request, so the answer cannot land inside another. */
+static void send_late(struct connection *connection) {
+    static const char answer[] =
+        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: 75\r\n"
+        "Connection: close\r\n\r\n"
+        "{\"error\":{\"code\":\"timeout\",\"message\":\"the request came too slowly\",\"at\":\"\"}}";
+    if (connection->server->certificate != NULL) return;
+    (void)!send(connection->fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void cut(struct connection *connection, uint32_t doing) {
+    if (!atomic_compare_exchange_strong(&connection->doing, &doing, DOING_EXPIRED)) return;
+    const bool waiting = doing == DOING_WAITING && !connection->served && received_bytes(connection) > 0;
+    if (waiting || doing == DOING_BODY) send_late(connection);
+    atomic_fetch_add_explicit(&connection->server->refused, 1, memory_order_relaxed);
+    (void)shutdown(connection->fd, SHUT_RDWR);
+}
+
+static void expire(struct connection *connection) {
+    struct exchange *exchange = atomic_load_explicit(&connection->current, memory_order_relaxed);
+    struct server *server = connection->server;
+    uint32_t phase = PHASE_SUSPENDED;
+    if (exchange == NULL || !atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_EXPIRED)) return;
+    atomic_fetch_add_explicit(&server->owners, 1, memory_order_relaxed); /* given back with the exchange */
+    atomic_fetch_sub_explicit(&server->unanswered, 1, memory_order_relaxed);
+    MHD_resume_connection(exchange->mhd);
+}
+
+static void check(struct connection *connection, uint32_t now_tick) {
+    const struct server_options *options = &connection->server->options;
+    const uint32_t doing = atomic_load_explicit(&connection->doing, memory_order_relaxed);
+    const uint32_t since = atomic_load_explicit(&connection->since_tick, memory_order_relaxed);
+    const uint64_t progress = atomic_load_explicit(&connection->progress, memory_order_relaxed);
+    const uint64_t age_ms = (uint64_t)(now_tick - since) * SERVER_TICK_MS;
+    if ((int32_t)(now_tick - since) < 0) return;
+    switch (doing) {
+        case DOING_WAITING:
+            if (age_ms > (connection->served ? options->idle_timeout_ms : options->head_timeout_ms))
+                cut(connection, doing);
+            break;
+        case DOING_BODY:
+            if (age_ms > BODY_GRACE_MS && progress * 1000 < (age_ms - BODY_GRACE_MS) * options->body_min_rate)
+                cut(connection, doing);
+            break;
+        case DOING_HANDLING:
+            if (age_ms > options->answer_timeout_ms) expire(connection);
+            break;
+        case DOING_SENDING:
+            if (age_ms > SEND_GRACE_MS + progress * 1000 / SEND_MIN_RATE) cut(connection, doing);
+            break;
+        default: break;
+    }
+}
+
+static void check_all(struct server *server) {
+    const uint32_t now_tick = atomic_load_explicit(&server->tick, memory_order_relaxed);
+    pthread_mutex_lock(&server->lock);
+    for (struct connection *connection = server->connections; connection != NULL; connection = connection->next)
+        check(connection, now_tick);
+    pthread_mutex_unlock(&server->lock);
+}
+
+void deadline_expire_all(struct server *server) {
+    pthread_mutex_lock(&server->lock);
+    for (struct connection *connection = server->connections; connection != NULL; connection = connection->next)
+        expire(connection);
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void sleep_ms(int64_t ms) {
+    struct timespec time = {ms / 1000, ms % 1000 * 1000000};
+    while (nanosleep(&time, &time) < 0) continue;
+}
+
+void *deadline_main(void *context) {
+    struct server *server = context;
+    while (!atomic_load(&server->stop)) {
+        sleep_ms(SERVER_TICK_MS);
+        const uint32_t tick = atomic_fetch_add_explicit(&server->tick, 1, memory_order_relaxed);
+        websocket_loop_tick(server->websockets);
+        if (tick % 5 == 0) check_all(server);
+    }
+    return NULL;
+}

@@ -1,0 +1,217 @@
+#include <arpa/inet.h>
+#include <gnutls/crypto.h>
+#include <gnutls/gnutls.h>
+#include <stdlib.h>
+
+#include "net/server_internal.h"
+
+/* --- reading --- */
+
+/* RFC 9110 section 5.6.2. */
+static bool is_token_byte(uint8_t c) {
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr(others, c) != NULL);
+}
+
+static bool name_is_token(struct slice name) {
+    for (size_t i = 0; i < name.size; i++)
+        if (!is_token_byte(name.data[i])) return false;
+    return name.size > 0;
+}
+
+static bool value_is_clean(struct slice value) {
+    for (size_t i = 0; i < value.size; i++)
+        if ((value.data[i] < 0x20 && value.data[i] != '\t') || value.data[i] == 0x7f) return false;
+    return true;
+}
+
+struct head_reading {
+    struct exchange *exchange;
+    struct request_head *head;
+};
+
+static void take_field(struct head_reading *reading, struct slice name, struct slice value) {
+    struct request_head *head = reading->head;
+    struct http_exchange *http = &reading->exchange->http;
+    const struct {
+        struct slice name;
+        struct slice *to;
+        uint32_t *count;
+    } fields[] = {
+        {SLICE("host"), &head->host, &head->host_count},
+        {SLICE("accept"), &http->accept, NULL},
+        {SLICE("content-type"), &http->content_type, NULL},
+        {SLICE("content-length"), &head->content_length, &head->content_length_count},
+        {SLICE("transfer-encoding"), &head->transfer_encoding, &head->transfer_encoding_count},
+        {SLICE("idempotency-key"), &http->idempotency_key, NULL},
+        {SLICE("authorization"), &head->authorization, NULL},
+        {SLICE("origin"), &head->origin, NULL},
+        {SLICE("upgrade"), &head->upgrade, NULL},
+        {SLICE("sec-websocket-key"), &head->websocket_key, NULL},
+        {SLICE("sec-websocket-version"), &head->websocket_version, NULL},
+    };
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+        if (fields[i].name.size != name.size || !slice_equal_nocase(fields[i].name, name)) continue;
+        *fields[i].to = value;
+        if (fields[i].count != NULL) (*fields[i].count)++;
+    }
+}
+
+static enum MHD_Result visit_field(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size,
+                                   const char *text, size_t text_size) {
+    (void)kind;
+    struct head_reading *reading = context;
+    const struct slice name = slice_of(key, key_size), value = slice_of(text != NULL ? text : "", text_size);
+    reading->head->field_count++;
+    reading->head->bytes += name.size + value.size + 4;
+    if (!name_is_token(name) || !value_is_clean(value)) reading->head->malformed = true;
+    take_field(reading, name, value);
+    return MHD_YES;
+}
+
+void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, struct request_head *ret_head) {
+    *ret_head = (struct request_head){0};
+    struct head_reading reading = {exchange, ret_head};
+    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, visit_field, &reading);
+}
+
+/* --- judging --- */
+
+static bool all_digits(struct slice text) {
+    for (size_t i = 0; i < text.size; i++)
+        if (text.data[i] < '0' || text.data[i] > '9') return false;
+    return text.size > 0;
+}
+
+static struct slice without_port(struct slice host) {
+    if (host.size > 0 && host.data[0] == '[') {
+        const uint8_t *close = memchr(host.data, ']', host.size);
+        return close == NULL ? host : slice_of(host.data, (size_t)(close - host.data) + 1);
+    }
+    const uint8_t *colon = memchr(host.data, ':', host.size);
+    return colon == NULL ? host : slice_of(host.data, (size_t)(colon - host.data));
+}
+
+/* A page from elsewhere can make a browser ask us under its own name (DNS rebinding); an address or localhost it cannot
+ * choose. */
+static bool host_is_own(struct slice host) {
+    char text[64];
+    struct slice name = without_port(host);
+    static const struct slice suffix = SLICE(".localhost");
+    if (slice_equal_nocase(name, SLICE("localhost"))) return true;
+    if (name.size > suffix.size &&
+        slice_equal_nocase(slice_of(name.data + name.size - suffix.size, suffix.size), suffix))
+        return true;
+    if (name.size == 0 || name.size >= sizeof text) return false;
+    memcpy(text, name.data, name.size);
+    text[name.size] = '\0';
+    struct in_addr four;
+    return name.data[0] == '[' || inet_pton(AF_INET, text, &four) == 1;
+}
+
+static bool origin_is_host(struct slice origin, struct slice host) {
+    static const struct slice mark = SLICE("://");
+    const uint8_t *at = origin.size > 0 ? memmem(origin.data, origin.size, mark.data, mark.size) : NULL;
+    if (at == NULL) return false;
+    at += mark.size;
+    return slice_equal_nocase(slice_of(at, (size_t)(origin.data + origin.size - at)), host);
+}
+
+static unsigned check_framing(const struct request_head *head, const char *version, const char **ret_reason) {
+    *ret_reason = "the framing of the request is malformed or ambiguous";
+    if (head->malformed || head->host_count > 1) return 400;
+    if (head->content_length_count > 1 || (head->content_length_count == 1 && !all_digits(head->content_length)))
+        return 400;
+    if (head->transfer_encoding_count == 0) return 0;
+    if (head->content_length_count > 0 || strcmp(version, "HTTP/1.0") == 0) return 400;
+    *ret_reason = "the only transfer coding understood is chunked";
+    return head->transfer_encoding_count > 1 || !slice_equal_nocase(head->transfer_encoding, SLICE("chunked")) ? 501
+                                                                                                               : 0;
+}
+
+static unsigned check_size(const struct exchange *exchange, const struct request_head *head, const char **ret_reason) {
+    *ret_reason = "the head of the request is larger than 16 KiB or 100 fields";
+    if (head->bytes > SERVER_HEAD_MAX || head->field_count > SERVER_FIELDS_MAX) return 431;
+    *ret_reason = "the target of the request is too long";
+    if (exchange->target_err == ERR_TOO_LARGE) return 414;
+    *ret_reason = "the target of the request has a broken escape or a control byte";
+    if (exchange->target_err != ERR_OK) return http_status_of(exchange->target_err);
+    *ret_reason = "the body is larger than this server takes";
+    uint64_t length = 0;
+    if (head->content_length_count == 1 &&
+        (!slice_to_u64(head->content_length, &length) || length > exchange->server->options.body_max_bytes))
+        return 413;
+    return 0;
+}
+
+static unsigned check_access(const struct exchange *exchange, const struct request_head *head, const char *method,
+                             const char **ret_reason) {
+    const struct server *server = exchange->server;
+    *ret_reason = "a request needs \"Authorization: Bearer\" with a token of this server";
+    if (!exchange->connection->local && server->options.token_count > 0 && !token_matches(server, head->authorization))
+        return 401;
+    *ret_reason = "on a loopback address the host must be localhost or an address";
+    if (!exchange->connection->local && server->loopback && server->options.token_count == 0 && head->host_count == 1 &&
+        !host_is_own(head->host))
+        return 403;
+    *ret_reason = "requests from pages of other origins are refused";
+    const bool harmless = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || strcmp(method, "OPTIONS") == 0;
+    if (head->origin.size > 0 && (!harmless || head->upgrade.size > 0) && !origin_is_host(head->origin, head->host))
+        return 403;
+    return 0;
+}
+
+unsigned request_head_check(const struct exchange *exchange, const struct request_head *head, const char *method,
+                            const char *version, const char **ret_reason) {
+    unsigned status = check_framing(head, version, ret_reason);
+    if (status == 0) status = check_size(exchange, head, ret_reason);
+    if (status == 0) status = check_access(exchange, head, method, ret_reason);
+    return status;
+}
+
+/* --- tokens: only their SHA-256 is known here; compared in constant time, all of them every time --- */
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+    return -1;
+}
+
+static bool digest_read(const char *text, uint8_t digest[static TOKEN_BYTES]) {
+    if (strlen(text) != 2 * TOKEN_BYTES) return false;
+    for (int i = 0; i < TOKEN_BYTES; i++) {
+        const int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+        if (high < 0 || low < 0) return false;
+        digest[i] = (uint8_t)(high * 16 + low);
+    }
+    return true;
+}
+
+enum err tokens_read(const struct server_options *options, struct diag *diag, uint8_t (**ret_tokens)[TOKEN_BYTES]) {
+    if (options->token_count == 0) return ERR_OK;
+    uint8_t(*tokens)[TOKEN_BYTES] = calloc(options->token_count, sizeof *tokens);
+    if (tokens == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the tokens");
+    for (uint32_t i = 0; i < options->token_count; i++) {
+        if (digest_read(options->token_sha256[i], tokens[i])) continue;
+        free(tokens);
+        return diag_set(diag, ERR_USAGE, "token %u is not a SHA-256 digest of 64 hex digits", i + 1);
+    }
+    *ret_tokens = tokens;
+    return ERR_OK;
+}
+
+bool token_matches(const struct server *server, struct slice authorization) {
+    static const struct slice scheme = SLICE("Bearer ");
+    if (authorization.size <= scheme.size || !slice_equal_nocase(slice_of(authorization.data, scheme.size), scheme))
+        return false;
+    uint8_t digest[TOKEN_BYTES];
+    if (gnutls_hash_fast(GNUTLS_DIG_SHA256, authorization.data + scheme.size, authorization.size - scheme.size,
+                         digest) != 0)
+        return false;
+    unsigned found = 0;
+    for (uint32_t i = 0; i < server->options.token_count; i++)
+        found |= gnutls_memcmp(server->tokens[i], digest, TOKEN_BYTES) == 0;
+    return found != 0;
+}

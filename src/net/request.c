@@ -1,0 +1,304 @@
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "net/server_internal.h"
+
+/* --- connections --- */
+
+static void describe_peer(const struct sockaddr *address, struct connection *connection) {
+    char text[INET6_ADDRSTRLEN] = "";
+    const void *bytes = NULL;
+    if (address != NULL && address->sa_family == AF_INET)
+        bytes = &((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (address != NULL && address->sa_family == AF_INET6)
+        bytes = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    connection->local = bytes == NULL;
+    if (bytes != NULL && inet_ntop(address->sa_family, bytes, text, sizeof text) != NULL)
+        memcpy(connection->peer, text, strlen(text) + 1);
+}
+
+static void connection_started(struct server *server, struct MHD_Connection *mhd, void **context) {
+    struct connection *connection = calloc(1, sizeof *connection);
+    if (connection == NULL) return; /* request_begin finds none and gives up */
+    connection->server = server;
+    connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    const union MHD_ConnectionInfo *address = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    describe_peer(address != NULL ? address->client_addr : NULL, connection);
+    connection_does(connection, DOING_WAITING, 0);
+    const int on = 1;
+    if (!connection->local) (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    pthread_mutex_lock(&server->lock);
+    connection->next = server->connections;
+    if (connection->next != NULL) connection->next->previous = connection;
+    server->connections = connection;
+    pthread_mutex_unlock(&server->lock);
+    atomic_fetch_add_explicit(&server->connection_count, 1, memory_order_relaxed);
+    *context = connection;
+}
+
+static void connection_closed(struct server *server, void **context) {
+    struct connection *connection = *context;
+    if (connection == NULL) return;
+    pthread_mutex_lock(&server->lock);
+    if (connection->next != NULL) connection->next->previous = connection->previous;
+    if (connection->previous != NULL)
+        connection->previous->next = connection->next;
+    else
+        server->connections = connection->next;
+    pthread_mutex_unlock(&server->lock);
+    atomic_fetch_sub_explicit(&server->connection_count, 1, memory_order_relaxed);
+    free(connection);
+    *context = NULL;
+}
+
+void request_connection(void *server, struct MHD_Connection *mhd, void **context,
+                        enum MHD_ConnectionNotificationCode code) {
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        connection_started(server, mhd, context);
+    else
+        connection_closed(server, context);
+}
+
+/* --- answers --- */
+
+static enum MHD_Result queue(struct exchange *exchange, unsigned status, struct MHD_Response *response) {
+    if (response == NULL) return MHD_NO;
+    const enum MHD_Result result = MHD_queue_response(exchange->mhd, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static struct MHD_Response *make_response(struct slice body, const char *content_type) {
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        body.size, body.size > 0 ? (void *)(uintptr_t)body.data : (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+    if (response == NULL) return NULL;
+    if (content_type != NULL && content_type[0] != '\0')
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    return response;
+}
+
+static enum MHD_Result send_fixed(struct exchange *exchange, unsigned status, struct slice body) {
+    struct MHD_Response *response = make_response(body, "application/json");
+    if (response != NULL && status == 503) MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+    atomic_fetch_add_explicit(&exchange->server->refused, 1, memory_order_relaxed);
+    connection_does(exchange->connection, DOING_SENDING, body.size);
+    return queue(exchange, status, response);
+}
+
+static enum MHD_Result send_expired(struct exchange *exchange) {
+    return send_fixed(exchange, 503,
+                      SLICE("{\"error\":{\"code\":\"timeout\",\"message\":\"no answer in time\",\"at\":\"\"}}"));
+}
+
+/* Before a handler has seen it. The connection is closed where more of the request may follow. */
+static enum MHD_Result refuse(struct exchange *exchange, unsigned status, const char *reason) {
+    static const struct {
+        unsigned status;
+        enum err err;
+    } codes[] = {{401, ERR_DENIED},    {403, ERR_DENIED},    {405, ERR_USAGE},   {413, ERR_TOO_LARGE},
+                 {414, ERR_TOO_LARGE}, {431, ERR_TOO_LARGE}, {501, ERR_UNKNOWN}, {503, ERR_BUSY}};
+    enum err err = ERR_SYNTAX;
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+        if (codes[i].status == status) err = codes[i].err;
+    struct buf *answer = &exchange->http.answer;
+    buf_clear(answer);
+    http_put_error(answer, err, reason, "");
+    struct MHD_Response *response = make_response(buf_slice(answer), "application/json");
+    if (response != NULL && status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (response != NULL && status == 503) MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+    if (response != NULL && status == 405)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    if (response != NULL) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    atomic_fetch_add_explicit(&exchange->server->refused, 1, memory_order_relaxed);
+    connection_does(exchange->connection, DOING_SENDING, answer->size);
+    return queue(exchange, status, response);
+}
+
+static enum MHD_Result send_answer(struct exchange *exchange) {
+    if (exchange->websocket != NULL && exchange->status == MHD_HTTP_SWITCHING_PROTOCOLS) {
+        connection_does(exchange->connection, DOING_UPGRADED, 0);
+        return queue(exchange, exchange->status, websocket_response(exchange));
+    }
+    if (buf_err(&exchange->http.answer) != ERR_OK)
+        return send_fixed(exchange, 500,
+                          SLICE("{\"error\":{\"code\":\"limit\",\"message\":\"the answer is too large; ask for less\","
+                                "\"at\":\"\"}}"));
+    const struct slice body = buf_slice(&exchange->http.answer);
+    (void)exchange_account(exchange);
+    struct MHD_Response *response = make_response(body, exchange->content_type);
+    if (response == NULL) return MHD_NO;
+    bool caching = false;
+    for (uint32_t i = 0; i < exchange->header_count; i++) {
+        MHD_add_response_header(response, exchange->headers[i].name, exchange->headers[i].value);
+        caching |= strcmp(exchange->headers[i].name, "Cache-Control") == 0;
+    }
+    if (!caching) MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    atomic_fetch_add_explicit(&exchange->server->bytes_out, body.size, memory_order_relaxed);
+    connection_does(exchange->connection, DOING_SENDING, body.size);
+    return queue(exchange, exchange->status, response);
+}
+
+/* --- handing over to the handler --- */
+
+static bool body_pad(struct exchange *exchange) {
+    uint8_t *padding = buf_reserve(&exchange->body, SERVER_PADDING_BYTES);
+    if (padding == NULL) return false;
+    memset(padding, 0, SERVER_PADDING_BYTES);
+    exchange->http.body = buf_slice(&exchange->body);
+    return true;
+}
+
+/* The handler has returned without an answer, or one is coming this moment from another thread. */
+static enum MHD_Result suspend(struct exchange *exchange) {
+    struct server *server = exchange->server;
+    pthread_mutex_lock(&server->lock);
+    atomic_store_explicit(&exchange->connection->current, exchange, memory_order_relaxed);
+    pthread_mutex_unlock(&server->lock);
+    atomic_fetch_add_explicit(&server->unanswered, 1, memory_order_relaxed);
+    MHD_suspend_connection(exchange->mhd);
+    uint32_t phase = PHASE_HANDLED;
+    if (atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_SUSPENDED)) return MHD_YES;
+    assert(phase == PHASE_REPLIED);
+    atomic_fetch_sub_explicit(&server->unanswered, 1, memory_order_relaxed);
+    MHD_resume_connection(exchange->mhd);
+    return MHD_YES;
+}
+
+static enum MHD_Result dispatch(struct exchange *exchange) {
+    struct server *server = exchange->server;
+    if (exchange->body_err == ERR_BUSY) return refuse(exchange, 503, "too much is being received at once");
+    if (exchange->body_err != ERR_OK || !body_pad(exchange))
+        return refuse(exchange, 413, "the body is larger than this server takes");
+    if (atomic_load_explicit(&server->closing, memory_order_relaxed))
+        return refuse(exchange, 503, "the server is shutting down");
+    connection_does(exchange->connection, DOING_HANDLING, 0);
+    atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
+    atomic_store_explicit(&exchange->owners, 2, memory_order_relaxed);
+    atomic_store_explicit(&exchange->phase, PHASE_HANDLED, memory_order_relaxed);
+    if (exchange->websocket_key.size > 0)
+        websocket_begin(server->websockets, exchange);
+    else
+        server->options.handler->handle(server->options.handler, &exchange->http);
+    if (atomic_load_explicit(&exchange->phase, memory_order_acquire) == PHASE_REPLIED) return send_answer(exchange);
+    return suspend(exchange);
+}
+
+/* --- libmicrohttpd's calls --- */
+
+void *request_begin(void *context, const char *target, struct MHD_Connection *mhd) {
+    struct connection *connection = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    if (connection == NULL) return NULL;
+    struct exchange *exchange = exchange_take(context);
+    if (exchange == NULL) return NULL;
+    exchange->connection = connection;
+    exchange->mhd = mhd;
+    memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
+    exchange->http.peer = slice_text(exchange->peer);
+    exchange->target_err = http_target_parse(&exchange->http.arena, slice_text(target), NULL, &exchange->http.path,
+                                             &exchange->http.arguments, &exchange->http.argument_count);
+    return exchange;
+}
+
+static bool read_method(const char *text, enum http_method *ret_method) {
+    static const char *const names[] = {[HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",
+                                        [HTTP_PUT] = "PUT", [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS"};
+    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], text) != 0) continue;
+        *ret_method = (enum http_method)i;
+        return true;
+    }
+    return false;
+}
+
+/* Fields point into the connection's memory, which lives as long as the request is with libmicrohttpd; a request that
+ * expired lives longer, so what a handler sees is copied. */
+static bool keep_fields(struct exchange *exchange, struct request_head *head) {
+    struct slice *const kept[] = {&exchange->http.idempotency_key, &exchange->http.content_type,
+                                  &exchange->http.accept};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        if (kept[i]->size == 0) continue;
+        *kept[i] = arena_copy(&exchange->http.arena, *kept[i]);
+        if (kept[i]->data == NULL) return false;
+    }
+    if (head->upgrade.size == 0 || head->websocket_key.size == 0) return true;
+    if (!slice_equal_nocase(head->upgrade, SLICE("websocket"))) return true;
+    exchange->websocket_key = arena_copy(&exchange->http.arena, head->websocket_key);
+    exchange->websocket_version_known = slice_equal(head->websocket_version, SLICE("13"));
+    return exchange->websocket_key.data != NULL;
+}
+
+static enum MHD_Result take_head(struct exchange *exchange, const char *method, const char *version) {
+    uint32_t doing = DOING_WAITING;
+    if (!atomic_compare_exchange_strong(&exchange->connection->doing, &doing, DOING_HANDLING)) return MHD_NO;
+    struct request_head head;
+    request_head_read(exchange->mhd, exchange, &head);
+    const char *reason = NULL;
+    const unsigned status = request_head_check(exchange, &head, method, version, &reason);
+    if (status != 0) return refuse(exchange, status, reason);
+    if (!read_method(method, &exchange->http.method)) return refuse(exchange, 405, "the method is not known");
+    if (!keep_fields(exchange, &head)) return MHD_NO;
+    atomic_store_explicit(&exchange->phase, PHASE_BODY, memory_order_relaxed);
+    if (head.content_length_count + head.transfer_encoding_count > 0)
+        connection_does(exchange->connection, DOING_BODY, 0);
+    return MHD_YES;
+}
+
+/* An answer cannot overtake a body that is still coming, so what is too much is dropped as it comes, up to as much again. */
+static enum MHD_Result take_body(struct exchange *exchange, const char *data, size_t size) {
+    struct server *server = exchange->server;
+    atomic_fetch_add_explicit(&exchange->connection->progress, size, memory_order_relaxed);
+    atomic_fetch_add_explicit(&server->bytes_in, size, memory_order_relaxed);
+    if (exchange->body_err != ERR_OK) {
+        exchange->body_dropped += size;
+        return exchange->body_dropped > server->options.body_max_bytes ? MHD_NO : MHD_YES;
+    }
+    buf_put(&exchange->body, slice_of(data, size));
+    exchange->body_err = buf_err(&exchange->body);
+    if (exchange->body.size > server->options.body_max_bytes) exchange->body_err = ERR_TOO_LARGE;
+    if (exchange->body_err == ERR_OK && !exchange_account(exchange)) exchange->body_err = ERR_BUSY;
+    return MHD_YES;
+}
+
+enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
+                               const char *version, const char *data, size_t *data_size, void **ret_context) {
+    (void)context, (void)mhd, (void)url;
+    struct exchange *exchange = *ret_context;
+    if (exchange == NULL) return MHD_NO;
+    assert(exchange->magic == EXCHANGE_MAGIC);
+    switch (atomic_load_explicit(&exchange->phase, memory_order_acquire)) {
+        case PHASE_HEAD: return take_head(exchange, method, version);
+        case PHASE_BODY: break;
+        case PHASE_REPLIED: return send_answer(exchange);
+        case PHASE_EXPIRED: return send_expired(exchange);
+        default: return MHD_NO;
+    }
+    if (*data_size == 0) return dispatch(exchange);
+    const size_t size = *data_size;
+    *data_size = 0;
+    return take_body(exchange, data, size);
+}
+
+void request_completed(void *context, struct MHD_Connection *mhd, void **ret_context,
+                       enum MHD_RequestTerminationCode code) {
+    (void)mhd, (void)code;
+    struct server *server = context;
+    struct exchange *exchange = *ret_context;
+    *ret_context = NULL;
+    if (exchange == NULL) return;
+    struct connection *connection = exchange->connection;
+    if (atomic_load_explicit(&connection->current, memory_order_relaxed) != NULL) {
+        pthread_mutex_lock(&server->lock);
+        atomic_store_explicit(&connection->current, NULL, memory_order_relaxed);
+        pthread_mutex_unlock(&server->lock);
+    }
+    if (atomic_load_explicit(&exchange->phase, memory_order_acquire) == PHASE_REPLIED && exchange->websocket != NULL)
+        websocket_abandon(exchange->websocket);
+    connection->served = true;
+    connection_does(connection, DOING_WAITING, 0);
+    exchange_drop(exchange);
+}

@@ -1,0 +1,325 @@
+#include "net/server.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "net/server_internal.h"
+
+enum {
+    CONNECTION_MEMORY_BYTES = 32 * 1024,
+    PEM_MAX_BYTES = 1024 * 1024,
+    LISTEN_BACKLOG = 1024,
+    CLOSE_WAIT_MS = 5000,
+};
+
+/* TLS 1.3 and 1.2 with forward secrecy and AEAD only (Mozilla's "intermediate", 5.7). */
+static const char tls_priorities[] =
+    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-KX-ALL:+ECDHE-ECDSA:+ECDHE-RSA:-CIPHER-ALL:+AES-256-GCM:"
+    "+AES-128-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD";
+
+/* --- listening --- */
+
+struct listen_address {
+    struct sockaddr_storage bytes;
+    socklen_t size;
+};
+
+static bool is_loopback(const struct sockaddr *address) {
+    if (address->sa_family == AF_INET)
+        return (ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24) == 127;
+    const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    return IN6_IS_ADDR_LOOPBACK(six);
+}
+
+/* "host:port", "[v6]:port". */
+static enum err read_address(const char *text, struct diag *diag, struct listen_address *ret_address) {
+    char host[128] = "";
+    const char *colon = strrchr(text, ':');
+    const size_t size = colon != NULL ? (size_t)(colon - text) : 0;
+    if (size == 0 || size >= sizeof host || colon[1] == '\0')
+        return diag_set(diag, ERR_USAGE, "\"%s\" is no address to listen on, such as 127.0.0.1:8787", text);
+    const bool bracketed = text[0] == '[' && text[size - 1] == ']';
+    memcpy(host, text + bracketed, size - 2 * bracketed);
+    const struct addrinfo hints = {
+        .ai_family = bracketed                        ? AF_INET6
+                     : strcmp(host, "localhost") == 0 ? AF_INET
+                                                      : AF_UNSPEC,
+        .ai_socktype = SOCK_STREAM,
+        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
+    };
+    struct addrinfo *found = NULL;
+    const int code = getaddrinfo(host, colon + 1, &hints, &found);
+    if (code != 0) return diag_set(diag, ERR_USAGE, "\"%s\" is no address to listen on: %s", text, gai_strerror(code));
+    memcpy(&ret_address->bytes, found->ai_addr, found->ai_addrlen);
+    ret_address->size = found->ai_addrlen;
+    freeaddrinfo(found);
+    return ERR_OK;
+}
+
+static void describe_address(struct server *server, int fd) {
+    struct sockaddr_storage bytes = {0};
+    socklen_t size = sizeof bytes;
+    char host[INET6_ADDRSTRLEN] = "";
+    if (getsockname(fd, (struct sockaddr *)&bytes, &size) < 0) return;
+    if (bytes.ss_family == AF_INET) {
+        const struct sockaddr_in *four = (const void *)&bytes;
+        inet_ntop(AF_INET, &four->sin_addr, host, sizeof host);
+        snprintf(server->address, sizeof server->address, "%s:%u", host, ntohs(four->sin_port));
+    } else {
+        const struct sockaddr_in6 *six = (const void *)&bytes;
+        inet_ntop(AF_INET6, &six->sin6_addr, host, sizeof host);
+        snprintf(server->address, sizeof server->address, "[%s]:%u", host, ntohs(six->sin6_port));
+    }
+}
+
+static enum err listen_tcp(struct server *server, struct diag *diag, int *ret_fd) {
+    struct listen_address address = {0};
+    enum err err = read_address(server->options.listen, diag, &address);
+    if (err != ERR_OK) return err;
+    const struct sockaddr *generic = (const struct sockaddr *)&address.bytes;
+    server->loopback = is_loopback(generic);
+    if (!server->loopback && server->options.token_count == 0 && !server->options.allow_public) {
+        (void)diag_set(diag, ERR_DENIED, "listening on %s lets anyone on the network read and write",
+                       server->options.listen);
+        diag_hint(diag, "set a token, or http.allow_public: true if that is meant");
+        return ERR_DENIED;
+    }
+    const int on = 1;
+    const int fd = socket(generic->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 || bind(fd, generic, address.size) < 0 ||
+        listen(fd, LISTEN_BACKLOG) < 0) {
+        err = diag_set(diag,
+                       errno == EACCES       ? ERR_DENIED
+                       : errno == EADDRINUSE ? ERR_EXISTS
+                                             : ERR_IO,
+                       "cannot listen on %s: %s", server->options.listen, strerror(errno));
+        if (fd >= 0) close(fd);
+        return err;
+    }
+    describe_address(server, fd);
+    *ret_fd = fd;
+    return ERR_OK;
+}
+
+static enum err listen_unix(struct server *server, struct diag *diag, int *ret_fd) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    const char *path = server->options.unix_path;
+    if (strlen(path) >= sizeof address.sun_path)
+        return diag_set(diag, ERR_USAGE, "the path of a Unix socket has at most %zu bytes: %s",
+                        sizeof address.sun_path - 1, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    (void)unlink(path); /* a stale one: whoever held the folder's lock before us is gone */
+    const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* The mode is set before anybody can connect. */
+    if (fd < 0 || fchmod(fd, 0600) < 0 || bind(fd, (const struct sockaddr *)&address, sizeof address) < 0 ||
+        chmod(path, 0600) < 0 || listen(fd, LISTEN_BACKLOG) < 0) {
+        enum err err = diag_set(diag, ERR_IO, "cannot listen on %s: %s", path, strerror(errno));
+        if (fd >= 0) close(fd);
+        return err;
+    }
+    *ret_fd = fd;
+    return ERR_OK;
+}
+
+/* --- libmicrohttpd --- */
+
+/* Targets are decoded by net/http.c, strictly; libmicrohttpd's own copy is not used. */
+static size_t keep_escaped(void *context, struct MHD_Connection *mhd, char *text) {
+    (void)context, (void)mhd;
+    return strlen(text);
+}
+
+static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls, uint32_t threads) {
+    const struct MHD_OptionItem tls_options[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_priorities},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    const struct MHD_OptionItem pool_options[] = {
+        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
+                           MHD_USE_EPOLL_TURBO | (tls ? MHD_USE_TLS : 0u);
+    const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
+    return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, server,                         //
+                            MHD_OPTION_LISTEN_SOCKET, fd,                                         //
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,  //
+                            MHD_OPTION_CONNECTION_LIMIT, server->options.connections_max,         //
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1,                                      //
+                            MHD_OPTION_URI_LOG_CALLBACK, request_begin, server,                   //
+                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,                     //
+                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, server,               //
+                            MHD_OPTION_NOTIFY_CONNECTION, request_connection, server,             //
+                            MHD_OPTION_ARRAY, tls ? tls_options : none,                           //
+                            MHD_OPTION_ARRAY, threads > 1 ? pool_options : none, MHD_OPTION_END);
+}
+
+static enum err open_tcp(struct server *server, struct diag *diag) {
+    int fd = -1;
+    enum err err = listen_tcp(server, diag, &fd);
+    if (err != ERR_OK) return err;
+    server->tcp = start_daemon(server, fd, server->certificate != NULL, server->options.threads);
+    if (server->tcp != NULL) return ERR_OK;
+    close(fd);
+    return diag_set(diag, server->certificate != NULL ? ERR_USAGE : ERR_IO, "the HTTP server does not start%s",
+                    server->certificate != NULL ? ": certificate and key do not fit" : "");
+}
+
+static enum err open_unix(struct server *server, struct diag *diag) {
+    int fd = -1;
+    enum err err = listen_unix(server, diag, &fd);
+    if (err != ERR_OK) return err;
+    server->unix_socket = start_daemon(server, fd, false, 1);
+    if (server->unix_socket != NULL) return ERR_OK;
+    close(fd);
+    (void)unlink(server->options.unix_path);
+    return diag_set(diag, ERR_IO, "the HTTP server on %s does not start", server->options.unix_path);
+}
+
+/* --- opening --- */
+
+static void set_default(uint32_t *value, uint32_t to) {
+    if (*value == 0) *value = to;
+}
+
+static void set_defaults(struct server_options *options) {
+    set_default(&options->threads, 1);
+    set_default(&options->connections_max, 4096);
+    set_default(&options->head_timeout_ms, 10000);
+    set_default(&options->idle_timeout_ms, 60000);
+    set_default(&options->body_min_rate, 1024);
+    set_default(&options->answer_timeout_ms, 30000);
+    set_default(&options->websocket_ping_ms, 20000);
+    if (options->body_max_bytes == 0) options->body_max_bytes = 16 * 1024 * 1024;
+    if (options->memory_max_bytes == 0) options->memory_max_bytes = 256 * 1024 * 1024;
+}
+
+static enum err read_certificate(struct server *server, struct diag *diag) {
+    const struct server_options *options = &server->options;
+    if (options->certificate == NULL && options->key == NULL) return ERR_OK;
+    if (options->certificate == NULL || options->key == NULL)
+        return diag_set(diag, ERR_USAGE, "TLS needs a certificate and its key");
+    size_t size;
+    uint8_t *data = NULL;
+    enum err err = sys_read_file(options->sys, options->certificate, PEM_MAX_BYTES, diag, &data, &size);
+    if (err != ERR_OK) return err;
+    server->certificate = (char *)data;
+    err = sys_read_file(options->sys, options->key, PEM_MAX_BYTES, diag, &data, &size);
+    if (err == ERR_OK) server->key = (char *)data;
+    return err;
+}
+
+static void server_free(struct server *server) {
+    exchange_pool_clear(server);
+    free(server->certificate);
+    free(server->key);
+    free(server->tokens);
+    pthread_mutex_destroy(&server->lock);
+    pthread_mutex_destroy(&server->pool_lock);
+    free(server);
+}
+
+void server_drop(struct server *server) {
+    if (atomic_fetch_sub(&server->owners, 1) == 1) server_free(server);
+}
+
+static enum err start(struct server *server, struct diag *diag) {
+    const struct sys *sys = server->options.sys;
+    enum err err = tokens_read(&server->options, diag, &server->tokens);
+    if (err == ERR_OK) err = read_certificate(server, diag);
+    if (err == ERR_OK) err = websocket_loop_open(server, diag, &server->websockets);
+    if (err == ERR_OK && server->options.listen != NULL) err = open_tcp(server, diag);
+    if (err == ERR_OK && server->options.unix_path != NULL) err = open_unix(server, diag);
+    if (err == ERR_OK)
+        err = sys->thread_start(sys->context, "http-deadline", deadline_main, server, &server->deadline_thread);
+    return err;
+}
+
+enum err server_open(const struct server_options *options, struct diag *diag, struct server **ret_server) {
+    assert(options->sys != NULL && options->handler != NULL);
+    struct server *server = calloc(1, sizeof *server);
+    if (server == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the HTTP server");
+    server->options = *options;
+    set_defaults(&server->options);
+    atomic_store(&server->owners, 1);
+    pthread_mutex_init(&server->lock, NULL);
+    pthread_mutex_init(&server->pool_lock, NULL);
+    enum err err = start(server, diag);
+    if (err != ERR_OK) {
+        server_close(&server);
+        return err;
+    }
+    *ret_server = server;
+    return ERR_OK;
+}
+
+/* --- closing --- */
+
+static void quiesce(struct MHD_Daemon *daemon) {
+    if (daemon == NULL) return;
+    const MHD_socket fd = MHD_quiesce_daemon(daemon);
+    if (fd != MHD_INVALID_SOCKET) close(fd);
+}
+
+static bool answering(struct server *server) {
+    bool busy = atomic_load(&server->unanswered) > 0;
+    pthread_mutex_lock(&server->lock);
+    for (struct connection *c = server->connections; c != NULL && !busy; c = c->next) {
+        const uint32_t doing = atomic_load(&c->doing);
+        busy = doing == DOING_HANDLING || doing == DOING_SENDING || doing == DOING_BODY;
+    }
+    pthread_mutex_unlock(&server->lock);
+    return busy;
+}
+
+static void finish_running(struct server *server) {
+    const struct timespec pause = {0, 5 * 1000000};
+    for (int waited_ms = 0; waited_ms < CLOSE_WAIT_MS && answering(server); waited_ms += 5) nanosleep(&pause, NULL);
+    while (atomic_load(&server->unanswered) > 0) {
+        deadline_expire_all(server);
+        nanosleep(&pause, NULL);
+    }
+}
+
+void server_close(struct server **server_pointer) {
+    struct server *server = *server_pointer;
+    if (server == NULL) return;
+    *server_pointer = NULL;
+    atomic_store(&server->closing, true);
+    quiesce(server->tcp);
+    quiesce(server->unix_socket);
+    if (server->unix_socket != NULL) (void)unlink(server->options.unix_path);
+    finish_running(server);
+    atomic_store(&server->stop, true);
+    const struct sys *sys = server->options.sys;
+    if (server->deadline_thread != NULL) sys->thread_join(sys->context, &server->deadline_thread);
+    if (server->websockets != NULL) websocket_loop_stop(server->websockets);
+    if (server->tcp != NULL) MHD_stop_daemon(server->tcp);
+    if (server->unix_socket != NULL) MHD_stop_daemon(server->unix_socket);
+    if (server->websockets != NULL) websocket_loop_free(&server->websockets);
+    server_drop(server);
+}
+
+const char *server_address(const struct server *server) { return server->address; }
+
+void server_stats(const struct server *server, struct server_stats *ret_stats) {
+    *ret_stats = (struct server_stats){
+        .requests = atomic_load_explicit(&server->requests, memory_order_relaxed),
+        .bytes_in = atomic_load_explicit(&server->bytes_in, memory_order_relaxed),
+        .bytes_out = atomic_load_explicit(&server->bytes_out, memory_order_relaxed),
+        .refused = atomic_load_explicit(&server->refused, memory_order_relaxed),
+        .connections = atomic_load_explicit(&server->connection_count, memory_order_relaxed),
+        .websockets = websocket_loop_count(server->websockets),
+    };
+}

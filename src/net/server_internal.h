@@ -1,0 +1,166 @@
+/* What the server's files share; nobody outside net/ includes this.
+ *
+ * An exchange passes through these phases. The connection's thread moves it from HEAD to HANDLED; a reply may come from any
+ * thread, and the deadline thread may give up waiting for one:
+ *
+ *   HEAD -> BODY -> HANDLED -> REPLIED                     answered before the handler returned
+ *                   HANDLED -> SUSPENDED -> REPLIED        the replier resumes the connection
+ *                              SUSPENDED -> EXPIRED        the deadline thread resumes it; a late reply is dropped
+ *
+ * Two own an exchange: the connection, until libmicrohttpd has completed the request, and whoever will reply. The last one
+ * gives it back to the pool. Lock order: server.lock, then a websocket's; none is held during callbacks. */
+#ifndef NET_SERVER_INTERNAL_H
+#define NET_SERVER_INTERNAL_H
+
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "net/server.h"
+
+enum {
+    SERVER_PADDING_BYTES = 64, /* readable behind a body; codec/input.h's INPUT_PADDING_BYTES */
+    SERVER_HEAD_MAX = 16 * 1024,
+    SERVER_FIELDS_MAX = 100,
+    SERVER_TICK_MS = 100,
+    SERVER_ANSWER_HEADERS_MAX = 8,
+    SERVER_POOL_MAX = 1024,        /* exchanges kept for reuse */
+    SERVER_KEEP_BYTES = 16 * 1024, /* buffers up to this stay with a pooled exchange */
+    SERVER_WEBSOCKETS_MAX = 1024,
+    EXCHANGE_MAGIC = 0x65786368,
+    TOKEN_BYTES = 32,
+};
+
+enum exchange_phase { PHASE_HEAD, PHASE_BODY, PHASE_HANDLED, PHASE_SUSPENDED, PHASE_REPLIED, PHASE_EXPIRED };
+
+/* What a connection is doing, for deadlines. WAITING: for a whole request head. */
+enum connection_doing { DOING_WAITING, DOING_BODY, DOING_HANDLING, DOING_SENDING, DOING_EXPIRED, DOING_UPGRADED };
+
+struct server;
+struct exchange;
+
+struct connection {
+    struct connection *previous, *next; /* of server.connections; server.lock */
+    struct server *server;
+    int fd;
+    bool local; /* came through the Unix socket */
+    _Atomic uint32_t doing;
+    _Atomic uint32_t since_tick;        /* when it began doing that */
+    _Atomic uint64_t progress;          /* body bytes received, or answer bytes to send, since then */
+    _Atomic(struct exchange *) current; /* while suspended: server.lock guards against its going */
+    bool served;                        /* has completed a request: now keep-alive */
+    char peer[48];
+};
+
+struct request_head {
+    struct slice authorization, host, origin;
+    struct slice upgrade, websocket_key, websocket_version, transfer_encoding, content_length;
+    uint32_t host_count, transfer_encoding_count, content_length_count, field_count;
+    size_t bytes;
+    bool malformed;
+};
+
+struct answer_header {
+    const char *name, *value;
+};
+
+struct exchange {
+    struct http_exchange http; /* first */
+    uint32_t magic;
+    struct server *server;
+    struct connection *connection;
+    struct MHD_Connection *mhd;
+    _Atomic uint32_t phase;
+    _Atomic uint32_t owners;
+    struct buf body;
+    size_t held_bytes; /* counted in server.memory_bytes */
+    uint64_t body_dropped;
+    enum err body_err;
+    enum err target_err;
+    char peer[48];
+    unsigned status;
+    const char *content_type;
+    struct answer_header headers[SERVER_ANSWER_HEADERS_MAX];
+    uint32_t header_count;
+    struct slice websocket_key; /* of a request to upgrade; empty otherwise */
+    bool websocket_version_known;
+    struct websocket *websocket; /* once the websocket thread has accepted */
+    struct exchange *next;       /* in the pool */
+};
+
+struct websocket_loop;
+
+struct server {
+    struct server_options options;
+    struct MHD_Daemon *tcp, *unix_socket;
+    int unix_fd;
+    char address[128];
+    char *certificate, *key;
+    uint8_t (*tokens)[TOKEN_BYTES];
+    bool loopback;
+    _Atomic uint32_t tick; /* SERVER_TICK_MS each */
+    atomic_bool closing, stop;
+    _Atomic uint32_t owners; /* the opener, and each exchange that is out of the pool */
+    _Atomic uint32_t unanswered;
+    _Atomic uint64_t memory_bytes;
+    _Atomic uint64_t requests, bytes_in, bytes_out, refused;
+    _Atomic uint32_t connection_count;
+    struct sys_thread *deadline_thread;
+    struct websocket_loop *websockets;
+    pthread_mutex_t lock; /* guards connections */
+    struct connection *connections;
+    pthread_mutex_t pool_lock;
+    struct exchange *pool;
+    uint32_t pool_count;
+};
+
+/* --- exchange.c: life of an exchange --- */
+struct exchange *exchange_take(struct server *server); /* NULL without memory */
+void exchange_drop(struct exchange *exchange);         /* one owner less */
+/* Counts what its buffers hold; false past the server's limit. */
+bool exchange_account(struct exchange *exchange);
+void exchange_pool_clear(struct server *server);
+void server_drop(struct server *server); /* one owner less */
+
+/* --- request.c: libmicrohttpd's callbacks --- */
+void *request_begin(void *server, const char *target, struct MHD_Connection *mhd);
+enum MHD_Result request_handle(void *server, struct MHD_Connection *mhd, const char *url, const char *method,
+                               const char *version, const char *data, size_t *data_size, void **context);
+void request_completed(void *server, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code);
+void request_connection(void *server, struct MHD_Connection *mhd, void **context,
+                        enum MHD_ConnectionNotificationCode code);
+
+/* --- head.c: judging a request's head --- */
+void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, struct request_head *ret_head);
+/* 0, or the status to refuse with and why. */
+unsigned request_head_check(const struct exchange *exchange, const struct request_head *head, const char *method,
+                            const char *version, const char **ret_reason);
+bool token_matches(const struct server *server, struct slice authorization);
+enum err tokens_read(const struct server_options *options, struct diag *diag, uint8_t (**ret_tokens)[TOKEN_BYTES]);
+
+/* --- deadline.c --- */
+void *deadline_main(void *server);
+/* Gives up waiting for every suspended answer: they get 503. */
+void deadline_expire_all(struct server *server);
+static inline void connection_does(struct connection *connection, enum connection_doing doing, uint64_t progress) {
+    atomic_store_explicit(&connection->progress, progress, memory_order_relaxed);
+    atomic_store_explicit(&connection->since_tick,
+                          atomic_load_explicit(&connection->server->tick, memory_order_relaxed), memory_order_relaxed);
+    atomic_store_explicit(&connection->doing, doing, memory_order_relaxed);
+}
+
+/* --- websocket.c --- */
+enum err websocket_loop_open(struct server *server, struct diag *diag, struct websocket_loop **ret_loop);
+/* Ends every session (1001) and joins the thread; free follows once libmicrohttpd has stopped. */
+void websocket_loop_stop(struct websocket_loop *loop);
+void websocket_loop_free(struct websocket_loop **loop);
+void websocket_loop_tick(struct websocket_loop *loop);
+uint32_t websocket_loop_count(const struct websocket_loop *loop);
+/* Hands an upgrade request to the websocket thread, which opens a session and replies to the exchange: 101 or a refusal. */
+void websocket_begin(struct websocket_loop *loop, struct exchange *exchange);
+/* 101 was replied: the response that upgrades. NULL without memory. */
+struct MHD_Response *websocket_response(struct exchange *exchange);
+/* The connection went before the upgrade. */
+void websocket_abandon(struct websocket *socket);
+
+#endif
