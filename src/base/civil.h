@@ -22,6 +22,14 @@ int32_t zone_offset_at(const struct zone *zone, int64_t utc_ms);
  * skips becomes the instant of the jump; one that occurs twice is the first. */
 int64_t zone_utc_of_local(const struct zone *zone, int64_t local_ms);
 
+/* The stretch of one offset around a time, [start, end): INT64_MIN and INT64_MAX where it has no bound. Neighbours may have
+ * equal offsets. */
+struct zone_run {
+    int64_t start_ms, end_ms;
+    int32_t offset_s;
+};
+struct zone_run zone_run_at(const struct zone *zone, int64_t utc_ms);
+
 enum { CIVIL_TEXT_MAX = 40 };
 /* RFC 3339 with milliseconds where there are any: "2021-04-17T16:48:00Z", "..00.123Z". NUL-terminated. */
 size_t civil_format(int64_t utc_ms, char text[static CIVIL_TEXT_MAX]);

@@ -152,24 +152,24 @@ static int64_t change_local_s(const struct change_rule *rule, int64_t year) {
 
 /* A stretch of one offset: [start, end). */
 struct stretch {
-    int64_t end_s;
+    int64_t start_s, end_s;
     int32_t offset_s;
 };
 
 /* Looks at the changes of the years around: one may lie a week outside its own. Where both changes fall together (zones of
  * eternal daylight time) daylight time wins. */
 static struct stretch rule_stretch(const struct zone_rule *rule, int64_t at_s) {
-    if (!rule->has_daylight) return (struct stretch){INT64_MAX, rule->standard_s};
-    int64_t year, last = INT64_MIN;
+    if (!rule->has_daylight) return (struct stretch){INT64_MIN, INT64_MAX, rule->standard_s};
+    int64_t year;
     unsigned month, day;
     int64_t days = (at_s + rule->standard_s) / DAY_S - ((at_s + rule->standard_s) % DAY_S < 0);
     civil_date(days, &year, &month, &day);
-    struct stretch stretch = {INT64_MAX, rule->standard_s};
+    struct stretch stretch = {INT64_MIN, INT64_MAX, rule->standard_s};
     for (int64_t y = year - 1; y <= year + 1; y++) {
         int64_t start = change_local_s(&rule->start, y) - rule->standard_s;
         int64_t end = change_local_s(&rule->end, y) - rule->daylight_s;
-        if (end <= at_s && end > last) last = end, stretch.offset_s = rule->standard_s;
-        if (start <= at_s && start >= last) last = start, stretch.offset_s = rule->daylight_s;
+        if (end <= at_s && end > stretch.start_s) stretch.start_s = end, stretch.offset_s = rule->standard_s;
+        if (start <= at_s && start >= stretch.start_s) stretch.start_s = start, stretch.offset_s = rule->daylight_s;
         if (end > at_s && end < stretch.end_s) stretch.end_s = end;
         if (start > at_s && start < stretch.end_s) stretch.end_s = start;
     }
@@ -315,14 +315,30 @@ static struct stretch stretch_at(const struct zone *zone, int64_t at_s) {
         else
             high = middle;
     }
-    if (low == zone->count && zone->has_rule) return rule_stretch(&zone->rule, at_s);
+    int64_t start = low > 0 ? zone->transitions[low - 1].at_s : INT64_MIN;
+    if (low == zone->count && zone->has_rule) {
+        struct stretch stretch = rule_stretch(&zone->rule, at_s);
+        if (stretch.start_s < start) stretch.start_s = start;
+        return stretch;
+    }
     int64_t end = low < zone->count ? zone->transitions[low].at_s : INT64_MAX;
-    return (struct stretch){end, low > 0 ? zone->transitions[low - 1].offset_s : zone->first_offset_s};
+    return (struct stretch){start, end, low > 0 ? zone->transitions[low - 1].offset_s : zone->first_offset_s};
 }
 
 static int64_t floor_s(int64_t ms) { return ms / 1000 - (ms % 1000 < 0); }
 
 int32_t zone_offset_at(const struct zone *zone, int64_t utc_ms) { return stretch_at(zone, floor_s(utc_ms)).offset_s; }
+
+/* Bounds too far away to count in milliseconds are none. */
+static int64_t bound_ms(int64_t at_s) {
+    if (at_s < INT64_MIN / 1000) return INT64_MIN;
+    return at_s > INT64_MAX / 1000 ? INT64_MAX : at_s * 1000;
+}
+
+struct zone_run zone_run_at(const struct zone *zone, int64_t utc_ms) {
+    struct stretch stretch = stretch_at(zone, floor_s(utc_ms));
+    return (struct zone_run){bound_ms(stretch.start_s), bound_ms(stretch.end_s), stretch.offset_s};
+}
 
 int64_t zone_utc_of_local(const struct zone *zone, int64_t local_ms) {
     const int64_t far_ms = INT64_C(200000000) * DAY_S * 1000;

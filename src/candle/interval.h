@@ -1,8 +1,9 @@
 /* Intervals of candles: fixed lengths and calendar ones, with an origin (time zone, week start).
  *
- * Seconds, minutes and hours are counted from local midnight of the zone's day (so that 4h starts at 00:00 local; a day of
- * 23 or 25 hours has a shorter or longer last bucket... see docs/candles.md for DST); days from local midnight, several
- * days counted from 1970-01-01 local; weeks from the week start; months from the first. */
+ * Lengths of up to a day are counted on the local clock from midnight (so that 4h starts at 00:00 local, and the last of a
+ * day ends with it); longer ones from 1970-01-01 local; weeks from the week start; months from the first. Where the clock
+ * changes, a bucket that holds the change is shorter or longer by it, except that a clock put back by a whole number of
+ * buckets repeats them. docs/candles.md has examples. */
 #ifndef CANDLE_INTERVAL_H
 #define CANDLE_INTERVAL_H
 
@@ -27,6 +28,9 @@ void interval_format(struct interval interval, char text[static 16]);
  * `base_ms` is the finest stored. ERR_RANGE if the interval is finer than the base. */
 enum err interval_tier(struct interval interval, const struct origin *origin, uint32_t base_ms,
                        uint32_t *ret_tier_ms) MUST_USE;
+/* The same for the buckets of a range of time, whose changes of the clock alone then count. */
+enum err interval_tier_between(struct interval interval, const struct origin *origin, uint32_t base_ms, int64_t from_ms,
+                               int64_t to_ms, uint32_t *ret_tier_ms) MUST_USE;
 /* The bucket that holds `time_ms`: [*ret_start_ms, *ret_end_ms). */
 void interval_bucket(struct interval interval, const struct origin *origin, int64_t time_ms, int64_t *ret_start_ms,
                      int64_t *ret_end_ms);
