@@ -26,8 +26,8 @@ enum shape_kind {
 };
 
 struct shape_slot {
-    uint8_t literal[SHAPE_LITERAL_MAX]; /* stands before the value */
-    uint8_t mask[SHAPE_LITERAL_MAX];    /* 0xff for each byte of it */
+    _Alignas(16) uint8_t literal[SHAPE_LITERAL_MAX]; /* stands before the value */
+    _Alignas(16) uint8_t mask[SHAPE_LITERAL_MAX];    /* 0xff for each byte of it */
     uint8_t size;
     uint8_t kind; /* enum shape_kind */
     uint8_t tag;  /* what the learner called it */
@@ -48,13 +48,12 @@ typedef int shape_tag(void *context, uint32_t depth, const struct json_value *va
 /* False where the document has no shape: too deep, too many slots, too long a literal, an escape in a string. */
 bool shape_learn(struct shape *shape, const struct json_value *root, shape_tag *tag, void *context);
 
-static inline bool shape_literal(const struct shape_slot *slot, const uint8_t **at) {
+SCAN_INLINE bool shape_literal(const struct shape_slot *slot, const uint8_t **at) {
     const uint8_t *p = *at;
-    uint64_t differ = 0, word[4], mask[4];
-    memcpy(word, slot->literal, 32);
-    memcpy(mask, slot->mask, 32);
-    for (int i = 0; i < 4; i++) differ |= (scan_load8(p + 8 * i) ^ word[i]) & mask[i];
-    if (__builtin_expect(differ != 0, 0)) return false;
+    const scan_pair *literal = (const scan_pair *)slot->literal, *mask = (const scan_pair *)slot->mask;
+    const scan_pair_unaligned *text = (const scan_pair_unaligned *)p;
+    scan_pair differ = ((text[0] ^ literal[0]) & mask[0]) | ((text[1] ^ literal[1]) & mask[1]);
+    if (__builtin_expect((differ[0] | differ[1]) != 0, 0)) return false;
     if (__builtin_expect(slot->size > 32, 0) && memcmp(p + 32, slot->literal + 32, slot->size - 32u) != 0) return false;
     *at = p + slot->size;
     return true;

@@ -10,12 +10,13 @@
 
 #include "base/slice.h"
 #include "candle/series.h"
+#include "codec/scan.h"
 
-enum { NAME_CACHE_BITS = 13, NAME_CACHE_NEIGHBOURS = 4, NAME_CACHE_NAME_MAX = 16 };
+enum { NAME_CACHE_BITS = 14, NAME_CACHE_NEIGHBOURS = 8, NAME_CACHE_NAME_MAX = 15 };
 
-/* Up to three names of up to 16 bytes each, zero behind; names without NUL bytes. */
+/* Up to three names of up to 15 bytes each, zeroes behind; names are without NUL bytes. */
 struct name_key {
-    uint64_t words[6];
+    scan_pair names[3];
 };
 
 struct name_cache_entry {
@@ -46,30 +47,34 @@ static inline void name_cache_deinit(struct name_cache *cache) {
 }
 
 static inline struct name_cache_entry *name_cache_place(const struct name_cache *cache, const struct name_key *key) {
-    const uint64_t *w = key->words;
-    uint64_t h = (w[0] + w[1] * 0x9E3779B97F4A7C15u) * 0xD6E8FEB86659FD93u;
-    h = (h ^ h >> 32) + (w[2] + w[3] * 0x9E3779B97F4A7C15u);
-    h *= 0xD6E8FEB86659FD93u;
-    h = (h ^ h >> 32) + (w[4] + w[5] * 0x9E3779B97F4A7C15u);
-    h *= 0xD6E8FEB86659FD93u;
+    uint64_t h = 0;
+    for (int i = 0; i < 3; i++) {
+        h = (h ^ h >> 32) + key->names[i][0] + key->names[i][1] * 0x9E3779B97F4A7C15u;
+        h *= 0xD6E8FEB86659FD93u;
+    }
     return &cache->entries[h >> (64 - NAME_CACHE_BITS)];
 }
 
-/* SERIES_NONE if it is not there. */
-static inline uint32_t name_cache_find(const struct name_cache *cache, const struct name_key *key) {
-    const struct name_cache_entry *entry = name_cache_place(cache, key);
-    for (int i = 0; i < NAME_CACHE_NEIGHBOURS; i++, entry++) {
-        uint64_t differ = 0;
-        for (int j = 0; j < 6; j++) differ |= entry->key.words[j] ^ key->words[j];
-        if (differ == 0 && entry->used) return entry->series;
-    }
+static inline bool name_key_equal(const struct name_key *a, const struct name_key *b) {
+    scan_pair differ = (a->names[0] ^ b->names[0]) | (a->names[1] ^ b->names[1]) | (a->names[2] ^ b->names[2]);
+    return (differ[0] | differ[1]) == 0;
+}
+
+/* SERIES_NONE if it is not there. `place` is name_cache_place of the key, which may be asked for early and prefetched. */
+static inline uint32_t name_cache_find_at(const struct name_cache_entry *place, const struct name_key *key) {
+    for (int i = 0; i < NAME_CACHE_NEIGHBOURS; i++, place++)
+        if (name_key_equal(&place->key, key) && place->used) return place->series;
     return SERIES_NONE;
+}
+
+static inline uint32_t name_cache_find(const struct name_cache *cache, const struct name_key *key) {
+    return name_cache_find_at(name_cache_place(cache, key), key);
 }
 
 static inline void name_cache_add(struct name_cache *cache, const struct name_key *key, uint32_t series) {
     struct name_cache_entry *entry = name_cache_place(cache, key), *free_entry = NULL;
     for (int i = 0; i < NAME_CACHE_NEIGHBOURS; i++) {
-        if (memcmp(&entry[i].key, key, sizeof *key) == 0 && entry[i].used) return;
+        if (name_key_equal(&entry[i].key, key) && entry[i].used) return;
         if (!entry[i].used && free_entry == NULL) free_entry = &entry[i];
     }
     if (free_entry == NULL) free_entry = &entry[cache->next++ % NAME_CACHE_NEIGHBOURS];
@@ -79,8 +84,8 @@ static inline void name_cache_add(struct name_cache *cache, const struct name_ke
 /* False for a name that does not fit. `slot` is 0..2. */
 static inline bool name_key_set(struct name_key *key, unsigned slot, struct slice name) {
     if (name.size == 0 || name.size > NAME_CACHE_NAME_MAX) return false;
-    memset(&key->words[2 * slot], 0, NAME_CACHE_NAME_MAX);
-    memcpy(&key->words[2 * slot], name.data, name.size);
+    key->names[slot] = (scan_pair){0, 0};
+    memcpy(&key->names[slot], name.data, name.size);
     return true;
 }
 

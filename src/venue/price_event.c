@@ -32,11 +32,16 @@ struct array_element {
     struct slice source;
 };
 
+struct remembered {
+    struct shape shape;
+    uint32_t last_name; /* the slot behind which all three names are known */
+};
+
 struct price_decoder {
     struct series_table *series;
     struct json_parser *parser;
     struct name_cache names;
-    struct shape shapes[SHAPES_MAX];
+    struct remembered shapes[SHAPES_MAX];
     uint32_t shape_count;
     uint32_t shape_recent;          /* the one that matched last */
     uint32_t shape_oldest;          /* the next to be replaced */
@@ -143,7 +148,7 @@ static enum err find_series(struct price_decoder *decoder, const struct json_val
                             uint32_t *ret_series) {
     uint8_t folded[3][PRICE_NAME_MAX];
     struct slice names[3];
-    struct name_key key = {{0}};
+    struct name_key key = {0};
     bool fits = true;
     for (int i = 0; i < 3; i++) {
         enum err err = check_name(fields[i], (enum field)i, diag, &names[i]);
@@ -151,6 +156,8 @@ static enum err find_series(struct price_decoder *decoder, const struct json_val
         fold_case(folded[i], names[i], i != FIELD_EXCHANGE);
         if (!name_key_set(&key, (unsigned)i, names[i])) fits = false;
     }
+    if (fits) *ret_series = name_cache_find(&decoder->names, &key);
+    if (fits && *ret_series != SERIES_NONE) return ERR_OK;
     struct series_key series = {.venue = slice_of(folded[FIELD_EXCHANGE], names[FIELD_EXCHANGE].size),
                                 .base = slice_of(folded[FIELD_BASE], names[FIELD_BASE].size),
                                 .quote = slice_of(folded[FIELD_QUOTE], names[FIELD_QUOTE].size),
@@ -233,12 +240,14 @@ static bool same_shape(const struct shape *a, const struct shape *b) {
 }
 
 static void remember(struct price_decoder *decoder, const struct json_value *object) {
-    struct shape shape;
-    if (!shape_learn(&shape, object, tag_of, NULL)) return;
+    struct remembered new = {.last_name = 0};
+    if (!shape_learn(&new.shape, object, tag_of, NULL)) return;
     for (uint32_t i = 0; i < decoder->shape_count; i++)
-        if (same_shape(&decoder->shapes[i], &shape)) return;
+        if (same_shape(&decoder->shapes[i].shape, &new.shape)) return;
+    for (uint32_t i = 0; i < new.shape.count; i++)
+        if (new.shape.slots[i].tag <= FIELD_EXCHANGE) new.last_name = i;
     uint32_t place = decoder->shape_count < SHAPES_MAX ? decoder->shape_count++ : decoder->shape_oldest++ % SHAPES_MAX;
-    decoder->shapes[place] = shape;
+    decoder->shapes[place] = new;
     decoder->shape_recent = place;
 }
 
@@ -262,7 +271,7 @@ static __attribute__((noinline)) bool match_long_decimal(const uint8_t **at, con
     return true;
 }
 
-static inline bool match_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa, uint8_t *ret_scale) {
+SCAN_INLINE bool match_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa, uint8_t *ret_scale) {
     const uint8_t *start = *at;
     int64_t mantissa;
     uint8_t scale;
@@ -275,14 +284,14 @@ static inline bool match_decimal(const uint8_t **at, const uint8_t *end, __int12
     return match_long_decimal(at, end, ret_mantissa, ret_scale);
 }
 
-static inline bool match_slot(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end,
-                              struct event *event, struct name_key *names) {
+SCAN_INLINE bool match_slot(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end, struct event *event,
+                            struct name_key *names) {
     unsigned size;
     switch ((enum field)slot->tag) {
         case FIELD_BASE:
         case FIELD_QUOTE:
         case FIELD_EXCHANGE:
-            if (!scan_name(*at, &size, &names->words[2 * slot->tag])) return false;
+            if (!scan_name(*at, &size, &names->names[slot->tag])) return false;
             *at += size;
             return true;
         case FIELD_PRICE: return match_decimal(at, end, &event->price, &event->price_scale) && event->price != 0;
@@ -296,23 +305,30 @@ static inline bool match_slot(const struct shape_slot *slot, const uint8_t **at,
 }
 
 /* What lies behind `end` may look like more of the object, so the place is checked after each step. */
-static inline bool match_shape(const struct price_decoder *decoder, const struct shape *shape, const uint8_t **at,
-                               const uint8_t *end, struct event *ret_event) {
+SCAN_INLINE bool match_shape(const struct price_decoder *decoder, const struct remembered *known, const uint8_t **at,
+                             const uint8_t *end, struct event *ret_event) {
+    const struct shape_slot *slots = known->shape.slots;
+    const struct name_cache_entry *place = NULL;
     const uint8_t *p = *at;
     struct name_key names;
     *ret_event = (struct event){.kind = EVENT_PRICE};
-    for (const struct shape_slot *slot = shape->slots; slot < shape->slots + shape->count; slot++) {
-        if (!shape_literal(slot, &p) || p >= end) return false;
-        if (!match_slot(slot, &p, end, ret_event, &names) || p >= end) return false;
+    for (uint32_t i = 0; i < known->shape.count; i++) {
+        if (!shape_literal(&slots[i], &p) || p >= end) return false;
+        if (!match_slot(&slots[i], &p, end, ret_event, &names) || p >= end) return false;
+        if (i == known->last_name) {
+            place = name_cache_place(&decoder->names, &names);
+            __builtin_prefetch(place);
+        }
     }
-    if (!shape_literal(&shape->tail, &p) || p > end) return false;
-    ret_event->series = name_cache_find(&decoder->names, &names);
+    if (!shape_literal(&known->shape.tail, &p) || p > end) return false;
+    ret_event->series = name_cache_find_at(place, &names);
+    if (ret_event->series == SERIES_NONE) return false;
     *at = p;
-    return ret_event->series != SERIES_NONE;
+    return true;
 }
 
-static inline bool match_recent(const struct price_decoder *decoder, const uint8_t **at, const uint8_t *end,
-                                struct event *ret_event) {
+SCAN_INLINE bool match_recent(const struct price_decoder *decoder, const uint8_t **at, const uint8_t *end,
+                              struct event *ret_event) {
     return match_shape(decoder, &decoder->shapes[decoder->shape_recent], at, end, ret_event);
 }
 

@@ -280,7 +280,11 @@ static void test_lines(void **state) {
     at += size + 2;
     assert_int_equal(price_decode_lines(f->decoder, &at, end, events, starts, 16), 1);
     assert_int_equal(price_decode_lines(f->decoder, &at, end, events, starts, 16), 0); /* cut, whatever lies behind */
+    memcpy(f->text + strlen("{\"baseCurrency\":\""), "new", 3);
     at = all.data;
+    assert_int_equal(price_decode_lines(f->decoder, &at, end, events, starts, 16), 0);
+    assert_ptr_equal(at, all.data);
+    memcpy(f->text + strlen("{\"baseCurrency\":\""), "btc", 3);
     assert_int_equal(price_decode_lines(f->decoder, &at, all.data + size - 1, events, starts, 16), 1);
     buf_deinit(&text);
 }
