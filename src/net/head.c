@@ -145,6 +145,17 @@ static unsigned check_size(const struct exchange *exchange, const struct request
     return 0;
 }
 
+/* A browser cannot set headers on a websocket, so there alone the token may be an argument, `access_token`. */
+static bool token_given(const struct exchange *exchange, const struct request_head *head) {
+    static const struct slice scheme = SLICE("Bearer ");
+    struct http_handler *handler = exchange->server->options.handler;
+    const struct slice given = head->authorization;
+    if (handler->open != NULL && handler->open(handler, exchange->http.path)) return true;
+    if (given.size > scheme.size && slice_equal_nocase(slice_of(given.data, scheme.size), scheme))
+        return token_matches(exchange->server, slice_of(given.data + scheme.size, given.size - scheme.size));
+    return head->upgrade.size > 0 && token_matches(exchange->server, http_argument(&exchange->http, "access_token"));
+}
+
 static unsigned check_access(const struct exchange *exchange, const struct request_head *head, const char *method,
                              const char **ret_reason) {
     const struct server *server = exchange->server;
@@ -202,14 +213,9 @@ enum err tokens_read(const struct server_options *options, struct diag *diag, ui
     return ERR_OK;
 }
 
-bool token_matches(const struct server *server, struct slice authorization) {
-    static const struct slice scheme = SLICE("Bearer ");
-    if (authorization.size <= scheme.size || !slice_equal_nocase(slice_of(authorization.data, scheme.size), scheme))
-        return false;
+bool token_matches(const struct server *server, struct slice token) {
     uint8_t digest[TOKEN_BYTES];
-    if (gnutls_hash_fast(GNUTLS_DIG_SHA256, authorization.data + scheme.size, authorization.size - scheme.size,
-                         digest) != 0)
-        return false;
+    if (token.size == 0 || gnutls_hash_fast(GNUTLS_DIG_SHA256, token.data, token.size, digest) != 0) return false;
     unsigned found = 0;
     for (uint32_t i = 0; i < server->options.token_count; i++)
         found |= gnutls_memcmp(server->tokens[i], digest, TOKEN_BYTES) == 0;

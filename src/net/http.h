@@ -59,6 +59,8 @@ enum err http_target_parse(struct arena *arena, struct slice target, struct diag
 
 struct http_handler {
     void (*handle)(struct http_handler *handler, struct http_exchange *exchange);
+    /* Whether a path is served without a token where tokens are asked (the page's own files, /healthz). NULL: none. */
+    bool (*open)(struct http_handler *handler, struct slice path);
 };
 
 /* Runs a request in process and waits for its answer: *ret_body is the caller's to deinit. `target` is path and query,

@@ -48,7 +48,7 @@ struct connection {
     _Atomic uint32_t since_tick;        /* when it began doing that */
     _Atomic uint64_t progress;          /* body bytes received, or answer bytes to send, since then */
     _Atomic(struct exchange *) current; /* while suspended: server.lock guards against its going */
-    bool served;                        /* has completed a request: now keep-alive */
+    atomic_bool served;                 /* has completed a request: now keep-alive */
     char peer[48];
 };
 
@@ -135,7 +135,7 @@ void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, st
 /* 0, or the status to refuse with and why. */
 unsigned request_head_check(const struct exchange *exchange, const struct request_head *head, const char *method,
                             const char *version, const char **ret_reason);
-bool token_matches(const struct server *server, struct slice authorization);
+bool token_matches(const struct server *server, struct slice token);
 enum err tokens_read(const struct server_options *options, struct diag *diag, uint8_t (**ret_tokens)[TOKEN_BYTES]);
 
 /* --- deadline.c --- */

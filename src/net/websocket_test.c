@@ -247,6 +247,28 @@ static void test_handshakes(void **state) {
     test_server_close(&server);
 }
 
+/* A browser cannot send a header with a websocket, so here the token may be an argument. */
+static void test_token_argument(void **state) {
+    (void)state;
+    static const char *const digests[] = {"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"};
+    test_server_open(&server, &(struct server_options){.token_sha256 = digests, .token_count = 1});
+    int fd = handshake("/ws?access_token=secret", "");
+    assert_memory_equal(answer, "HTTP/1.1 101 ", 13);
+    close(fd);
+    fd = handshake("/ws?access_token=wrong", "");
+    assert_memory_equal(answer, "HTTP/1.1 401 ", 13);
+    close(fd);
+    fd = handshake("/ws", "Authorization: Bearer secret\r\n");
+    assert_memory_equal(answer, "HTTP/1.1 101 ", 13);
+    close(fd);
+    fd = connect_tcp(server.port);
+    assert_int_equal(
+        exchange_text(fd, "GET /hello?access_token=secret HTTP/1.1\r\nHost: localhost\r\n\r\n", answer, sizeof answer),
+        401);
+    close(fd);
+    test_server_close(&server);
+}
+
 /* Frames that come in one piece with the handshake. */
 static void test_early_frames(void **state) {
     (void)state;
@@ -321,7 +343,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_echo),       cmocka_unit_test(test_frames_refused), cmocka_unit_test(test_message_rate),
         cmocka_unit_test(test_handshakes), cmocka_unit_test(test_early_frames),   cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_pings),      cmocka_unit_test(test_shutdown),
+        cmocka_unit_test(test_pings),      cmocka_unit_test(test_shutdown),       cmocka_unit_test(test_token_argument),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
