@@ -160,8 +160,7 @@ static unsigned check_access(const struct exchange *exchange, const struct reque
                              const char **ret_reason) {
     const struct server *server = exchange->server;
     *ret_reason = "a request needs \"Authorization: Bearer\" with a token of this server";
-    if (!exchange->connection->local && server->options.token_count > 0 && !token_matches(server, head->authorization))
-        return 401;
+    if (!exchange->connection->local && server->options.token_count > 0 && !token_given(exchange, head)) return 401;
     *ret_reason = "on a loopback address the host must be localhost or an address";
     if (!exchange->connection->local && server->loopback && server->options.token_count == 0 && head->host_count == 1 &&
         !host_is_own(head->host))
