@@ -1,0 +1,140 @@
+"""Damaged, mixed and doubly used data folders: named clearly, nothing silently lost, the rest still served."""
+import glob, json, os, shutil, sys, time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from wick import Report, Server, arguments, must, price_event, run
+
+options = arguments("damaged folders")
+report = Report()
+now = int(time.time() * 1000) // 60000 * 60000 - 3600_000
+
+
+def filled(name, first=0):
+    """A folder with 20 requests of 50 events, stopped cleanly."""
+    data = os.path.join(options.scratch, name)
+    server = Server(options.wick, data)
+    server.wait_ready()
+    for i in range(20):
+        body = "\n".join(price_event("A", now + first + i * 1000 + n, f"{i}.{n + 1:03d}") for n in range(50))
+        status, said = server.request("POST", "/v1/prices", body)
+        assert status == 200, said
+    server.stop()
+    return data
+
+
+def segment(data):
+    return sorted(glob.glob(os.path.join(data, "log", "prices-0", "*.log")))[0]
+
+
+def flip(path, position):
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 0x40]))
+
+
+def rot_is_refused_and_named():
+    data = filled("rot")
+    path = segment(data)
+    flip(path, os.path.getsize(path) // 2)
+    code, out, err = run(options.wick, "fsck", data=data)
+    assert code == 4, f"fsck: exit {code}, {out[-300:]!r} {err[-300:]!r}"
+    said = (out + err).decode()
+    assert os.path.basename(path) in said and "--cut" in said, said[-500:]
+    code, out, err = run(options.wick, "topic", "read", "prices", "--values", data=data)
+    values = out.splitlines()
+    assert 0 < len(values) < 1000 and values[-1] == price_event("A", now + 19049, "19.050").encode(), f"{len(values)} records around the damage"
+    assert b"prices" in err, err[-300:]
+
+
+def a_cut_goes_on_from_there():
+    data = filled("cut")
+    path = segment(data)
+    flip(path, os.path.getsize(path) // 2)
+    _, out, _ = run(options.wick, "fsck", "--format", "json", data=data)
+    findings = [json.loads(line) for line in out.splitlines() if line.startswith(b"{")]
+    command = next((f["repair"] for f in findings if f.get("repair")), None)
+    assert command, findings
+    target = command.split("--cut", 1)[1].split()[0]
+    must(options.wick, "fsck", "--cut", target, data=data)
+    must(options.wick, "fsck", data=data)
+    count = len(must(options.wick, "topic", "read", "prices", data=data).splitlines())
+    assert 0 < count < 1000 and glob.glob(os.path.join(data, "log", "prices-0", "*.cut")), f"{count} records"
+
+
+def a_damaged_store_is_made_anew():
+    data = filled("store")
+    server = Server(options.wick, data)
+    server.wait_ready()
+    before = server.json("/v1/candles?series=kraken:A/USD&kind=price&interval=1m")
+    server.stop()
+    for path in glob.glob(os.path.join(data, "store", "**", "data.mdb"), recursive=True):
+        with open(path, "r+b") as file:
+            file.seek(0)
+            file.write(os.urandom(16384))
+    process = run(options.wick, "candles", "kraken:A/USD", data=data)
+    assert process[0] in (0, 4, 5), process
+    must(options.wick, "fsck", "--rebuild", data=data)
+    server = Server(options.wick, data)
+    server.wait_ready()
+    after = server.json("/v1/candles?series=kraken:A/USD&kind=price&interval=1m")
+    server.stop()
+    assert after == before, f"{after[:1]}, not {before[:1]}"
+
+
+def two_programs_on_one_folder():
+    data = os.path.join(options.scratch, "twice")
+    server = Server(options.wick, data)
+    server.wait_ready()
+    try:
+        second = Server(options.wick, data)
+        code = second.process.wait(20)
+        second._reader.join(2)
+        assert code != 0 and any("lock" in line or "another" in line for line in second.said), (code, second.said)
+        assert server.get("/healthz")[0] == 200
+    finally:
+        server.stop()
+
+
+def a_mixed_folder_is_refused():
+    a, b = filled("mixed-a"), filled("mixed-b", 500)
+    shutil.rmtree(os.path.join(a, "log"))
+    shutil.copytree(os.path.join(b, "log"), os.path.join(a, "log"))
+    server = Server(options.wick, a)
+    try:
+        server.wait_ready(10)
+    except RuntimeError:
+        assert server.process.poll() not in (None, 0), "it neither served nor ended"
+        return
+    finally:
+        server.kill()
+    raise AssertionError("a log and a store of different folders were taken together")
+
+
+def a_torn_tail_is_cut_by_itself():
+    data = os.path.join(options.scratch, "torn")
+    server = Server(options.wick, data)
+    server.wait_ready()
+    for i in range(5):
+        assert server.request("POST", "/v1/prices", price_event("T", now + i, str(i + 1)))[0] == 200
+    server.kill()
+    # What a crash in the middle of the next group leaves: the beginning of a batch that nobody was told of.
+    path = segment(data)
+    with open(path, "r+b") as file:
+        content = file.read()
+        end = len(content.rstrip(b"\0"))
+        file.seek(end)
+        file.write((5).to_bytes(8, "big") + (300).to_bytes(4, "big") + (5).to_bytes(4, "big") + b"\2" + os.urandom(40))
+    server = Server(options.wick, data)
+    server.wait_ready()
+    count = len(must(options.wick, "topic", "read", "prices", data=data).splitlines())
+    status = server.request("POST", "/v1/prices", price_event("T", now + 9, "9"))[0]
+    server.stop()
+    assert (count, status) == (5, 200), (count, status)
+
+
+for case in (rot_is_refused_and_named, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
+             a_mixed_folder_is_refused, a_torn_tail_is_cut_by_itself):
+    report.case(case.__name__.replace("_", "-"), case)
+sys.exit(report.done())

@@ -1,0 +1,90 @@
+"""Bad files, configurations and arguments: a clear error with the place, the right exit code, and nothing lost."""
+import gzip, os, sys, time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from wick import Report, arguments, must, price_event, run
+
+options = arguments("bad input")
+report = Report()
+now = int(time.time() * 1000) // 60000 * 60000 - 3600_000
+
+
+def file_of(name, content):
+    path = os.path.join(options.scratch, name)
+    with open(path, "wb") as file:
+        file.write(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def data_of(name):
+    return os.path.join(options.scratch, "data-" + name)
+
+
+def refuses(words, codes, *wanted, data=None):
+    code, out, err = run(options.wick, *words, data=data)
+    said = err.decode(errors="replace")
+    assert code in codes, f"wick {' '.join(words)}: exit {code}, {said[-300:]}"
+    assert said.strip() and "Assertion" not in said, f"said: {said!r}"
+    for text in wanted:
+        assert text in said, f"\"{text}\" is not in: {said[-300:]}"
+
+
+def arguments_():
+    refuses(["nothing"], [2], "nothing")
+    refuses(["candles"], [2])
+    refuses(["candles", "binance:BTC/USDT", "--nothing"], [2], "--nothing")
+    refuses(["candles", "binance:BTC/USDT", "--interval", "7x"], [2, 3], data=data_of("none"))
+    refuses(["import"], [2])
+    refuses(["import", "--as", "nothing", "x"], [2], "nothing")
+    refuses(["topic", "fly"], [2])
+
+
+def configurations():
+    for name, text, wanted in (("unknown", "http:\n  lisen: 1\n", "unknown.yaml:2"), ("type", "log:\n  segment: many\n", "type.yaml:2"),
+                               ("range", "http:\n  threads: 0\n", "range.yaml:2"), ("syntax", "http: {\n", "syntax.yaml"),
+                               ("twice", "data: a\ndata: b\n", "twice.yaml:2")):
+        path = file_of(name + ".yaml", text)
+        refuses(["run", "--config", path, "--print-config"], [3], wanted)
+    refuses(["run", "--config", os.path.join(options.scratch, "absent.yaml"), "--print-config"], [3, 5], "absent.yaml")
+    printed = file_of("printed.yaml", must(options.wick, "run", "--print-config"))
+    assert must(options.wick, "run", "--config", printed, "--print-config") == open(printed, "rb").read()
+
+
+def files_that_are_not():
+    good = price_event("A", now, "1")
+    refuses(["import", "--as", "price-events", os.path.join(options.scratch, "absent.jsonl")], [3, 5], "absent.jsonl", data=data_of("absent"))
+    refuses(["import", "--as", "price-events", options.scratch], [3, 5], data=data_of("folder"))
+    packed = gzip.compress((good + "\n").encode() * 1000)
+    refuses(["import", "--as", "price-events", file_of("cut.jsonl.gz", packed[:len(packed) // 2])], [3, 4, 5], "cut.jsonl.gz", data=data_of("cut"))
+    assert not must(options.wick, "topic", "list", data=data_of("cut")) or b'"read":1000' not in must(
+        options.wick, "ledger", "--format", "json", data=data_of("cut"))
+
+
+def bad_lines_are_kept():
+    lines = [price_event("A", now + i, str(i + 1)) for i in range(100)]
+    bad = ["", "{", "not json", price_event("A", now, "-1"), price_event("A", now, "1" * 40), '{"a":1}', "[" * 200, "\x00\x01\x02",
+           price_event("A", 57111 * 31556952000, "1"), price_event("A", now, "NaN"), lines[0][:50]]
+    mixed = [text for pair in zip(lines, bad + [""] * 100) for text in pair] + lines[len(bad):]
+    data = data_of("bad")
+    must(options.wick, "import", "--as", "price-events", file_of("bad.jsonl", "\n".join(dict.fromkeys(mixed)) + "\n"), data=data)
+    rows = must(options.wick, "candles", "kraken:A/USD", "--format", "csv", data=data).decode().splitlines()
+    assert sum(int(row.split(",")[8]) for row in rows[1:]) == 100, rows
+    rejected = must(options.wick, "topic", "read", "imports.invalid", "--values", data=data).decode(errors="replace")
+    for text in ("not json", price_event("A", now, "-1"), price_event("A", now, "1" * 40), '{"a":1}'):
+        assert text in rejected, f"{text!r} is not in imports.invalid"
+    must(options.wick, "ledger", data=data)
+
+
+def odd_files():
+    for name, content in (("empty", b""), ("binary", os.urandom(100_000)), ("one-line", b"x" * 5_000_000), ("nul", bytes(10_000)),
+                          ("half", price_event("A", now, "1").encode()[:-5]), ("gzip-of-garbage", gzip.compress(os.urandom(100_000)))):
+        code, _, err = run(options.wick, "import", "--as", "price-events", file_of(name, content), data=data_of(name))
+        assert code in (0, 3, 4), f"{name}: exit {code}: {err[-200:]!r}"
+        code, _, err = run(options.wick, "import", file_of(name + "-guessed", content), data=data_of(name + "-guessed"))
+        assert code in (0, 2, 3, 4), f"{name}, guessed: exit {code}: {err[-200:]!r}"
+
+
+for name, case in (("arguments", arguments_), ("configurations", configurations), ("files-that-are-not", files_that_are_not),
+                   ("bad-lines-are-kept", bad_lines_are_kept), ("odd-files", odd_files)):
+    report.case(name, case)
+sys.exit(report.done())
