@@ -1,0 +1,280 @@
+/* The book from the inside: lanes, their rows in memory, and what each of the book's files offers the others. Private.
+ *
+ *   book_minute.c    one base interval: arithmetic
+ *   book_rows.c      rows of a lane in memory: find, make, load from the shelf, let go
+ *   book_ids.c       is this event new? ids seen, epochs, recent events without ids
+ *   book_coverage.c  what a row may claim; quiet minutes; closing
+ *   book_state.c     the fold state of a lane as bytes
+ *   book_save.c      what changed, checkpoints, sealing
+ *   book.c           the public verbs
+ *
+ * Rows lie in chunks of ROWS_A_CHUNK base intervals, so that a lane is a short sorted array of chunks, a row is found by
+ * one subtraction, and what must be saved is one bit a row. */
+#ifndef CANDLE_BOOK_LANE_H
+#define CANDLE_BOOK_LANE_H
+
+#include "candle/book.h"
+#include "candle/book_minute.h"
+#include "candle/idset.h"
+
+enum {
+    ROWS_A_CHUNK = 60,
+    EPOCHS_MAX = 16,       /* id resets remembered a lane */
+    FEED_RANGES_MAX = 64,  /* stretches in which the feed was up, remembered a lane */
+    RECENT_HASHES = 64,    /* last ids of which the content is remembered */
+    QUIET_FILL_MAX = 1440, /* quiet rows made between two adjacent trades; longer stretches are left to the reader */
+    DAYS_MAX = 4096,       /* unsealed days a lane */
+    LIVE_MS = 5 * 60 * 1000,
+    EPOCH_MS = 60 * 1000,       /* an old id this much after everything seen is a new epoch */
+    SPARSE_MS = 60 * 60 * 1000, /* horizon of the exact set of sparse ids: this hour and the one before */
+};
+
+static const int64_t TIME_MAX_MS = INT64_C(253402300800000); /* year 10000 */
+static const int64_t DAY_MS = 86400000;
+
+struct chunk {
+    int64_t start_ms;
+    uint64_t present, open; /* bit i: row i exists; is not closed yet */
+    uint64_t dirty, frozen; /* not yet frozen; frozen but not committed */
+    uint64_t changed;       /* since book_changes */
+    uint64_t published;     /* closed, and said so */
+    uint8_t count, capacity;
+    uint8_t at[ROWS_A_CHUNK]; /* index into rows */
+    struct minute *rows;
+};
+
+/* A set of 64-bit hashes; two of them hold the events without ids of this stretch of time and of the one before. */
+struct recents {
+    uint64_t *slots; /* 0 is empty */
+    uint32_t count, capacity;
+};
+
+struct id_epoch {
+    int64_t end_ms; /* event times before it */
+    struct idset ids;
+};
+
+struct unsealed_day {
+    int32_t day;      /* since 1970 */
+    uint32_t touched; /* freeze count of the last change */
+};
+
+enum lane_ids { LANE_DENSE, LANE_SPARSE, LANE_BARE, LANE_KLINES };
+enum { LISTED_CHANGED = 1, LISTED_DIRTY = 2, LISTED_TOUCHED = 4, LISTED_FROZEN = 8, LISTED_FOLD = 7 };
+
+struct lane_state {
+    /* what nearly every event needs */
+    int64_t current_ms; /* start of the row used last; INT64_MIN: none */
+    struct minute *current;
+    struct chunk *current_chunk;
+    uint64_t current_bit;
+    int64_t max_ms;          /* largest event time seen: the watermark; INT64_MIN: none */
+    int64_t sealed_until_ms; /* bounded: days before it are on the shelf and take nothing more; INT64_MIN: none */
+    int64_t check_ms;        /* the earliest end + grace of an open row; INT64_MAX: none is open */
+    uint8_t ids_kind;        /* enum lane_ids */
+    uint8_t listed;          /* LISTED_* */
+    bool live, saved_series, fresh /* no state was restored */;
+    uint32_t grace_ms;
+    uint64_t used;
+    struct idset ids;
+    uint32_t *hashes; /* of id & (RECENT_HASHES - 1), lower half; dense only */
+    struct recents recents[2];
+    int64_t recent_ms; /* recents[recent_index] began; the other ended. INT64_MIN: none yet */
+    uint32_t recent_index;
+
+    struct lane lane;
+    int64_t newest_ms;     /* start of the newest row with trades; INT64_MIN: none */
+    struct chunk **chunks; /* ascending */
+    uint32_t chunk_count, chunk_capacity, open_rows;
+
+    int64_t floor_id;        /* ids up to it were forgotten */
+    int64_t epoch_start_ms;  /* of `ids` */
+    struct id_epoch *epochs; /* older ones, ascending */
+    uint32_t epoch_count;
+    int64_t sparse_bucket; /* hour of `ids` where sparse; epochs[0] is the hour before */
+
+    struct idset feed;     /* the feed was up from first to last, ms */
+    int64_t quiet_next_ms; /* the next minute to be called quiet by the feed's word */
+
+    int64_t stored_from_ms, stored_until_ms; /* open times of rows ever handed to the shelf; from > until: none */
+    struct unsealed_day *days;
+    uint32_t day_count, day_capacity;
+    uint64_t late, duplicate, filtered, conflicts;
+    int64_t unloaded_open_ms; /* restored: the earliest open row, not in memory yet; INT64_MIN: none */
+    struct lane_parked *parked;
+    struct kline_tail *tail;
+};
+
+/* The day of klines being read by a bounded book. */
+struct kline_tail {
+    int64_t day_ms;
+    struct candle *rows;
+    uint32_t count, capacity;
+};
+
+/* A bounded book goes by its own watermark and recent events; those of the live task, whose ids it shares, wait here. */
+struct lane_parked {
+    int64_t max_ms, newest_ms, recent_ms, quiet_next_ms, sparse_bucket, unloaded_open_ms;
+    uint32_t recent_index;
+    bool live;
+    struct recents recents[2];
+    struct idset ids, older; /* sparse only */
+};
+
+struct series_lanes {
+    struct lane_state *of[BASIS_COUNT];
+};
+
+struct lane_list {
+    struct lane_state **lanes;
+    uint32_t count, capacity;
+};
+
+struct book {
+    struct book_options options;
+    int64_t base_ms, chunk_ms, price_grace_ms;
+    size_t bytes, max_bytes;
+    struct series_lanes *series;
+    uint32_t series_capacity;
+    struct lane_list all, changed, dirty, touched, frozen;
+    int64_t clock_ms;      /* append time; INT64_MIN: none */
+    int64_t next_clock_ms; /* nothing closes by the clock before it */
+    uint32_t freezes;
+    struct store_snapshot *snapshot; /* open during one call at most */
+    struct row_buffer {
+        struct candle *candles;
+        uint32_t count, capacity;
+    } rows;                /* scratch for the shelf */
+    struct buf scratch;    /* for states */
+    size_t relieved_bytes; /* what was held after memory was last made room in */
+    uint32_t seal_cursor;
+    struct diag *diag; /* of the call */
+};
+
+/* --- book_rows.c --- */
+
+/* `minute` lives until another row of its chunk is made; row_again brings it up to date. */
+struct row {
+    struct chunk *chunk;
+    struct minute *minute;
+    uint64_t bit;
+    int64_t start_ms;
+};
+
+static inline void row_again(struct row *row) {
+    row->minute = &row->chunk->rows[row->chunk->at[__builtin_ctzll(row->bit)]];
+}
+
+int64_t book_start_of(const struct book *book, int64_t time_ms);
+/* The lane, made if need be. ERR_NO_MEMORY, ERR_UNKNOWN (no such series). */
+enum err lane_get(struct book *book, uint32_t series, uint8_t basis, struct lane_state **ret_lane) MUST_USE;
+/* A bare lane, to be filled from its state. ERR_CORRUPT if it exists or its series does not. */
+enum err lane_restored(struct book *book, uint32_t series, uint8_t basis, struct lane_state **ret_lane) MUST_USE;
+struct lane_state *lane_find(const struct book *book, uint32_t series, uint8_t basis);
+void lane_free(struct lane_state *lane);
+void parked_free(struct lane_parked *parked);
+/* Open rows of a restored lane, so that they can be closed. */
+enum err lane_load_open(struct book *book, struct lane_state *lane) MUST_USE;
+/* The row, loaded if it is stored; minute NULL where there is none. */
+enum err row_find(struct book *book, struct lane_state *lane, int64_t start_ms, struct row *ret_row) MUST_USE;
+/* The row, made open and empty if need be; `*ret_made`. */
+enum err row_make(struct book *book, struct lane_state *lane, int64_t start_ms, struct row *ret_row,
+                  bool *ret_made) MUST_USE;
+/* The latest row before `start_ms`; minute NULL where there is none. */
+enum err row_before(struct book *book, struct lane_state *lane, int64_t start_ms, struct row *ret_row) MUST_USE;
+/* The next row in memory at or after `start_ms`; false if none. */
+bool row_next(const struct book *book, const struct lane_state *lane, int64_t start_ms, struct row *ret_row);
+bool row_previous(const struct book *book, const struct lane_state *lane, int64_t before_ms, struct row *ret_row);
+static inline bool row_closed(const struct row *row) { return (row->chunk->open & row->bit) == 0; }
+/* The row will be saved and published. ERR_NO_MEMORY. */
+enum err row_touch(struct book *book, struct lane_state *lane, const struct row *row) MUST_USE;
+/* Touches a row whose value changed after it was closed: revision + 1. */
+enum err row_revise(struct book *book, struct lane_state *lane, const struct row *row,
+                    enum candle_reason reason) MUST_USE;
+/* Frees chunks that are saved and `keep_ms` behind the lane's newest event (0: all saved ones). */
+void rows_let_go(struct book *book, struct lane_state *lane, int64_t keep_ms);
+void rows_drop(struct book *book, struct lane_state *lane);
+enum err book_snapshot(struct book *book, struct store_snapshot **ret_snapshot) MUST_USE;
+void book_snapshot_end(struct book *book);
+enum err lane_list_add(struct lane_list *list, struct lane_state *lane) MUST_USE;
+/* Puts the lane on those of the book's lists that `lists` names and it is not on yet. */
+enum err lane_enlist(struct book *book, struct lane_state *lane, uint8_t lists) MUST_USE;
+
+/* --- book_ids.c --- */
+
+/* What an event's ids, or its content, say of it. */
+struct verdict {
+    enum event_fate fate;
+    bool conflict;                 /* a duplicate with other content, or in parts */
+    bool appended;                 /* dense: it followed the largest id */
+    bool inserted;                 /* dense: it did not, so rows beside it may now claim more, or less */
+    bool filled;                   /* inserted before an id seen earlier */
+    bool skipped;                  /* inserted behind a hole */
+    struct id_range before, after; /* dense: what it joined; first > last: nothing */
+    struct neighbour {
+        int64_t time_ms;  /* in the row; IDSET_NO_TIME: there is none */
+        uint8_t coverage; /* before the event came */
+    } neighbours[2];
+};
+enum err ids_judge(struct book *book, struct lane_state *lane, const struct event *event, uint64_t hash,
+                   struct verdict *ret_verdict) MUST_USE;
+/* The ids that events of this time belong to. */
+const struct idset *ids_at(const struct lane_state *lane, int64_t time_ms);
+/* For decoding a state. */
+enum err recents_add(struct recents *recents, uint64_t hash, bool *ret_known) MUST_USE;
+
+/* --- book_coverage.c --- */
+
+/* The rows on both sides of where an id will be inserted, as they are before. */
+enum err neighbours_before(struct book *book, struct lane_state *lane, const struct idset *set,
+                           const struct event *event, struct verdict *verdict) MUST_USE;
+/* After the insertion: revises what changed, closes what is proven, fills what is quiet. */
+enum err lane_ids_changed(struct book *book, struct lane_state *lane, const struct event *event,
+                          const struct verdict *verdict) MUST_USE;
+enum candle_coverage row_coverage(const struct book *book, const struct lane_state *lane, const struct row *row);
+/* The row as it is seen from outside. */
+void row_to_candle(const struct book *book, const struct lane_state *lane, const struct row *row,
+                   struct candle *candle);
+/* Closes every open row whose end + grace is at or before the watermark. */
+enum err lane_close_due(struct book *book, struct lane_state *lane, int64_t watermark_ms) MUST_USE;
+/* Closes the row of `time_ms` if the ids prove it complete. */
+enum err lane_close_proven(struct book *book, struct lane_state *lane, int64_t time_ms) MUST_USE;
+/* Quiet rows between two adjacent ids' times. */
+enum err lane_fill_quiet(struct book *book, struct lane_state *lane, int64_t from_ms, int64_t to_ms) MUST_USE;
+/* Quiet rows that the feed's word proves, up to what is closed. */
+enum err lane_fill_feed(struct book *book, struct lane_state *lane) MUST_USE;
+/* Flat rows behind `row` follow its close. */
+enum err lane_follow_close(struct book *book, struct lane_state *lane, const struct row *row,
+                           enum candle_reason reason) MUST_USE;
+int64_t lane_watermark(const struct book *book, const struct lane_state *lane);
+/* The feed was up from..to; more than one stretch leaves holes, which mark the minutes they touch. */
+enum err lane_feed(struct book *book, struct lane_state *lane, const struct book_status *status) MUST_USE;
+
+/* --- book_state.c --- */
+
+enum { STATE_KEY_SIZE = 5, STATE_BYTES_MAX = STORE_VALUE_MAX };
+void lane_state_key(struct lane lane, uint8_t key[static STATE_KEY_SIZE]);
+void lane_state_encode(struct buf *out, const struct lane_state *lane);
+/* Into a lane just made, whose ids_kind is known. ERR_CORRUPT. */
+enum err lane_state_decode(struct reader *in, struct lane_state *lane) MUST_USE;
+/* Every lane of the task, from the store. */
+enum err book_restore(struct book *book, struct diag *diag) MUST_USE;
+
+/* --- book.c --- */
+
+/* What a kline's row says that its source does not. */
+void book_kline_fix(const struct book *book, struct candle *row);
+enum err book_apply_kline(struct book *book, struct lane_state *lane, const struct candle *candle,
+                          enum event_fate *ret_fate) MUST_USE;
+
+/* --- book_save.c --- */
+
+/* Lets rows go, or (bounded) seals the days that lie a day behind their series, when memory runs short. */
+enum err book_make_room(struct book *book) MUST_USE;
+/* Bounded books: takes a kline that continues the day being read; a day that ends goes straight to the shelf. */
+enum err book_tail_add(struct book *book, struct lane_state *lane, const struct candle *row, bool *ret_taken) MUST_USE;
+/* Folds the day being read, as any row. */
+enum err book_tail_flush(struct book *book, struct lane_state *lane) MUST_USE;
+enum err lane_day_add(struct book *book, struct lane_state *lane, int64_t time_ms) MUST_USE;
+
+#endif
