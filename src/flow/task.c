@@ -438,6 +438,7 @@ void task_group_close(struct task_group **group) {
         task->err = task->err != ERR_OK ? task->err : ERR_CLOSED;
         run_calls(task);
         task->processor->ops->close(&task->processor);
+        log_unwatch(task->input, &g->bell);
         log_cursor_close(&task->cursor);
         pthread_mutex_destroy(&task->info_lock);
         free(task);

@@ -25,10 +25,14 @@ struct log_options {
     uint32_t group_bytes;   /* at most this much in one commit group; 0: 512 KiB */
     uint64_t reserve_bytes; /* free space kept for checkpoints; appends answer ERR_NO_SPACE below it; 0: 64 MiB */
     bool read_only;         /* shares the folder with a writer in another process */
+    /* What follows is for tests; 0 means what is said. */
+    uint64_t allocate_bytes; /* first piece preallocated to a segment, doubled up to 64 times that: 256 KiB */
+    uint64_t record_bytes;   /* how much may be written before a durable end is recorded again: 8 MiB */
 };
 
-/* Recovers every partition: ERR_LOCKED, ERR_CORRUPT (rot: the partition opens for reading only, see
- * log_partition_damage), ERR_FOREIGN, ERR_IO. */
+/* Recovers every partition. One that is damaged by rot opens for reading only: its appends answer ERR_CORRUPT, and
+ * log_partition_damage says what, where, and how to go on; that is no error of log_open. ERR_LOCKED, ERR_FOREIGN (files of
+ * another log among ours), ERR_CORRUPT (identity or a topic file), ERR_NOT_FOUND (read_only and no log there), ERR_IO. */
 enum err log_open(const struct log_options *options, struct diag *diag, struct log **ret_log) MUST_USE;
 /* Clean close: commits what is queued, cuts preallocated tails, records the durable ends. */
 void log_close(struct log **log);
@@ -76,8 +80,9 @@ struct log_append {
     void (*done)(struct log_append *append);
     void *context;
     /* results */
-    int64_t base_offset;     /* of the original where `duplicate` */
-    bool duplicate;          /* this producer id and sequence are in the log already: nothing was written */
+    int64_t base_offset;     /* of the original where `duplicate`; -1 if it is too long ago to be known */
+    bool duplicate;          /* this producer id and sequence are in the log already: nothing was written. Of a batch
+                            whose first records are there already, only the others are written: `batch` then is changed */
     enum err err;            /* ERR_NO_SPACE (try again later), ERR_CORRUPT (partition is read-only), ERR_SYNC, ERR_IO,
                             ERR_CONFLICT (sequence gap), ERR_CLOSED */
     struct log_append *next; /* the log's */
@@ -97,8 +102,9 @@ enum err log_step(struct log *log, uint32_t *ret_appends) MUST_USE;
 int64_t log_start_offset(const struct log_partition *partition);
 /* One past the last durable record; a relaxed-cost acquire load, moved only after the sync. */
 int64_t log_end_offset(const struct log_partition *partition);
-/* Rung whenever the durable end of the partition moves. At most 8 bells a partition; the bell outlives the log. */
+/* Rung whenever the durable end of the partition moves, until log_unwatch. At most 8 bells a partition. */
 enum err log_watch(struct log_partition *partition, struct sys_bell *bell) MUST_USE;
+void log_unwatch(struct log_partition *partition, struct sys_bell *bell);
 /* Read-only logs: looks again for what the writer has synced since. */
 enum err log_refresh(struct log *log, struct diag *diag) MUST_USE;
 
