@@ -183,6 +183,8 @@ class Runner:
             else:
                 self.say(tail(text))
                 self.totals.add(failed=[words[0]])
+        missing = libraries_not_set_up()
+        self.totals.add(0 if missing else 1, [f"tools/setup does not install {name}" for name in missing])
 
     def unit(self):
         self.meson_tests("unit", os.path.join(BUILDS, "plants"), env={"WICK_LONG": "1"} if self.long else None)
@@ -348,6 +350,14 @@ def count_tap(text, counted):
     for word, field in (("pass", "passed"), ("fail", "failed"), ("skipped", "skipped"), ("cancelled", "failed")):
         for number in re.findall(rf"^(?:#|ℹ) {word} (\d+)", text, re.M):
             counted.add(**{field: int(number) if field == "passed" else [f"page: {word}"] * int(number)})
+
+
+def libraries_not_set_up():
+    """What meson.build asks for and tools/setup does not look for."""
+    with open(os.path.join(ROOT, "meson.build")) as build, open(os.path.join(ROOT, "tools", "setup")) as setup:
+        wanted = re.findall(r"^\w+ = dependency\('([^']+)'", build.read(), re.M)
+        known = re.findall(r"package:(\S+)", setup.read())
+    return [name for name in wanted if name not in known and name != "threads"]
 
 
 def plant_names():
