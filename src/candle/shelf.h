@@ -1,7 +1,7 @@
 /* The shelf: where stored candles lie, open rows in the store and sealed periods in compacted topics, read as one.
  *
  * A lane is (series, basis). Its base tier is 1m (or 1s); 15m and 1d (UTC) rows are made when a day is sealed. Recent,
- * unsealed base rows are mini-blocks of an hour in STORE_CANDLES; a sealed period (1s: an hour, 1m: a UTC day, 15m: a UTC
+ * unsealed base rows are mini-blocks of an hour (1s: a minute) in STORE_CANDLES; a sealed period (1s: an hour, 1m: a UTC day, 15m: a UTC
  * month, 1d: a UTC year) is one compressed column block (candle/block.h), a record of the topic `candles.sealed.<tier>`
  * keyed "<series name>|<kind>|<basis>|<period start>", and STORE_BLOCKS says where it lies. A row in STORE_CANDLES wins over
  * the same minute of a sealed block. The tables' keys and values are written down at the head of shelf.c.
@@ -24,10 +24,11 @@ struct lane {
 
 struct shelf_options {
     struct store *store;
-    struct log *log; /* topics candles.sealed.* are created where missing */
-    const struct series_table *series;
-    uint32_t base_ms;        /* 60000 or 1000 */
-    int64_t retention_ms[3]; /* of base, 15m, 1d rows by their own time; 0: for ever */
+    struct log *log;             /* topics candles.sealed.* are created where missing */
+    struct series_table *series; /* for keys of records; a rebuild adds the series it finds */
+    uint32_t base_ms;            /* 60000 or 1000 */
+    int64_t retention_ms[3];     /* of base, 15m, 1d rows by their own time; 0: for ever */
+    const struct sys *sys;       /* the append time of blocks; NULL: a block's records carry the end of its rows */
 };
 
 enum err shelf_open(const struct shelf_options *options, struct diag *diag, struct shelf **ret_shelf) MUST_USE;
@@ -60,22 +61,26 @@ enum err shelf_lanes(struct shelf *shelf, struct store_snapshot *snapshot,
 /* --- writing --- */
 
 /* Adds changed base rows (ascending, of one lane) to a store batch; rows of an hour already stored are merged in from the
- * snapshot, newer wins. */
+ * snapshot, newer wins. Once a lane and hour between a snapshot and the commit. */
 enum err shelf_put(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch, struct lane lane,
                    const struct candle *candles, uint32_t count) MUST_USE;
 
-/* Seals whole UTC days of base rows (ascending, gaps allowed) of one lane; several days at once for imports. Merges with what
- * is stored of those days (given rows win), makes 15m and 1d rows, seals months and years that are over, appends the
- * blocks to their topics (not yet durable) and adds index rows and deletions to `batch`, which the caller commits only
- * after `shelf_flush` has said that the appends are on disk. Offsets in index rows are known by then: they are added at
- * flush. */
+/* Seals whole UTC days of base rows (ascending, gaps allowed) of one lane; several days at once for imports. Merges with
+ * what is stored of those days (given rows win), makes 15m and 1d rows, seals months and years that are over (a later day
+ * is sealed), and appends the blocks to their topics, not yet durable. Index rows and deletions wait for `shelf_flush`.
+ * What the same store batch holds of those days by `shelf_put` must be among the rows given. Days of a lane ascend between
+ * two flushes (ERR_STATE): the snapshot does not show what was not committed. */
 enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
                     const struct candle *candles, uint32_t count, struct diag *diag) MUST_USE;
-/* Waits for the appends of all seals since the last flush and adds their index rows to `batch`. */
+/* Waits for the appends of all seals since the last flush and adds their index rows, tier rows and deletions to `batch`.
+ * On failure all of them are forgotten: seal again. */
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
-/* Index rows again from the sealed topics (wick fsck --rebuild). */
+/* Index rows again from the sealed topics (wick fsck --rebuild). Damaged records are passed over; `diag` then says how
+ * many (the result is ERR_OK all the same). Series that are not known yet are added to the table. */
 enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
-/* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics). */
+/* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics; a tombstone that a crash loses is
+ * written again after a rebuild). At most SHELF_EXPIRE_MAX a call. */
+enum { SHELF_EXPIRE_MAX = 20000 };
 enum err shelf_expire(struct shelf *shelf, struct store_snapshot *snapshot, int64_t now_ms, struct store_batch *batch,
                       struct diag *diag) MUST_USE;
 

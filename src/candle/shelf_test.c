@@ -1,0 +1,498 @@
+#include "candle/shelf.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static const int64_t MINUTE_MS = 60000, HOUR_MS = 3600000, DAY_MS = 86400000;
+static const int64_t START_MS = INT64_C(1703808000000); /* 2023-12-29: a month and a year end soon */
+enum { DAYS = 8, MINUTES = DAYS * 1440, LANES = 3 };
+
+static uint64_t next(uint64_t *random) {
+    uint64_t x = *random += 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
+}
+static int64_t between(uint64_t *random, int64_t low, int64_t high) {
+    return low + (int64_t)(next(random) % (uint64_t)(high - low + 1));
+}
+
+/* --- a shelf over a real log, and what it should hold --- */
+
+struct model {
+    struct candle rows[MINUTES];
+    bool has[MINUTES];
+    /* Tier rows as of the last sealing of their day. */
+    struct candle quarters[DAYS * 96], days[DAYS];
+    bool has_quarter[DAYS * 96], has_day[DAYS];
+    bool sealed[DAYS], reopened[DAYS];
+};
+
+struct fixture {
+    char folder[64];
+    struct log *log;
+    struct store *store;
+    struct series_table *series;
+    struct shelf *shelf;
+    struct store_batch batch;
+    uint64_t stamp, random;
+    struct lane lanes[LANES];
+    struct model *models; /* LANES */
+};
+
+static void open_log(struct fixture *f) {
+    const struct log_options options = {.sys = sys_real(), .folder = f->folder, .segment_bytes = 1 << 20};
+    struct diag diag = {0};
+    enum err err = log_open(&options, &diag, &f->log);
+    if (err != ERR_OK) fail_msg("%s: %s", diag.where, diag.what);
+}
+
+static void open_shelf(struct fixture *f) {
+    const struct shelf_options options = {.store = f->store, .log = f->log, .series = f->series, .base_ms = 60000};
+    struct diag diag = {0};
+    enum err err = shelf_open(&options, &diag, &f->shelf);
+    if (err != ERR_OK) fail_msg("%s: %s", diag.where, diag.what);
+}
+
+static uint32_t intern(struct series_table *table, const char *base, enum series_kind kind) {
+    const struct series_key key = {SLICE("binance"), slice_text(base), SLICE("USDT"), kind};
+    uint32_t number = 0;
+    assert_int_equal(series_intern(table, &key, &number), ERR_OK);
+    return number;
+}
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    snprintf(f->folder, sizeof f->folder, "/tmp/wick-shelf-XXXXXX");
+    assert_non_null(mkdtemp(f->folder));
+    open_log(f);
+    assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, 1, &f->store), ERR_OK);
+    assert_int_equal(series_table_open(&f->series), ERR_OK);
+    open_shelf(f);
+    store_batch_init(&f->batch, 256 << 20);
+    f->models = calloc(LANES, sizeof *f->models);
+    f->lanes[0] = (struct lane){intern(f->series, "BTC", SERIES_TRADE), BASIS_TRADES};
+    f->lanes[1] = (struct lane){intern(f->series, "ETH", SERIES_PRICE), BASIS_PRICES};
+    f->lanes[2] = (struct lane){f->lanes[0].series, BASIS_KLINES};
+    f->random = 1;
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    shelf_close(&f->shelf);
+    series_table_close(&f->series);
+    store_close(&f->store);
+    log_close(&f->log);
+    store_batch_deinit(&f->batch);
+    char command[96];
+    snprintf(command, sizeof command, "rm -rf '%s'", f->folder);
+    assert_int_equal(system(command), 0);
+    free(f->models);
+    free(f);
+    return 0;
+}
+
+static struct store_snapshot *look(struct fixture *f) {
+    struct store_snapshot *snapshot = NULL;
+    assert_int_equal(store_snapshot_open(f->store, &snapshot), ERR_OK);
+    return snapshot;
+}
+
+static void commit(struct fixture *f) {
+    const struct store_batch *list[] = {&f->batch};
+    assert_int_equal(store_commit(f->store, list, 1, ++f->stamp, NULL), ERR_OK);
+    store_batch_clear(&f->batch);
+}
+
+/* --- rows --- */
+
+static struct candle make_row(uint64_t *random, int64_t minute, uint32_t revision) {
+    int64_t price = 5000000 + between(random, -1000, 1000);
+    struct candle c = {
+        .open_time_ms = START_MS + minute * MINUTE_MS, .first_id = minute * 10, .last_id = minute * 10 + 9};
+    c.close_time_ms = c.open_time_ms + MINUTE_MS - 1;
+    c.open = decimal_normalize((struct decimal){price, 2});
+    c.close = decimal_normalize((struct decimal){price + between(random, -50, 50), 2});
+    c.high = decimal_normalize((struct decimal){price + 50 + between(random, 0, 30), 2});
+    c.low = decimal_normalize((struct decimal){price - 50 - between(random, 0, 30), 2});
+    c.volume = decimal_normalize((struct decimal){between(random, 1, 1000000), 4});
+    c.quote_volume = decimal_normalize((struct decimal){between(random, 1, 1000000000), 6});
+    c.open_mark = (struct candle_mark){c.open_time_ms + 5, c.first_id};
+    c.close_mark = (struct candle_mark){c.close_time_ms - 5, c.last_id};
+    c.trades = 10;
+    c.last_offset = minute;
+    c.hash = next(random);
+    c.revision = revision;
+    c.covered_minutes = 1;
+    c.native_ms = 60000;
+    c.coverage = COVERAGE_TRADED;
+    c.final = CANDLE_FINAL_PROVEN;
+    return c;
+}
+
+static bool decimals_equal(const struct candle *a, const struct candle *b) {
+    return decimal_equal(a->open, b->open) && decimal_equal(a->high, b->high) && decimal_equal(a->low, b->low) &&
+           decimal_equal(a->close, b->close) && decimal_equal(a->volume, b->volume) &&
+           decimal_equal(a->quote_volume, b->quote_volume);
+}
+
+static bool equal(const struct candle *a, const struct candle *b) {
+    return a->open_time_ms == b->open_time_ms && a->close_time_ms == b->close_time_ms && decimals_equal(a, b) &&
+           a->open_mark.time_ms == b->open_mark.time_ms && a->close_mark.order == b->close_mark.order &&
+           a->trades == b->trades && a->first_id == b->first_id && a->last_id == b->last_id && a->hash == b->hash &&
+           a->last_offset == b->last_offset && a->revision == b->revision && a->covered_minutes == b->covered_minutes &&
+           a->native_ms == b->native_ms && a->coverage == b->coverage && a->final == b->final;
+}
+
+/* Tier rows of a day, written apart from the shelf's own: the row of [start, end) from the model's minutes. */
+static bool model_rollup(const struct model *m, int64_t from, int64_t to, struct candle *ret_row) {
+    uint32_t parts = 0;
+    for (int64_t i = from; i < to; i++) {
+        if (!m->has[i]) continue;
+        if (parts++ == 0)
+            *ret_row = m->rows[i];
+        else
+            assert_int_equal(candle_merge(ret_row, &m->rows[i]), ERR_OK);
+    }
+    if (parts == 0) return false;
+    ret_row->open_time_ms = START_MS + from * MINUTE_MS;
+    ret_row->close_time_ms = START_MS + to * MINUTE_MS - 1;
+    ret_row->native_ms = (uint32_t)((to - from) * MINUTE_MS);
+    if (parts < to - from) {
+        ret_row->coverage = COVERAGE_PARTIAL;
+        ret_row->final = CANDLE_FINAL_CLOCK;
+    }
+    return true;
+}
+
+static void model_seal(struct model *m, int day) {
+    for (int q = day * 96; q < day * 96 + 96; q++)
+        m->has_quarter[q] = model_rollup(m, q * 15, q * 15 + 15, &m->quarters[q]);
+    m->has_day[day] = model_rollup(m, day * 1440, day * 1440 + 1440, &m->days[day]);
+    m->sealed[day] = true;
+    m->reopened[day] = false;
+}
+
+/* --- operations on shelf and model alike --- */
+
+static void put_some(struct fixture *f, int lane) {
+    struct model *m = &f->models[lane];
+    static struct candle rows[MINUTES];
+    uint32_t count = 0;
+    int64_t at = between(&f->random, 0, MINUTES - 200), end = at + between(&f->random, 1, 150);
+    for (; at < end; at += between(&f->random, 1, 4)) {
+        m->rows[at] = rows[count++] = make_row(&f->random, at, m->has[at] ? m->rows[at].revision + 1 : 0);
+        m->has[at] = true;
+        m->reopened[at / 1440] = m->sealed[at / 1440];
+    }
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_put(f->shelf, s, &f->batch, f->lanes[lane], rows, count), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+}
+
+/* Seals days with some rows given anew. */
+static void seal_some(struct fixture *f, int lane) {
+    struct model *m = &f->models[lane];
+    static struct candle rows[MINUTES];
+    uint32_t count = 0;
+    int first = (int)between(&f->random, 0, DAYS - 1), last = first + (int)between(&f->random, 0, 3);
+    if (last >= DAYS) last = DAYS - 1;
+    int64_t step = next(&f->random) % 3 == 0 ? 400 : 3;
+    for (int64_t at = first * 1440 + between(&f->random, 0, 20); at < (last + 1) * 1440;
+         at += between(&f->random, 1, step)) {
+        m->rows[at] = rows[count++] = make_row(&f->random, at, m->has[at] ? m->rows[at].revision + 1 : 0);
+        m->has[at] = true;
+    }
+    if (count == 0) return;
+    int sealed_first = (int)((rows[0].open_time_ms - START_MS) / DAY_MS);
+    int sealed_last = (int)((rows[count - 1].open_time_ms - START_MS) / DAY_MS);
+    struct store_snapshot *s = look(f);
+    struct diag diag = {0};
+    enum err err = shelf_seal(f->shelf, s, f->lanes[lane], rows, count, &diag);
+    if (err != ERR_OK) fail_msg("seal: %s", diag.what);
+    err = shelf_flush(f->shelf, &f->batch, &diag);
+    if (err != ERR_OK) fail_msg("flush: %s", diag.what);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+    for (int day = sealed_first; day <= sealed_last; day++) {
+        bool any = false;
+        for (int64_t i = day * 1440; i < (day + 1) * 1440; i++) any |= m->has[i];
+        if (any) model_seal(m, day);
+    }
+}
+
+/* --- comparison --- */
+
+struct walk {
+    const struct candle *rows;
+    const bool *has;
+    int64_t at, until, step;
+    uint32_t stop_after;
+};
+
+static enum err visit(void *context, const struct candle *row) {
+    struct walk *w = context;
+    while (w->at != w->until && !w->has[w->at]) w->at += w->step;
+    if (w->at == w->until) fail_msg("an unexpected row at %ld", (long)(row->open_time_ms - START_MS));
+    if (!equal(row, &w->rows[w->at])) fail_msg("row %ld differs", (long)w->at);
+    w->at += w->step;
+    return w->stop_after > 0 && --w->stop_after == 0 ? ERR_END : ERR_OK;
+}
+
+static void compare(struct fixture *f, struct store_snapshot *s, int lane, uint32_t tier_ms, int64_t from, int64_t to,
+                    bool descending, uint32_t limit) {
+    struct model *m = &f->models[lane];
+    int64_t tier_minutes = tier_ms / MINUTE_MS;
+    struct walk w = {.rows = tier_minutes == 1    ? m->rows
+                             : tier_minutes == 15 ? m->quarters
+                                                  : m->days,
+                     .has = tier_minutes == 1    ? m->has
+                            : tier_minutes == 15 ? m->has_quarter
+                                                 : m->has_day,
+                     .at = descending ? to - 1 : from,
+                     .until = descending ? from - 1 : to,
+                     .step = descending ? -1 : 1,
+                     .stop_after = limit};
+    const struct shelf_range range = {f->lanes[lane], tier_ms, START_MS + from * tier_ms, START_MS + to * tier_ms,
+                                      descending};
+    struct diag diag = {0};
+    enum err err = shelf_scan(f->shelf, s, &range, visit, &w, &diag);
+    if (err != ERR_OK) fail_msg("scan: %s %s", diag.where, diag.what);
+    if (limit > 0 && w.stop_after == 0) return;
+    while (w.at != w.until && !w.has[w.at]) w.at += w.step;
+    if (w.at != w.until) fail_msg("row %ld of tier %u is missing", (long)w.at, tier_ms);
+}
+
+static void compare_all(struct fixture *f) {
+    struct store_snapshot *s = look(f);
+    for (int lane = 0; lane < LANES; lane++) {
+        for (int descending = 0; descending < 2; descending++) {
+            compare(f, s, lane, 60000, 0, MINUTES, descending, 0);
+            compare(f, s, lane, 900000, 0, DAYS * 96, descending, 0);
+            compare(f, s, lane, 86400000, 0, DAYS, descending, 0);
+        }
+        for (int i = 0; i < 5; i++) {
+            int64_t from = between(&f->random, 0, MINUTES), to = between(&f->random, from, MINUTES);
+            compare(f, s, lane, 60000, from, to, next(&f->random) % 2, (uint32_t)between(&f->random, 0, 300));
+            compare(f, s, lane, 900000, from / 15, to / 15, next(&f->random) % 2, 0);
+        }
+        int64_t until = 0, reopened = 0;
+        assert_int_equal(shelf_sealed_until(f->shelf, s, f->lanes[lane], &until, &reopened), ERR_OK);
+        int last = DAYS - 1, open = 0;
+        const struct model *m = &f->models[lane];
+        while (last >= 0 && !m->sealed[last]) last--;
+        assert_int_equal(until, last < 0 ? INT64_MIN : START_MS + (last + 1) * DAY_MS);
+        /* Days never sealed but before the last sealed one count as open too. */
+        for (; open <= last; open++) {
+            bool any = false;
+            for (int64_t i = open * 1440; i < (open + 1) * 1440 && !m->sealed[open]; i++) any |= m->has[i];
+            if (any || m->reopened[open]) break;
+        }
+        assert_int_equal(reopened, open > last ? INT64_MAX : START_MS + open * DAY_MS);
+    }
+    store_snapshot_close(f->store, &s);
+}
+
+static void what_is_put_is_read(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 20; i++) put_some(f, i % LANES);
+    compare_all(f);
+}
+
+static void sealed_and_open_rows_are_one(void **state) {
+    struct fixture *f = *state;
+    for (int round = 0; round < 60; round++) {
+        int lane = (int)(next(&f->random) % LANES);
+        if (next(&f->random) % 3 == 0)
+            seal_some(f, lane);
+        else
+            put_some(f, lane);
+        if (round % 5 == 4) compare_all(f);
+        if (round % 20 == 19) { /* a restart */
+            shelf_close(&f->shelf);
+            log_close(&f->log);
+            open_log(f);
+            open_shelf(f);
+        }
+    }
+    compare_all(f);
+}
+
+static enum err collect_lane(void *context, struct lane lane) {
+    ((bool *)context)[lane.series * 8 + lane.basis] = true;
+    return ERR_OK;
+}
+
+static void lanes_are_listed_once(void **state) {
+    struct fixture *f = *state;
+    put_some(f, 0);
+    seal_some(f, 1);
+    bool seen[64] = {0};
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_lanes(f->shelf, s, collect_lane, seen), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    for (int i = 0; i < 64; i++) {
+        bool expected = i == (int)f->lanes[0].series * 8 + f->lanes[0].basis ||
+                        i == (int)f->lanes[1].series * 8 + f->lanes[1].basis;
+        assert_int_equal(seen[i], expected);
+    }
+}
+
+/* Days given one at a time, as they end, and all at once give the same rows. */
+static void a_load_of_many_days_is_sealed(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    for (int lane = 0; lane < 2; lane++)
+        for (int64_t i = 0; i < MINUTES; i++) {
+            f->models[lane].rows[i] = make_row(&(uint64_t){(uint64_t)i}, i, 0);
+            f->models[lane].has[i] = true;
+        }
+    memcpy(rows, f->models[0].rows, sizeof rows);
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows, MINUTES, NULL), ERR_OK);
+    assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows, 1440, NULL), ERR_STATE);
+    for (int day = 0; day < DAYS; day++)
+        assert_int_equal(shelf_seal(f->shelf, s, f->lanes[1], rows + day * 1440, 1440, NULL), ERR_OK);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, NULL), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+    for (int lane = 0; lane < 2; lane++)
+        for (int day = 0; day < DAYS; day++) model_seal(&f->models[lane], day);
+    compare_all(f);
+}
+
+static enum err count_row(void *context, struct slice row, struct slice value) {
+    (void)row, (void)value;
+    ++*(uint32_t *)context;
+    return ERR_OK;
+}
+
+static uint32_t count_rows(struct fixture *f, enum store_table table, struct lane lane, uint32_t tier_ms) {
+    uint8_t partition[9] = {(uint8_t)(lane.series >> 24),
+                            (uint8_t)(lane.series >> 16),
+                            (uint8_t)(lane.series >> 8),
+                            (uint8_t)lane.series,
+                            lane.basis,
+                            (uint8_t)(tier_ms >> 24),
+                            (uint8_t)(tier_ms >> 16),
+                            (uint8_t)(tier_ms >> 8),
+                            (uint8_t)tier_ms};
+    const struct store_key key = {table, slice_of(partition, 9), SLICE("")};
+    struct store_snapshot *s = look(f);
+    uint32_t count = 0;
+    assert_int_equal(store_scan(f->store, s, &key, SLICE_NONE, false, count_row, &count), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    return count;
+}
+
+static void months_that_are_over_are_blocks(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    for (int64_t i = 0; i < MINUTES; i++) rows[i] = make_row(&f->random, i, 0);
+    for (int day = 0; day < DAYS; day++) {
+        struct store_snapshot *s = look(f);
+        assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows + day * 1440, 1440, NULL), ERR_OK);
+        assert_int_equal(shelf_flush(f->shelf, &f->batch, NULL), ERR_OK);
+        store_snapshot_close(f->store, &s);
+        commit(f);
+    }
+    /* 29, 30, 31 December; 1 to 5 January. */
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), DAYS);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 900000), 1);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 86400000), 1);
+    assert_int_equal(count_rows(f, STORE_CANDLES, f->lanes[0], 60000), 0);
+    assert_int_equal(count_rows(f, STORE_CANDLES, f->lanes[0], 900000), 5);
+    assert_int_equal(count_rows(f, STORE_CANDLES, f->lanes[0], 86400000), 5);
+}
+
+static void the_index_is_made_anew(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 25; i++) seal_some(f, i % LANES);
+    /* What is sealed to blocks: 1m rows of sealed days, tier rows of December. */
+    shelf_close(&f->shelf);
+    store_close(&f->store);
+    series_table_close(&f->series);
+    assert_int_equal(series_table_open(&f->series), ERR_OK);
+    (void)intern(f->series, "OTHER", SERIES_TRADE); /* numbers may differ from before */
+    assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, 1, &f->store), ERR_OK);
+    open_shelf(f);
+    struct diag diag = {0};
+    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, &diag), ERR_OK);
+    assert_int_equal(diag.err, ERR_OK);
+    commit(f);
+    f->lanes[0].series = f->lanes[2].series = intern(f->series, "BTC", SERIES_TRADE);
+    f->lanes[1].series = intern(f->series, "ETH", SERIES_PRICE);
+    struct store_snapshot *s = look(f);
+    for (int lane = 0; lane < LANES; lane++) {
+        compare(f, s, lane, 60000, 0, MINUTES, false, 0);
+        compare(f, s, lane, 900000, 0, 3 * 96, true, 0);
+        compare(f, s, lane, 86400000, 0, 3, false, 0);
+    }
+    store_snapshot_close(f->store, &s);
+}
+
+static void expired_rows_go(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    for (int64_t i = 0; i < MINUTES; i++) {
+        rows[i] = make_row(&f->random, i, 0);
+        f->models[0].rows[i] = rows[i];
+        f->models[0].has[i] = i >= 3 * 1440;
+    }
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows, 6 * 1440, NULL), ERR_OK);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, NULL), ERR_OK);
+    assert_int_equal(shelf_put(f->shelf, s, &f->batch, f->lanes[0], rows + 6 * 1440, 2 * 1440), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+    shelf_close(&f->shelf);
+    const struct shelf_options options = {
+        .store = f->store, .log = f->log, .series = f->series, .base_ms = 60000, .retention_ms = {5 * DAY_MS, 0, 0}};
+    assert_int_equal(shelf_open(&options, NULL, &f->shelf), ERR_OK);
+    s = look(f);
+    assert_int_equal(shelf_expire(f->shelf, s, START_MS + 8 * DAY_MS + HOUR_MS, &f->batch, NULL), ERR_OK);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, NULL), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+    s = look(f);
+    compare(f, s, 0, 60000, 0, MINUTES, false, 0);
+    compare(f, s, 0, 60000, 0, MINUTES, true, 0);
+    store_snapshot_close(f->store, &s);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 3);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 900000), 1);
+    /* A rebuild does not bring them back. */
+    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, NULL), ERR_OK);
+    commit(f);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 3);
+}
+
+static void tiers_that_are_not_kept_are_refused(void **state) {
+    struct fixture *f = *state;
+    struct store_snapshot *s = look(f);
+    const struct shelf_range range = {f->lanes[0], 1000, 0, DAY_MS, false};
+    struct diag diag = {0};
+    assert_int_equal(shelf_scan(f->shelf, s, &range, visit, NULL, &diag), ERR_RANGE);
+    store_snapshot_close(f->store, &s);
+}
+
+int main(void) {
+#define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(what_is_put_is_read),
+        CASE(sealed_and_open_rows_are_one),
+        CASE(lanes_are_listed_once),
+        CASE(a_load_of_many_days_is_sealed),
+        CASE(months_that_are_over_are_blocks),
+        CASE(the_index_is_made_anew),
+        CASE(expired_rows_go),
+        CASE(tiers_that_are_not_kept_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
