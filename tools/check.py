@@ -187,18 +187,18 @@ class Runner:
         self.totals.add(0 if missing else 1, [f"tools/setup does not install {name}" for name in missing])
 
     def unit(self):
-        self.meson_tests("unit", os.path.join(BUILDS, "plants"), env={"WICK_LONG": "1"} if self.long else None)
+        self.meson_tests("unit", os.path.join(BUILDS, "plants"), env={"WICK_SEEDS": "1000"} if self.long else None)
 
     def sanitized(self):
         folder = self.build("sanitized")
         self.meson_tests("sanitized", folder, 4, {
-            "WICK_SEEDS_DIVISOR": "10", "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
+            "WICK_SEEDS": "10", "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"})
 
     def threads(self):
         folder = self.build("threads")
         self.meson_tests("threads", folder, 6, {
-            "WICK_SEEDS_DIVISOR": "20",
+            "WICK_SEEDS": "5",
             "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={ROOT}/tools/tsan.supp"},
             only=THREADED.pattern)
 
@@ -286,7 +286,7 @@ class Runner:
     def plant(self, name):
         """True if a test fails with the bug planted."""
         folder = os.path.join(BUILDS, "plants")
-        env = {"WICK_PLANT": name, "WICK_SEEDS_DIVISOR": "1"}
+        env = {"WICK_PLANT": name}
         first = PLANT_FIRST.get(name)
         if first and self.meson_tests(f"plant-{name}", folder, 1, env, only=first, stop_early=True) > 0:
             return True
