@@ -27,6 +27,18 @@ void record_batch_begin(struct record_batch_builder *builder, enum record_codec 
     builder->base_sequence = -1;
     builder->record_count = 0;
     builder->codec = codec;
+    builder->part = false;
+}
+
+void record_batch_begin_part(struct record_batch_builder *builder, const struct record_batch *whole) {
+    record_batch_begin(builder, whole->codec);
+    builder->producer_id = whole->producer_id;
+    builder->producer_epoch = whole->producer_epoch;
+    builder->base_sequence = whole->base_sequence;
+    builder->part = true;
+    builder->base_offset = whole->base_offset;
+    builder->last_offset_delta = whole->last_offset_delta;
+    builder->leader_epoch = whole->leader_epoch;
 }
 
 void record_batch_set_producer(struct record_batch_builder *builder, int64_t id, int16_t epoch, int32_t base_sequence) {
@@ -80,7 +92,7 @@ enum err record_batch_add(struct record_batch_builder *builder, const struct rec
     if (builder->record_count == 0) builder->base_timestamp_ms = builder->max_timestamp_ms = record->timestamp_ms;
     int64_t time_delta;
     if (__builtin_sub_overflow(record->timestamp_ms, builder->base_timestamp_ms, &time_delta)) return ERR_RANGE;
-    int64_t offset_delta = builder->record_count;
+    int64_t offset_delta = builder->part ? record->offset - builder->base_offset : builder->record_count;
     uint64_t body = body_size(record, time_delta, offset_delta);
     uint64_t size = body + wire_varint_size((int64_t)body);
     if (builder->bytes.size + size > RECORD_BATCH_MAX_BYTES) return ERR_TOO_LARGE;
@@ -123,7 +135,8 @@ enum err record_batch_end(struct record_batch_builder *builder) {
     wire_put32(header + AT_BATCH_LENGTH, size - AT_LEADER_EPOCH);
     header[AT_MAGIC] = 2;
     wire_put16(header + AT_ATTRIBUTES, packed ? (uint16_t)builder->codec : 0);
-    wire_put32(header + AT_LAST_OFFSET_DELTA, builder->record_count - 1);
+    uint32_t last = builder->part ? (uint32_t)builder->last_offset_delta : builder->record_count - 1;
+    wire_put32(header + AT_LAST_OFFSET_DELTA, last);
     wire_put64(header + AT_BASE_TIMESTAMP, (uint64_t)builder->base_timestamp_ms);
     wire_put64(header + AT_MAX_TIMESTAMP, (uint64_t)builder->max_timestamp_ms);
     wire_put64(header + AT_PRODUCER_ID, (uint64_t)builder->producer_id);
@@ -131,7 +144,7 @@ enum err record_batch_end(struct record_batch_builder *builder) {
     wire_put32(header + AT_BASE_SEQUENCE, (uint32_t)builder->base_sequence);
     wire_put32(header + AT_RECORD_COUNT, builder->record_count);
     wire_put32(header + AT_CRC, crc32c(0, slice_of(header + AT_ATTRIBUTES, size - AT_ATTRIBUTES)));
-    record_batch_place(header, 0, 0);
+    record_batch_place(header, builder->part ? builder->base_offset : 0, builder->part ? builder->leader_epoch : 0);
     return ERR_OK;
 }
 

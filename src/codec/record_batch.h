@@ -50,6 +50,11 @@ struct record_batch_builder {
     uint32_t record_count;
     enum record_codec codec;
     void *compressor; /* zstd's, kept from batch to batch */
+    /* Only of a batch begun with record_batch_begin_part. */
+    bool part;
+    int64_t base_offset;
+    int32_t last_offset_delta;
+    int32_t leader_epoch;
 };
 
 void record_batch_builder_init(struct record_batch_builder *builder);
@@ -57,6 +62,10 @@ void record_batch_builder_deinit(struct record_batch_builder *builder);
 /* Starts an empty batch; the first record's timestamp becomes the base. Producer defaults to none (-1, -1, -1). */
 void record_batch_begin(struct record_batch_builder *builder, enum record_codec codec);
 void record_batch_set_producer(struct record_batch_builder *builder, int64_t id, int16_t epoch, int32_t base_sequence);
+/* Begins what compaction leaves of `whole`: the same offsets, producer and place; record_batch_add then takes some of its
+ * records, in order, and heeds their offsets. */
+struct record_batch;
+void record_batch_begin_part(struct record_batch_builder *builder, const struct record_batch *whole);
 /* `offset` of the record is ignored. ERR_TOO_LARGE when the batch would pass RECORD_BATCH_MAX_BYTES. */
 enum err record_batch_add(struct record_batch_builder *builder, const struct record *record) MUST_USE;
 /* Compresses (keeping it plain where that is not smaller), fills in header and CRC. An empty batch is ERR_STATE. */

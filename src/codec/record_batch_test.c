@@ -36,9 +36,8 @@ static const char snappy_hex[] =
 static size_t from_hex(const char *hex, uint8_t *bytes) {
     size_t size = strlen(hex) / 2;
     for (size_t i = 0; i < size; i++) {
-        unsigned value;
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &value), 1);
-        bytes[i] = (uint8_t)value;
+        char two[3] = {hex[2 * i], hex[2 * i + 1], 0};
+        bytes[i] = (uint8_t)strtoul(two, NULL, 16);
     }
     return size;
 }

@@ -307,8 +307,7 @@ static enum err real_thread_start(void *context, const char *name, void *(*run)(
         return ERR_LIMIT;
     }
     char cut[16]; /* the kernel's limit */
-    strncpy(cut, name, sizeof cut - 1);
-    cut[sizeof cut - 1] = '\0';
+    snprintf(cut, sizeof cut, "%s", name);
     pthread_setname_np(thread->id, cut);
     *ret_thread = thread;
     return ERR_OK;

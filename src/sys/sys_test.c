@@ -12,7 +12,7 @@ static char folder[64];
 
 static int setup(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/wick-sys-XXXXXX");
+    memcpy(folder, "/tmp/wick-sys-XXXXXX", 21);
     return mkdtemp(folder) == NULL;
 }
 
@@ -87,8 +87,8 @@ static void test_lock_excludes_within_the_process(void **state) {
 
 static enum err collect(void *context, const struct sys_entry *entry) {
     char *names = context;
-    strcat(names, entry->name);
-    strcat(names, entry->folder ? "/ " : " ");
+    size_t size = strlen(names);
+    snprintf(names + size, 256 - size, "%s%s", entry->name, entry->folder ? "/ " : " ");
     return ERR_OK;
 }
 

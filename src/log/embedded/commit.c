@@ -1,0 +1,468 @@
+#include <assert.h>
+
+#include "base/plant.h"
+#include "log/embedded/embedded.h"
+
+enum { TRIMMED_MAX_BYTES = 64 * 1024 * 1024, WEEK_MS = 7 * 24 * 3600 * 1000 };
+
+void log_submit(struct log *log, struct log_append *append) {
+    append->base_offset = -1;
+    append->duplicate = false;
+    append->err = ERR_OK;
+    struct log_append *head = atomic_load_explicit(&log->inbox, memory_order_relaxed);
+    do append->next = head;
+    while (
+        !atomic_compare_exchange_weak_explicit(&log->inbox, &head, append, memory_order_release, memory_order_relaxed));
+    if (head == NULL)
+        sys_bell_ring(&log->bell); /* Otherwise whoever came first has rung, and all are taken together. */
+}
+
+/* Moves what has arrived behind what is pending, oldest first. */
+static void take_inbox(struct log *log) {
+    struct log_append *newest = atomic_exchange_explicit(&log->inbox, NULL, memory_order_acquire);
+    struct log_append *oldest = NULL, *last = newest;
+    while (newest != NULL) {
+        struct log_append *next = newest->next;
+        newest->next = oldest;
+        oldest = newest;
+        newest = next;
+    }
+    if (oldest == NULL) return;
+    *log->pending_tail = oldest;
+    log->pending_tail = &last->next;
+}
+
+/* The lists of one group. */
+struct group {
+    struct log_partition *dirty_head, **dirty_tail;
+    struct log_append *done_head, **done_tail;
+    uint64_t bytes;
+};
+
+static void group_done(struct group *group, struct log_append *append, enum err err) {
+    append->err = err;
+    append->next = NULL;
+    *group->done_tail = append;
+    group->done_tail = &append->next;
+}
+
+static void group_done_all(struct group *group, struct log_append *append, enum err err) {
+    while (append != NULL) {
+        struct log_append *next = append->next;
+        group_done(group, append, err);
+        append = next;
+    }
+}
+
+static void add_to_run(struct group *group, struct log_append *append) {
+    struct log_partition *partition = append->partition;
+    append->next = NULL;
+    if (partition->run_head == NULL) {
+        partition->run_tail = &partition->run_head;
+        partition->next_dirty = NULL;
+        *group->dirty_tail = partition;
+        group->dirty_tail = &partition->next_dirty;
+    }
+    *partition->run_tail = append;
+    partition->run_tail = &append->next;
+}
+
+/* Takes appends while they fit, at least one, and sorts them by partition. */
+static void form_group(struct log *log, struct group *group) {
+    while (log->pending_head != NULL) {
+        struct log_append *append = log->pending_head;
+        assert(append->partition->log == log && append->batch_bytes >= RECORD_BATCH_HEADER_BYTES);
+        if (group->bytes > 0 && group->bytes + append->batch_bytes > log->options.group_bytes) break;
+        group->bytes += append->batch_bytes;
+        log->pending_head = append->next;
+        if (log->pending_head == NULL) log->pending_tail = &log->pending_head;
+        if (atomic_load(&append->partition->damaged))
+            group_done(group, append, append->partition->topic->deleted ? ERR_CLOSED : ERR_CORRUPT);
+        else
+            add_to_run(group, append);
+    }
+}
+
+/* --- one partition's part of a group --- */
+
+struct trimming {
+    struct record_batch_builder *builder;
+    uint32_t skip;
+};
+
+static enum err copy_record(void *context, const struct record *record) {
+    struct trimming *trimming = context;
+    if (trimming->skip > 0) {
+        trimming->skip--;
+        return ERR_OK;
+    }
+    return record_batch_add(trimming->builder, record);
+}
+
+/* A producer that came back cut its batches elsewhere: of this one the first `known` records are in the log. The rest
+ * becomes a batch of its own, in the log's arena. */
+static enum err trim(struct log *log, struct log_append *append, struct record_batch *batch, uint32_t known) {
+    struct record_batch_builder builder;
+    record_batch_builder_init(&builder);
+    record_batch_begin(&builder, batch->codec);
+    int32_t sequence = (int32_t)(((uint32_t)batch->base_sequence + known) & INT32_MAX);
+    record_batch_set_producer(&builder, batch->producer_id, batch->producer_epoch, sequence);
+    struct trimming trimming = {&builder, known};
+    enum err err = record_batch_parse(slice_of(append->batch, append->batch_bytes), batch);
+    if (!err) err = record_batch_visit(batch, &log->arena, copy_record, &trimming);
+    if (!err) err = record_batch_end(&builder);
+    if (!err) {
+        struct slice copy = arena_copy(&log->arena, buf_slice(&builder.bytes));
+        err = copy.data == NULL ? ERR_NO_MEMORY : record_batch_parse_header(copy, batch);
+        append->batch = (uint8_t *)(uintptr_t)copy.data;
+        append->batch_bytes = (uint32_t)copy.size;
+        append->record_count -= known;
+    }
+    record_batch_builder_deinit(&builder);
+    return err;
+}
+
+/* What is to be done with an append: *ret_write, or it is finished already (as a duplicate, or refused). */
+static enum err judge(struct log_partition *partition, struct log_append *append, struct record_batch *ret_batch,
+                      bool *ret_write) {
+    *ret_write = false;
+    enum err err = record_batch_parse_header(slice_of(append->batch, append->batch_bytes), ret_batch);
+    if (err || ret_batch->size_bytes != append->batch_bytes || append->record_count != ret_batch->record_count ||
+        append->record_count != (uint32_t)ret_batch->last_offset_delta + 1)
+        return ERR_SYNTAX;
+    if (ret_batch->producer_id >= 0) err = producers_reserve(&partition->producers);
+    if (err) return err;
+    uint32_t known;
+    int64_t offset = -1;
+    switch (producers_check(&partition->producers, ret_batch, &offset, &known)) {
+        case PRODUCER_GAP: return ERR_CONFLICT;
+        case PRODUCER_DUPLICATE:
+            append->duplicate = true;
+            append->base_offset = offset;
+            return ERR_OK;
+        case PRODUCER_OVERLAP:
+            err = trim(partition->log, append, ret_batch, known);
+            if (err) return err;
+            break;
+        case PRODUCER_NEW: break;
+    }
+    *ret_write = true;
+    return ERR_OK;
+}
+
+/* A part of a run: what goes into one segment with one group number, and maybe with several writes. */
+struct piece {
+    struct log_partition *partition;
+    struct group *group;
+    int64_t first_offset;
+    uint64_t first_position;
+    uint64_t part_bytes; /* in log->parts, not written yet */
+    uint32_t part_count;
+};
+
+static enum err write_parts(struct piece *piece) {
+    struct log_partition *partition = piece->partition;
+    struct log *log = partition->log;
+    if (piece->part_count == 0) return ERR_OK;
+    partition->unsynced = true;
+    enum err err = log->sys->disk_ops->write(partition->file, partition->position - piece->part_bytes, log->parts,
+                                             piece->part_count);
+    piece->part_count = 0;
+    piece->part_bytes = 0;
+    return err;
+}
+
+static void place(struct piece *piece, struct log_append *append, struct record_batch *batch) {
+    struct log_partition *partition = piece->partition;
+    append->base_offset = batch->base_offset = partition->next_offset;
+    record_batch_place(append->batch, append->base_offset, (int32_t)(piece->first_offset & INT32_MAX));
+    index_writer_add(&partition->indexes, batch, partition->position);
+    if (partition->segment_time_ms == 0) partition->segment_time_ms = batch->base_timestamp_ms;
+    partition->log->parts[piece->part_count++] = slice_of(append->batch, append->batch_bytes);
+    piece->part_bytes += append->batch_bytes;
+    partition->position += append->batch_bytes;
+    partition->next_offset += batch->last_offset_delta + 1;
+}
+
+/* Whether the run goes on in a new segment: the batch does not fit, Kafka's index could not count that far, the topic's
+ * time asks for it, or somebody (compaction). */
+static bool must_roll(const struct log_partition *partition, const struct log_append *append) {
+    if (partition->file == NULL || partition->position == 0) return false;
+    if (atomic_load_explicit(&partition->roll_wanted, memory_order_relaxed)) return true;
+    if (partition->position + append->batch_bytes > partition->log->options.segment_bytes) return true;
+    if (partition->next_offset - partition->segment_base > INT32_MAX - 16 * 1024 * 1024) return true;
+    struct record_batch batch;
+    if (record_batch_parse_header(slice_of(append->batch, append->batch_bytes), &batch) != ERR_OK) return false;
+    int64_t retention = partition->topic->options.retention_ms;
+    int64_t most = retention > 0 && retention / 4 < WEEK_MS ? retention / 4 : WEEK_MS;
+    return partition->segment_time_ms > 0 && batch.base_timestamp_ms - partition->segment_time_ms > most;
+}
+
+/* Bytes of the run's appends that go into the present segment. */
+static uint64_t piece_bytes(const struct log_partition *partition, const struct log_append *append) {
+    uint64_t size = 0;
+    for (; append != NULL; append = append->next) {
+        if (size > 0 && partition->position + size + append->batch_bytes > partition->log->options.segment_bytes) break;
+        size += append->batch_bytes;
+    }
+    return size;
+}
+
+/* Puts the partition back to where the piece began, after a disk that was full in spite of the preallocation. */
+static void undo_piece(struct piece *piece, struct log_append *first, const struct log_append *end) {
+    struct log_partition *partition = piece->partition;
+    for (struct log_append *append = first; append != end; append = append->next) {
+        struct record_batch batch;
+        if (append->err || append->duplicate || append->base_offset < piece->first_offset) continue;
+        if (record_batch_parse_header(slice_of(append->batch, append->batch_bytes), &batch) == ERR_OK)
+            producers_undo(&partition->producers, &batch);
+        append->base_offset = -1;
+        append->err = ERR_NO_SPACE;
+    }
+    partition->next_offset = piece->first_offset;
+    partition->position = piece->first_position;
+}
+
+/* Writes from the front of the run what fits the segment; *ret_rest is what does not. */
+static enum err write_piece(struct log_partition *partition, struct group *group, struct log_append **ret_rest) {
+    struct piece piece = {.partition = partition,
+                          .group = group,
+                          .first_offset = partition->next_offset,
+                          .first_position = partition->position};
+    uint64_t size = piece_bytes(partition, partition->run_head), taken = 0;
+    struct log_append *append = partition->run_head, *first = append;
+    enum err err = ERR_OK;
+    for (; append != NULL && taken < size && !err; append = append->next) {
+        taken += append->batch_bytes;
+        struct record_batch batch;
+        bool write = false;
+        append->err = judge(partition, append, &batch, &write);
+        if (!write) continue;
+        place(&piece, append, &batch);
+        err = producers_note(&partition->producers, &batch);
+        assert(err == ERR_OK); /* It has its memory since `judge`. */
+        if (piece.part_count == LOG_PARTS_MAX) err = write_parts(&piece);
+    }
+    if (!err) err = write_parts(&piece);
+    if (err == ERR_NO_SPACE) {
+        undo_piece(&piece, first, append);
+        err = ERR_OK;
+    }
+    *ret_rest = append;
+    return err;
+}
+
+/* Moves the finished front of the run to the group's done list, each with its own result. */
+static void finish_front(struct log_partition *partition, struct group *group, const struct log_append *rest) {
+    struct log_append *append = partition->run_head;
+    while (append != rest) {
+        struct log_append *next = append->next;
+        group_done(group, append, append->err);
+        append = next;
+    }
+    partition->run_head = append;
+}
+
+/* What lacks resources (a full disk, no descriptor for a new segment) ends here: it is the answer of the appends that it
+ * hit, and the next may do better. Anything else is final. */
+static enum err write_run(struct log_partition *partition, struct group *group) {
+    enum err err = ERR_OK;
+    while (partition->run_head != NULL && !err) {
+        if (must_roll(partition, partition->run_head)) err = segment_roll(partition);
+        if (!err) err = segment_make_room(partition, piece_bytes(partition, partition->run_head));
+        struct log_append *rest = NULL;
+        if (!err) err = write_piece(partition, group, &rest);
+        if (!err) finish_front(partition, group, rest);
+    }
+    group_done_all(group, partition->run_head, err);
+    partition->run_head = NULL;
+    if (partition->indexes.pending_count >= LOG_INDEX_PENDING / 2)
+        index_writer_flush(&partition->indexes, partition->log->sys);
+    return err_class(err) == ERR_CLASS_RESOURCE ? ERR_OK : err;
+}
+
+/* --- groups --- */
+
+static enum err sync_group(struct group *group) {
+    for (struct log_partition *p = group->dirty_head; p != NULL; p = p->next_dirty) {
+        enum err err = partition_sync(p);
+        if (err) return err;
+    }
+    return ERR_OK;
+}
+
+static void count_group(struct log *log, const struct group *group) {
+    uint64_t appends = 0, records = 0;
+    for (const struct log_append *append = group->done_head; append != NULL; append = append->next) {
+        appends++;
+        if (!append->err && !append->duplicate) records += append->record_count;
+    }
+    atomic_fetch_add_explicit(&log->appends, appends, memory_order_relaxed);
+    atomic_fetch_add_explicit(&log->records, records, memory_order_relaxed);
+    atomic_fetch_add_explicit(&log->bytes, group->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&log->groups, 1, memory_order_relaxed);
+}
+
+static uint32_t call_done(struct group *group) {
+    uint32_t count = 0;
+    struct log_append *append = group->done_head;
+    group->done_head = NULL;
+    for (; append != NULL; count++) {
+        struct log_append *next = append->next; /* `done` may free the append. */
+        append->done(append);
+        append = next;
+    }
+    return count;
+}
+
+static void publish_group(struct group *group) {
+    for (struct log_partition *p = group->dirty_head; p != NULL; p = p->next_dirty) partition_publish(p);
+}
+
+/* Nothing of the group was acknowledged; what is on the disk of it, nobody knows. */
+static void fail_group(struct log *log, struct group *group, enum err err) {
+    atomic_store(&log->failed, (int)err);
+    for (struct log_partition *p = group->dirty_head; p != NULL; p = p->next_dirty) {
+        group_done_all(group, p->run_head, err);
+        p->run_head = NULL;
+    }
+    for (struct log_append *append = group->done_head; append != NULL; append = append->next)
+        if (append->err == ERR_OK) append->err = err;
+}
+
+/* The planted bugs of the order: both use what is written but not synced. */
+static void plant_early(struct group *group, uint32_t *answered) {
+    if (PLANTED(PLANT_ANSWER_BEFORE_SYNC)) *answered += call_done(group);
+    if (!PLANTED(PLANT_FOLD_BEFORE_SYNC)) return;
+    for (struct log_partition *p = group->dirty_head; p != NULL; p = p->next_dirty) {
+        segments_set_last(p, p->position);
+        atomic_store(&p->end_offset, p->next_offset);
+        for (uint32_t i = 0; i < p->bell_count; i++) sys_bell_ring(p->bells[i]);
+    }
+}
+
+static enum err commit_group(struct log *log, struct group *group, uint32_t *answered) {
+    enum err err = ERR_OK;
+    for (struct log_partition *p = group->dirty_head; p != NULL && !err; p = p->next_dirty) err = write_run(p, group);
+    if (!err) plant_early(group, answered);
+    if (!err) err = sync_group(group);
+    if (err) {
+        fail_group(log, group, err);
+        return err;
+    }
+    publish_group(group);
+    return ERR_OK;
+}
+
+/* Nothing to commit: the durable end of one partition is recorded, so that a crash later finds it there. */
+static enum err record_one(struct log *log) {
+    if (!log->unrecorded) return ERR_OK;
+    for (uint32_t i = 0; i < log->topic_count; i++) {
+        struct topic *topic = log->topics[i];
+        for (uint32_t j = 0; !topic->deleted && j < topic->options.partition_count; j++) {
+            struct log_partition *p = topic->partitions[j];
+            if (atomic_load(&p->damaged) || p->recorded.end_offset == p->synced_offset) continue;
+            index_writer_flush(&p->indexes, log->sys);
+            return durable_end_record(p, 0, 0);
+        }
+    }
+    log->unrecorded = false;
+    return ERR_OK;
+}
+
+static enum err final_err(enum err err) { return err_class(err) == ERR_CLASS_IO ? err : ERR_IO; }
+
+/* One group, or nothing; `idle` allows to record durable ends if there is nothing. */
+static enum err step(struct log *log, bool idle, uint32_t *ret_appends) {
+    struct group group = {.dirty_tail = &group.dirty_head, .done_tail = &group.done_head};
+    uint32_t answered = 0;
+    pthread_mutex_lock(&log->commit);
+    take_inbox(log);
+    form_group(log, &group);
+    enum err err = (enum err)atomic_load(&log->failed);
+    if (err) {
+        fail_group(log, &group, err);
+    } else if (group.bytes > 0) {
+        err = commit_group(log, &group, &answered);
+        count_group(log, &group);
+        arena_clear(&log->arena);
+    } else if (idle) {
+        err = record_one(log);
+        if (err) atomic_store(&log->failed, (int)(err = final_err(err)));
+    }
+    pthread_mutex_unlock(&log->commit);
+    answered += call_done(&group);
+    *ret_appends = answered;
+    return err ? final_err(err) : ERR_OK;
+}
+
+enum err log_step(struct log *log, uint32_t *ret_appends) { return step(log, true, ret_appends); }
+
+enum err commit_all(struct log *log) {
+    for (;;) {
+        uint32_t appends;
+        enum err err = step(log, false, &appends);
+        if (err && appends == 0) return err;
+        if (appends == 0) return ERR_OK;
+    }
+}
+
+static void *committer(void *argument) {
+    struct log *log = argument;
+    bool idle = false;
+    while (!atomic_load(&log->stopping)) {
+        uint32_t appends;
+        enum err err = step(log, idle, &appends);
+        if (appends > 0) {
+            idle = false;
+            continue;
+        }
+        if (idle && !err && log->unrecorded) continue;
+        int64_t before = sys_monotonic_ns(log->sys);
+        sys_bell_wait(&log->bell, log->unrecorded && !err ? LOG_IDLE_MS : -1);
+        idle = sys_monotonic_ns(log->sys) - before >= (LOG_IDLE_MS - 1) * 1000000LL;
+    }
+    return NULL;
+}
+
+enum err log_start(struct log *log, struct diag *diag) {
+    assert(log->thread == NULL && !log->options.read_only && log->sys->thread_start != NULL);
+    enum err err = log->sys->thread_start(log->sys->context, "log-commit", committer, log, &log->thread);
+    return err ? diag_set(diag, err, "cannot start the log's thread") : ERR_OK;
+}
+
+struct waiting {
+    struct sys_bell bell;
+    _Atomic bool done;
+};
+
+static void waiting_done(struct log_append *append) {
+    struct waiting *waiting = append->context;
+    atomic_store(&waiting->done, true);
+    sys_bell_ring(&waiting->bell);
+}
+
+enum err log_append_wait(struct log *log, struct log_append *append) {
+    struct waiting waiting = {0};
+    append->done = waiting_done;
+    append->context = &waiting;
+    log_submit(log, append);
+    do { /* With a thread, the first look at `done` is after its ring: before, it may still be about to touch the bell. */
+        uint32_t appends;
+        if (log->thread != NULL)
+            sys_bell_wait(&waiting.bell, -1);
+        else if (step(log, false, &appends) != ERR_OK && appends == 0)
+            break;
+    } while (!atomic_load(&waiting.done));
+    return append->err;
+}
+
+void log_stats(const struct log *log, struct log_stats *ret_stats) {
+    ret_stats->appends = atomic_load_explicit(&log->appends, memory_order_relaxed);
+    ret_stats->records = atomic_load_explicit(&log->records, memory_order_relaxed);
+    ret_stats->bytes = atomic_load_explicit(&log->bytes, memory_order_relaxed);
+    ret_stats->groups = atomic_load_explicit(&log->groups, memory_order_relaxed);
+    ret_stats->syncs = atomic_load_explicit(&log->syncs, memory_order_relaxed);
+    ret_stats->sync_ns_total = atomic_load_explicit(&log->sync_ns_total, memory_order_relaxed);
+    ret_stats->sync_ns_max = atomic_load_explicit(&log->sync_ns_max, memory_order_relaxed);
+}

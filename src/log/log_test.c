@@ -1,0 +1,553 @@
+#include "log/log.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct place {
+    char folder[64];
+    struct log_options options;
+    struct record_batch_builder builder;
+    int64_t now_ms;
+};
+
+static int setup(void **state) {
+    struct place *place = calloc(1, sizeof *place);
+    memcpy(place->folder, "/tmp/wick-log-XXXXXX", 21);
+    if (mkdtemp(place->folder) == NULL) return 1;
+    place->options = (struct log_options){.sys = sys_real(),
+                                          .folder = place->folder,
+                                          .segment_bytes = 64 * 1024,
+                                          .group_bytes = 16 * 1024,
+                                          .reserve_bytes = 4096,
+                                          .allocate_bytes = 16 * 1024,
+                                          .record_bytes = 32 * 1024};
+    place->now_ms = 1700000000000;
+    record_batch_builder_init(&place->builder);
+    *state = place;
+    return 0;
+}
+
+static enum err remove_entry(void *context, const struct sys_entry *entry) {
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", (const char *)context, entry->name);
+    if (entry->folder) (void)!sys_real()->disk_ops->list(NULL, path, remove_entry, path);
+    return sys_real()->disk_ops->unlink(NULL, path);
+}
+
+static int teardown(void **state) {
+    struct place *place = *state;
+    record_batch_builder_deinit(&place->builder);
+    (void)!sys_real()->disk_ops->list(NULL, place->folder, remove_entry, place->folder);
+    (void)!sys_real()->disk_ops->unlink(NULL, place->folder);
+    free(place);
+    return 0;
+}
+
+static struct log *open_log(struct place *place) {
+    struct log *log;
+    struct diag diag = {0};
+    enum err err = log_open(&place->options, &diag, &log);
+    if (err) print_message("%s: %s\n", diag.where, diag.what);
+    assert_int_equal(err, ERR_OK);
+    return log;
+}
+
+static struct log_partition *topic_of(struct log *log, const char *name, struct log_topic_options options) {
+    struct diag diag = {0};
+    enum err err = log_topic_create(log, name, &options, &diag);
+    assert_true(err == ERR_OK || err == ERR_EXISTS);
+    struct log_partition *partition;
+    assert_int_equal(log_partition_find(log, name, 0, &partition), ERR_OK);
+    return partition;
+}
+
+/* One batch of `count` records "<key><number>", numbered from `first`. */
+static void make_batch(struct place *place, const char *key, int first, int count) {
+    record_batch_begin(&place->builder, RECORD_CODEC_NONE);
+    for (int i = 0; i < count; i++) {
+        char value[64];
+        int size = snprintf(value, sizeof value, "value %d of a record that is not so short", first + i);
+        struct record record = {.timestamp_ms = place->now_ms,
+                                .key = key ? slice_text(key) : SLICE_NONE,
+                                .value = slice_of(value, (size_t)size)};
+        assert_int_equal(record_batch_add(&place->builder, &record), ERR_OK);
+    }
+}
+
+static enum err submit(struct place *place, struct log *log, struct log_partition *partition,
+                       struct log_append *append) {
+    *append = (struct log_append){.partition = partition, .record_count = place->builder.record_count};
+    assert_int_equal(record_batch_end(&place->builder), ERR_OK);
+    append->batch = place->builder.bytes.data;
+    append->batch_bytes = (uint32_t)place->builder.bytes.size;
+    return log_append_wait(log, append);
+}
+
+static int64_t append(struct place *place, struct log *log, struct log_partition *partition, int first, int count) {
+    struct log_append append;
+    make_batch(place, NULL, first, count);
+    assert_int_equal(submit(place, log, partition, &append), ERR_OK);
+    return append.base_offset;
+}
+
+struct reading {
+    int64_t next;
+    int errors;
+};
+
+static enum err check_value(void *context, const struct record *record) {
+    struct reading *reading = context;
+    char value[64];
+    int size = snprintf(value, sizeof value, "value %d of a record that is not so short", (int)record->offset);
+    assert_int_equal(record->offset, reading->next++);
+    assert_true(slice_equal(record->value, slice_of(value, (size_t)size)));
+    return ERR_OK;
+}
+
+/* Reads from `from` to the end, where values are numbered as offsets; damage is passed over. */
+static struct reading read_all(struct log_partition *partition, int64_t from) {
+    struct log_cursor *cursor;
+    struct diag diag = {0};
+    assert_int_equal(log_cursor_open(partition, from, &diag, &cursor), ERR_OK);
+    struct reading reading = {.next = -1};
+    for (;;) {
+        struct record_batch batch;
+        enum err err = log_cursor_next(cursor, &diag, &batch);
+        if (err == ERR_END) break;
+        if (err == ERR_CORRUPT) {
+            reading.errors++;
+            reading.next = -1;
+            continue;
+        }
+        assert_int_equal(err, ERR_OK);
+        if (reading.next < 0) reading.next = batch.base_offset;
+        assert_int_equal(record_batch_visit(&batch, NULL, check_value, &reading), ERR_OK);
+    }
+    log_cursor_close(&cursor);
+    return reading;
+}
+
+static void test_what_is_appended_is_read_over_segments_and_restarts(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "prices", (struct log_topic_options){0});
+    int n = 0;
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 200; i++) {
+            assert_int_equal(append(place, log, p, n, 1 + i % 7), n);
+            n += 1 + i % 7;
+        }
+        assert_int_equal(log_end_offset(p), n);
+        assert_int_equal(read_all(p, 0).next, n);
+        log_close(&log);
+        log = open_log(place);
+        p = topic_of(log, "prices", (struct log_topic_options){0});
+        assert_int_equal(log_end_offset(p), n);
+    }
+    for (int from = 0; from < n; from += 97) assert_int_equal(read_all(p, from).next, n);
+    struct log_cursor *cursor;
+    assert_int_equal(log_cursor_open(p, n + 1, NULL, &cursor), ERR_RANGE);
+    log_close(&log);
+}
+
+static void test_a_second_writer_is_refused(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place), *other;
+    struct diag diag = {0};
+    assert_int_equal(log_open(&place->options, &diag, &other), ERR_LOCKED);
+    log_close(&log);
+    log = open_log(place);
+    log_close(&log);
+}
+
+static void test_topics_are_made_listed_and_deleted(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct diag diag = {0};
+    struct log_topic_options options = {.partition_count = 3, .compacted = true, .retention_ms = 5};
+    assert_int_equal(log_topic_create(log, "a-b", &options, &diag), ERR_OK);
+    assert_int_equal(log_topic_create(log, "a-b", &options, &diag), ERR_EXISTS);
+    assert_int_equal(log_topic_create(log, "no/slash", &options, &diag), ERR_USAGE);
+    assert_int_equal(log_topic_create(log, "..", &options, &diag), ERR_USAGE);
+    char name[LOG_TOPIC_NAME_MAX + 2];
+    memset(name, 'x', sizeof name);
+    name[LOG_TOPIC_NAME_MAX + 1] = '\0';
+    assert_int_equal(log_topic_create(log, name, &options, &diag), ERR_USAGE);
+    name[LOG_TOPIC_NAME_MAX] = '\0';
+    assert_int_equal(log_topic_create(log, name, &options, &diag), ERR_OK);
+    struct log_partition *p;
+    assert_int_equal(log_partition_find(log, "a-b", 2, &p), ERR_OK);
+    assert_int_equal(log_partition_find(log, "a-b", 3, &p), ERR_NOT_FOUND);
+    log_close(&log);
+    log = open_log(place);
+    assert_int_equal(log_partition_find(log, name, 2, &p), ERR_OK);
+    assert_int_equal(log_topic_delete(log, "a-b", &diag), ERR_OK);
+    assert_int_equal(log_topic_delete(log, "a-b", &diag), ERR_NOT_FOUND);
+    assert_int_equal(log_partition_find(log, "a-b", 0, &p), ERR_NOT_FOUND);
+    assert_int_equal(log_topic_create(log, "a-b", &options, &diag), ERR_OK);
+    assert_int_equal(log_partition_find(log, "a-b", 0, &p), ERR_OK);
+    assert_int_equal(log_end_offset(p), 0);
+    log_close(&log);
+}
+
+static void test_a_repeated_sequence_is_written_once(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "out", (struct log_topic_options){0});
+    struct log_append a;
+    for (int i = 0; i < 3; i++) {
+        make_batch(place, NULL, i * 4, 4);
+        record_batch_set_producer(&place->builder, 77, 0, i * 4);
+        assert_int_equal(submit(place, log, p, &a), ERR_OK);
+        assert_false(a.duplicate);
+    }
+    for (int restart = 0; restart < 2; restart++) {
+        make_batch(place, NULL, 8, 4);
+        record_batch_set_producer(&place->builder, 77, 0, 8);
+        assert_int_equal(submit(place, log, p, &a), ERR_OK);
+        assert_true(a.duplicate);
+        assert_int_equal(a.base_offset, 8);
+        make_batch(place, NULL, 5, 2);
+        record_batch_set_producer(&place->builder, 77, 0, 5);
+        assert_int_equal(submit(place, log, p, &a), ERR_OK);
+        assert_true(a.duplicate);
+        assert_int_equal(a.base_offset, 5);
+        make_batch(place, NULL, 14, 2);
+        record_batch_set_producer(&place->builder, 77, 0, 14);
+        assert_int_equal(submit(place, log, p, &a), ERR_CONFLICT);
+        assert_int_equal(log_end_offset(p), 12);
+        log_close(&log);
+        log = open_log(place);
+        p = topic_of(log, "out", (struct log_topic_options){0});
+    }
+    /* Cut elsewhere: two known, three new. */
+    make_batch(place, NULL, 10, 5);
+    record_batch_set_producer(&place->builder, 77, 0, 10);
+    assert_int_equal(submit(place, log, p, &a), ERR_OK);
+    assert_false(a.duplicate);
+    assert_int_equal(a.base_offset, 12);
+    assert_int_equal(log_end_offset(p), 15);
+    assert_int_equal(read_all(p, 0).next, 15);
+    log_close(&log);
+}
+
+static void flip(const struct place *place, const char *file, uint64_t at, uint8_t mask) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", place->folder, file);
+    struct sys_file *f;
+    const struct sys_disk_ops *ops = sys_real()->disk_ops;
+    assert_int_equal(ops->open(NULL, path, SYS_WRITE, NULL, &f), ERR_OK);
+    uint8_t byte;
+    size_t got;
+    assert_int_equal(ops->read(f, at, &byte, 1, &got), ERR_OK);
+    assert_int_equal(got, 1);
+    byte ^= mask;
+    struct slice part = slice_of(&byte, 1);
+    assert_int_equal(ops->write(f, at, &part, 1), ERR_OK);
+    ops->close(NULL, &f);
+}
+
+struct findings {
+    int ok, torn, rot, index, foreign;
+    struct log_finding last;
+};
+
+static enum err collect(void *context, const struct log_finding *finding) {
+    struct findings *findings = context;
+    int *counts[] = {&findings->ok, &findings->torn, &findings->rot, &findings->index, &findings->foreign};
+    (*counts[finding->kind])++;
+    if (finding->kind != LOG_FINDING_OK) findings->last = *finding;
+    return ERR_OK;
+}
+
+static struct findings fsck(struct place *place) {
+    struct findings findings = {0};
+    struct diag diag;
+    enum err err = log_fsck(&place->options, collect, &findings, &diag);
+    assert_true(err == ERR_OK || findings.foreign > 0);
+    return findings;
+}
+
+static void test_rot_in_an_old_segment_is_read_around(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0});
+    for (int i = 0; i < 3000; i += 3) append(place, log, p, i, 3);
+    log_close(&log);
+    assert_int_equal(fsck(place).ok, 1);
+    flip(place, "t-0/00000000000000000000.log", 30000, 4);
+    struct findings findings = fsck(place);
+    assert_int_equal(findings.rot, 1);
+    assert_int_equal(findings.last.last_offset - findings.last.first_offset, 2);
+    log = open_log(place);
+    p = topic_of(log, "t", (struct log_topic_options){0});
+    struct reading reading = read_all(p, 0);
+    assert_int_equal(reading.errors, 1);
+    assert_int_equal(reading.next, 3000);
+    append(place, log, p, 3000, 1);
+    log_close(&log);
+}
+
+/* A copy of the folder as a kill would leave it. */
+static void crash_copy(struct place *place, char *to) {
+    char command[256];
+    snprintf(command, sizeof command, "cp -r %s/. %s", place->folder, to);
+    pid_t pid = fork();
+    if (pid == 0) {
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    int status;
+    assert_true(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+}
+
+static void test_rot_in_the_tail_refuses_appends_until_it_is_cut(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0});
+    for (int i = 0; i < 100; i++) append(place, log, p, i, 1);
+    char copy[] = "/tmp/wick-log-XXXXXX";
+    assert_non_null(mkdtemp(copy));
+    crash_copy(place, copy);
+    log_close(&log);
+    struct place other = *place;
+    memcpy(other.folder, copy, sizeof copy);
+    other.options.folder = other.folder;
+    flip(&other, "t-0/00000000000000000000.log", 5000, 1);
+    log = open_log(&other);
+    p = topic_of(log, "t", (struct log_topic_options){0});
+    struct log_finding damage;
+    log_partition_damage(p, &damage);
+    assert_int_equal(damage.kind, LOG_FINDING_ROT);
+    assert_int_equal(damage.first_offset, damage.last_offset);
+    char command[64];
+    snprintf(command, sizeof command, "wick fsck --cut t/0@%d", (int)damage.first_offset);
+    assert_string_equal(damage.repair, command);
+    assert_int_equal(log_end_offset(p), 100);
+    struct log_append a;
+    make_batch(&other, NULL, 100, 1);
+    assert_int_equal(submit(&other, log, p, &a), ERR_CORRUPT);
+    struct reading reading = read_all(p, 0);
+    assert_int_equal(reading.errors, 1);
+    assert_int_equal(reading.next, 100);
+    log_close(&log);
+    assert_int_equal(fsck(&other).rot, 1);
+    struct diag diag = {0};
+    assert_int_equal(log_cut(&other.options, "t", 0, damage.first_offset, &diag), ERR_OK);
+    assert_int_equal(fsck(&other).ok, 1);
+    log = open_log(&other);
+    p = topic_of(log, "t", (struct log_topic_options){0});
+    assert_int_equal(log_end_offset(p), damage.first_offset);
+    append(&other, log, p, (int)damage.first_offset, 1);
+    assert_int_equal(read_all(p, 0).next, damage.first_offset + 1);
+    log_close(&log);
+    (void)!sys_real()->disk_ops->list(NULL, copy, remove_entry, copy);
+    (void)!sys_real()->disk_ops->unlink(NULL, copy);
+}
+
+static void test_retention_drops_whole_old_segments_unless_they_are_wanted(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){.retention_ms = 100000});
+    for (int i = 0; i < 3000; i += 3) {
+        append(place, log, p, i, 3);
+        place->now_ms += 100;
+    }
+    struct diag diag;
+    assert_int_equal(log_retain(log, place->now_ms, &diag), ERR_OK);
+    assert_int_equal(log_start_offset(p), 0);
+    assert_int_equal(log_retain(log, place->now_ms + 30000, &diag), ERR_OK);
+    int64_t start = log_start_offset(p);
+    assert_true(start > 0 && start < 2000);
+    assert_int_equal(read_all(p, start).next, 3000);
+    log_close(&log);
+    log = open_log(place);
+    p = topic_of(log, "t", (struct log_topic_options){0});
+    assert_int_equal(log_start_offset(p), start);
+    log_close(&log);
+    assert_int_equal(fsck(place).ok, 1);
+}
+
+static enum err find_time(void *context, const struct record *record) {
+    int64_t *want = context;
+    if (record->timestamp_ms >= want[0] && want[1] < 0) want[1] = record->offset;
+    return ERR_OK;
+}
+
+static void test_offsets_are_found_by_time(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0});
+    int64_t begin = place->now_ms;
+    for (int i = 0; i < 3000; i += 3) {
+        append(place, log, p, i, 3);
+        place->now_ms += i % 30 ? 100 : -50; /* a clock that is set back now and then */
+    }
+    for (int64_t time = begin - 50; time < place->now_ms + 200; time += 777) {
+        int64_t want[2] = {time, -1}, got;
+        struct log_cursor *cursor;
+        struct record_batch batch;
+        assert_int_equal(log_cursor_open(p, 0, NULL, &cursor), ERR_OK);
+        while (log_cursor_next(cursor, NULL, &batch) == ERR_OK)
+            assert_int_equal(record_batch_visit(&batch, NULL, find_time, want), ERR_OK);
+        log_cursor_close(&cursor);
+        assert_int_equal(log_offset_for_time(p, time, &got), ERR_OK);
+        assert_int_equal(got, want[1] < 0 ? 3000 : want[1]);
+    }
+    log_close(&log);
+}
+
+struct newest {
+    int64_t offset[10];
+    int seen;
+};
+
+static enum err note_newest(void *context, const struct record *record) {
+    struct newest *newest = context;
+    newest->offset[record->key.data[1] - '0'] = record->offset;
+    newest->seen++;
+    return ERR_OK;
+}
+
+static struct newest read_newest(struct log_partition *p) {
+    struct newest newest = {.seen = 0};
+    struct log_cursor *cursor;
+    struct record_batch batch;
+    enum err err = log_cursor_open(p, 0, NULL, &cursor);
+    assert_int_equal(err, ERR_OK);
+    while ((err = log_cursor_next(cursor, NULL, &batch)) == ERR_OK)
+        assert_int_equal(record_batch_visit(&batch, NULL, note_newest, &newest), ERR_OK);
+    assert_int_equal(err, ERR_END);
+    log_cursor_close(&cursor);
+    return newest;
+}
+
+static void test_compaction_keeps_the_newest_of_each_key_at_its_offset(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){.compacted = true});
+    struct log_append a;
+    for (int i = 0; i < 3000; i++) {
+        char key[3] = {'k', (char)('0' + i % 10), 0};
+        make_batch(place, key, i, 1);
+        if (i % 2 == 1) { /* a batch of two keys, of which compaction may leave one */
+            struct record record = {.timestamp_ms = place->now_ms, .key = SLICE("k3"), .value = SLICE("again")};
+            assert_int_equal(record_batch_add(&place->builder, &record), ERR_OK);
+        }
+        assert_int_equal(submit(place, log, p, &a), ERR_OK);
+    }
+    struct newest before = read_newest(p);
+    struct diag diag;
+    assert_int_equal(log_compact(log, "t", &diag), ERR_OK);
+    struct newest after = read_newest(p);
+    assert_memory_equal(before.offset, after.offset, sizeof before.offset);
+    assert_true(after.seen < before.seen / 2);
+    int64_t end = log_end_offset(p);
+    log_close(&log);
+    assert_int_equal(fsck(place).ok, 1);
+    log = open_log(place);
+    p = topic_of(log, "t", (struct log_topic_options){0});
+    assert_int_equal(log_end_offset(p), end);
+    after = read_newest(p);
+    assert_memory_equal(before.offset, after.offset, sizeof before.offset);
+    make_batch(place, "k1", 0, 1);
+    assert_int_equal(submit(place, log, p, &a), ERR_OK);
+    assert_int_equal(a.base_offset, end);
+    log_close(&log);
+}
+
+static void test_another_process_reads_beside_the_writer(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place), *reader;
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0}), *q;
+    struct log_options options = place->options;
+    options.read_only = true;
+    struct diag diag;
+    assert_int_equal(log_open(&options, &diag, &reader), ERR_OK);
+    assert_int_equal(log_partition_find(reader, "t", 0, &q), ERR_OK);
+    struct log_cursor *cursor;
+    assert_int_equal(log_cursor_open(q, 0, NULL, &cursor), ERR_OK);
+    int64_t seen = 0;
+    for (int i = 0; i < 2000; i += 5) {
+        append(place, log, p, i, 5);
+        if (i % 50) continue;
+        assert_int_equal(log_refresh(reader, &diag), ERR_OK);
+        assert_int_equal(log_end_offset(q), log_end_offset(p));
+        struct record_batch batch;
+        while (log_cursor_next(cursor, &diag, &batch) == ERR_OK) seen += batch.record_count;
+        assert_int_equal(seen, log_end_offset(p));
+    }
+    log_cursor_close(&cursor);
+    log_close(&reader);
+    log_close(&log);
+}
+
+struct submitter {
+    struct place place;
+    struct log *log;
+    struct log_partition *partition;
+    int count;
+    int failed;
+};
+
+static void *submit_many(void *argument) {
+    struct submitter *s = argument;
+    for (int i = 0; i < s->count; i++) {
+        struct log_append a;
+        make_batch(&s->place, "key", i, 1);
+        if (submit(&s->place, s->log, s->partition, &a) != ERR_OK || log_end_offset(s->partition) <= a.base_offset)
+            s->failed++;
+    }
+    return NULL;
+}
+
+static void test_many_threads_append(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0});
+    struct diag diag;
+    assert_int_equal(log_start(log, &diag), ERR_OK);
+    struct submitter submitters[4];
+    struct sys_thread *threads[4];
+    for (int i = 0; i < 4; i++) {
+        submitters[i] = (struct submitter){.place = *place, .log = log, .partition = p, .count = 300};
+        record_batch_builder_init(&submitters[i].place.builder);
+        assert_int_equal(sys_real()->thread_start(NULL, "submit", submit_many, &submitters[i], &threads[i]), ERR_OK);
+    }
+    for (int i = 0; i < 4; i++) {
+        sys_real()->thread_join(NULL, &threads[i]);
+        assert_int_equal(submitters[i].failed, 0);
+        record_batch_builder_deinit(&submitters[i].place.builder);
+    }
+    assert_int_equal(log_end_offset(p), 1200);
+    struct log_stats stats;
+    log_stats(log, &stats);
+    assert_int_equal(stats.records, 1200);
+    assert_true(stats.syncs <= 1200);
+    log_close(&log);
+    assert_int_equal(fsck(place).ok, 1);
+}
+
+int main(void) {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_what_is_appended_is_read_over_segments_and_restarts),
+        TEST(test_a_second_writer_is_refused),
+        TEST(test_topics_are_made_listed_and_deleted),
+        TEST(test_a_repeated_sequence_is_written_once),
+        TEST(test_rot_in_an_old_segment_is_read_around),
+        TEST(test_rot_in_the_tail_refuses_appends_until_it_is_cut),
+        TEST(test_retention_drops_whole_old_segments_unless_they_are_wanted),
+        TEST(test_offsets_are_found_by_time),
+        TEST(test_compaction_keeps_the_newest_of_each_key_at_its_offset),
+        TEST(test_another_process_reads_beside_the_writer),
+        TEST(test_many_threads_append),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
