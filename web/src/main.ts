@@ -1,0 +1,496 @@
+// The page: wires the parts.
+import { addressText, readAddress, TABS, type Tab, type Theme } from './address';
+import * as api from './api';
+import { Catalog } from './catalog';
+import { Chart } from './chart';
+import { decimalsOf } from './decimal';
+import { showBlank } from './blank';
+import { byId, el, setText, throttled } from './dom';
+import { Feed, kindOf, type Change } from './feed';
+import { INTERVAL_KEYS, INTERVALS } from './interval';
+import { paintLedger } from './ledger';
+import { Legend } from './legend';
+import { LiveState } from './live';
+import { Prices } from './prices';
+import { Rates } from './rates';
+import { Search } from './search';
+import { Stream, type Subscription } from './stream';
+import { COVERAGES, Strip } from './strip';
+import type { Coverage, Kind, Range, SeriesInfo, Status, StreamMessage, View } from './types';
+import { WhyPanel } from './why';
+import { browserZone, EXCHANGE_ZONES, UTC, Zone } from './zone';
+
+const STATUS_PERIOD_MS = 2000;
+const EMPTY_PERIOD_MS = 2000;
+const REMEMBERED = 'candlewick-view';
+
+function remembered(): { interval?: string; zone?: string; theme?: Theme } {
+  try {
+    return JSON.parse(localStorage.getItem(REMEMBERED) ?? '{}');
+  } catch {
+    return {};
+  }
+}
+
+const start = readAddress();
+const past = remembered();
+const view: View = {
+  series: start.view.series ?? '',
+  kind: start.view.kind ?? '',
+  interval: start.view.interval ?? (INTERVALS.includes(past.interval ?? '') ? past.interval! : '1m'),
+  zone: start.view.zone ?? (past.zone && Zone.valid(past.zone) ? past.zone : browserZone),
+};
+let theme: Theme = start.theme ?? past.theme ?? 'auto';
+let tab: Tab = start.tab ?? 'prices';
+let zone = new Zone(view.zone);
+let feed: Feed | null = null;
+let info: SeriesInfo | undefined;
+let wantedRange: Range | null = start.range;
+let chosen: number | null = null;
+let lastStatus: Status | null = null;
+let statusProblem = '';
+let reloadOnSnapshot = false;
+
+const systemDark = matchMedia('(prefers-color-scheme: dark)');
+setTheme(theme); // before anything reads a colour
+
+const catalog = new Catalog();
+const chart = new Chart(byId('chart'), zone, {
+  hover: (candle, slot) => legend.show(candle, slot),
+  choose: (slot) => choose(slot),
+  moved: () => {
+    strip.draw();
+    legend.refresh();
+    chart.leaveRoom(legend.height);
+    byId('to-latest').hidden = chart.following || !feed?.rows.length;
+    writeAddressSoon();
+  },
+});
+const counts = Object.fromEntries(COVERAGES.map((kind) => [kind, byId('n-' + kind)])) as Record<Coverage, HTMLElement>;
+const strip = new Strip(byId<HTMLCanvasElement>('strip'), byId('strip-tip'), counts, chart, zone, (slot) => choose(slot));
+const legend = new Legend(chart, zone);
+const whyPanel = new WhyPanel(zone);
+const prices = new Prices(catalog, zone, (series, kind) => select(series, kind));
+const search = new Search(catalog, (series) => select(series.series, series.kind));
+const rates = new Rates();
+const live = new LiveState(zone, {
+  retry: () => stream.retryNow(),
+  changed: (isLive) => chart.setStale(!isLive),
+});
+const stream = new Stream({
+  message: onMessage,
+  state: (state) => {
+    if (!state.live) reloadOnSnapshot = true;
+    live.set(state);
+    if (state.live && !catalog.loaded) void findSeries();
+  },
+});
+
+// --- looks ---
+
+function setTheme(next: Theme): void {
+  theme = next;
+  const dark = next === 'auto' ? systemDark.matches : next === 'dark';
+  document.documentElement.dataset.theme = dark ? 'dark' : 'light';
+  byId('theme').setAttribute('aria-label', 'Colours: ' + (next === 'auto' ? 'as the system' : next));
+}
+
+function repaint(): void {
+  chart.applyTheme();
+  strip.applyTheme();
+}
+
+function buildTop(): void {
+  byId('intervals').append(
+    ...INTERVALS.map((name, i) =>
+      el('button', { type: 'button', role: 'radio', 'data-interval': name, 'aria-keyshortcuts': INTERVAL_KEYS[i], title: `Key ${INTERVAL_KEYS[i]}`, onclick: () => useInterval(name) }, name)),
+  );
+  byId('intervals').addEventListener('keydown', (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    const at = (INTERVALS.indexOf(view.interval) + by + INTERVALS.length) % INTERVALS.length;
+    useInterval(INTERVALS[at]);
+    byId('intervals').querySelector<HTMLElement>('[aria-checked=true]')?.focus();
+  });
+  const select = byId<HTMLSelectElement>('zone');
+  const now = Date.now();
+  const option = (name: string, label: string) => el('option', { value: name }, `${label} ${new Zone(name).label(now)}`);
+  const city = browserZone.split('/').pop()!.replace(/_/g, ' ');
+  const others = EXCHANGE_ZONES.filter(([name]) => name !== browserZone && Zone.valid(name));
+  select.append(el('option', { value: UTC }, UTC));
+  if (browserZone !== UTC) select.append(el('option', { value: browserZone }, `${city} ${new Zone(browserZone).label(now)} (browser)`));
+  if (![UTC, browserZone, ...others.map(([name]) => name)].includes(view.zone)) select.append(option(view.zone, view.zone));
+  select.append(...others.map(([name, label]) => option(name, label)));
+  select.addEventListener('change', () => setZone(select.value));
+  byId('symbol').addEventListener('click', () => search.open());
+  byId('help-button').addEventListener('click', () => byId<HTMLDialogElement>('help').showModal());
+  byId('to-latest').addEventListener('click', () => toLatest());
+  byId('theme').addEventListener('click', () => {
+    setTheme(theme === 'auto' ? 'light' : theme === 'light' ? 'dark' : 'auto');
+    repaint();
+    remember();
+    writeAddressSoon();
+  });
+  systemDark.addEventListener('change', () => {
+    setTheme(theme);
+    repaint();
+  });
+  const keys: [string, string][] = [
+    ['letters or /', 'search a symbol'],
+    [INTERVAL_KEYS.join(' '), INTERVALS.join(' ')],
+    ['← →', 'in the chart: from candle to candle (Shift: ten)'],
+    ['↑ ↓', 'in the chart: zoom'],
+    ['Enter', 'in the chart: how this candle came to be'],
+    ['Home End', 'in the chart: oldest loaded, newest'],
+    ['?', 'this'],
+  ];
+  for (const [key, what] of keys) byId('help-keys').append(el('dt', {}, el('kbd', {}, key)), el('dd', {}, what));
+}
+
+function paintTop(): void {
+  const [venue, pair] = splitSeries(info?.series ?? view.series);
+  setText(byId('symbol-pair'), pair || 'Choose a symbol');
+  setText(byId('symbol-venue'), pair ? venue + (info?.kind === 'price' ? ' · price' : '') : '');
+  for (const button of byId('intervals').children) {
+    const on = (button as HTMLElement).dataset.interval === view.interval;
+    button.setAttribute('aria-checked', String(on));
+    (button as HTMLElement).tabIndex = on ? 0 : -1;
+    if (on && byId('intervals').scrollWidth > byId('intervals').clientWidth) {
+      byId('intervals').scrollLeft = (button as HTMLElement).offsetLeft - byId('intervals').clientWidth / 2;
+    }
+  }
+  if (!INTERVALS.includes(view.interval)) (byId('intervals').firstElementChild as HTMLElement).tabIndex = 0;
+  byId<HTMLSelectElement>('zone').value = view.zone;
+}
+
+function splitSeries(series: string): [string, string] {
+  const colon = series.indexOf(':');
+  return colon < 0 ? ['', series] : [series.slice(0, colon), series.slice(colon + 1)];
+}
+
+// --- the address and what is remembered ---
+
+function remember(): void {
+  localStorage.setItem(REMEMBERED, JSON.stringify({ interval: view.interval, zone: view.zone, theme }));
+}
+
+function writeAddress(push = false): void {
+  if (!feed?.loaded && !push) return;
+  const text = addressText(view, push ? null : chart.range, theme, tab);
+  if (text === location.hash) return;
+  if (push) history.pushState(null, '', text);
+  else history.replaceState(null, '', text);
+}
+const writeAddressSoon = throttled(500, () => writeAddress());
+
+function restore(): void {
+  const next = readAddress();
+  setTheme(next.theme ?? theme);
+  repaint();
+  showTab(next.tab ?? tab);
+  wantedRange = next.range;
+  const zoneName = next.view.zone ?? view.zone;
+  Object.assign(view, { series: view.series, ...next.view });
+  if (next.view.series && !next.view.kind) view.kind = '';
+  if (zoneName !== zone.name) applyZone(zoneName);
+  if (view.series) open();
+}
+
+// --- what is shown ---
+
+function select(series: string, kind: Kind | ''): void {
+  if (info && series === info.series && kind === info.kind && feed) return;
+  view.series = series;
+  view.kind = kind;
+  wantedRange = null;
+  writeAddress(true);
+  open();
+}
+
+/** Where the chart looks at the past a new interval shows the same place; at the edge it stays there. */
+function useInterval(interval: string): void {
+  if (interval === view.interval) return;
+  const range = chart.range;
+  wantedRange = range && 'from' in range ? range : null;
+  view.interval = interval;
+  remember();
+  writeAddress(true);
+  open();
+}
+
+function applyZone(name: string): void {
+  view.zone = name;
+  zone = new Zone(name);
+  for (const part of [chart, strip, legend, whyPanel, prices, live]) part.setZone(zone);
+}
+
+function setZone(name: string): void {
+  wantedRange = chart.range;
+  applyZone(name);
+  remember();
+  open();
+}
+
+function toLatest(): void {
+  if (feed?.atEnd) chart.look(null);
+  else {
+    wantedRange = null;
+    void feed?.loadNewest();
+  }
+}
+
+/** Shows the view: a new feed, the stream's subscriptions, the header. */
+function open(): void {
+  info = catalog.find(view.series, view.kind);
+  if (info) Object.assign(view, { series: info.series, kind: info.kind });
+  feed?.close();
+  byId('problem').hidden = true;
+  const mine: Feed = (feed = new Feed({ ...view }, {
+    changed: (change) => mine === feed && onChange(change),
+    busy: (busy) => mine === feed && setBusy(busy),
+    failed: (error, retry) => mine === feed && onFailure(error, retry),
+  }));
+  chart.show(mine, info?.decimals ?? 2);
+  legend.reset(info, view);
+  chosen = null;
+  strip.mark(null);
+  whyPanel.clear();
+  prices.select(view.series, view.kind);
+  paintTop();
+  subscribe();
+  if (wantedRange && 'from' in wantedRange) void mine.loadRange(wantedRange.from, wantedRange.to);
+  else void mine.loadNewest();
+}
+
+function subscribe(): void {
+  const wanted: Subscription[] = [{ series: '*', interval: 'latest' }];
+  if (feed && view.series) {
+    wanted.push({ series: view.series, interval: feed.indirect ? '1m' : view.interval, kind: view.kind || undefined });
+  }
+  stream.subscribe(wanted);
+}
+
+function onChange(change: Change): void {
+  raiseDecimals();
+  chart.changed(change);
+  byId('chart').dataset.candles = String(feed!.rows.length);
+  if (change.what === 'replaced') {
+    chart.look(wantedRange);
+    wantedRange = null;
+    const none = !feed!.rows.length;
+    byId('blank').hidden = !none;
+    if (none) showBlank('no-candles', view);
+  } else byId('blank').hidden = true;
+  if (wantedRange === null) legend.refresh();
+}
+
+/** A price with more decimals than any before makes the tick smaller. */
+function raiseDecimals(): void {
+  const last = feed?.rows[feed.rows.length - 1];
+  if (!last || !info) return;
+  const decimals = Math.max(decimalsOf(last.open), decimalsOf(last.high), decimalsOf(last.low), decimalsOf(last.close));
+  if (decimals <= info.decimals) return;
+  info.decimals = decimals;
+  chart.setDecimals(decimals);
+  legend.reset(info, view);
+}
+
+let busyTimer: ReturnType<typeof setTimeout> | undefined;
+function setBusy(busy: boolean): void {
+  clearTimeout(busyTimer);
+  if (busy) busyTimer = setTimeout(() => (byId('loading').hidden = false), 300);
+  else byId('loading').hidden = true;
+}
+
+function onFailure(error: Error, retry: () => void): void {
+  if (error instanceof api.ApiError && error.status === 401) return askToken();
+  setText(byId('problem-text'), error.message);
+  byId('problem').hidden = false;
+  byId('problem-retry').onclick = () => {
+    byId('problem').hidden = true;
+    retry();
+  };
+}
+
+function askToken(): void {
+  const dialog = byId<HTMLDialogElement>('token');
+  if (dialog.open) return;
+  dialog.showModal();
+  dialog.onclose = () => {
+    api.setToken(byId<HTMLInputElement>('token-input').value);
+    location.reload();
+  };
+}
+
+function choose(slot: number): void {
+  if (!feed) return;
+  chosen = slot;
+  strip.mark(slot);
+  showTab('why');
+  void whyPanel.show(feed.view, slot, feed.at(slot), info?.decimals ?? 0);
+}
+
+// --- the stream ---
+
+function onMessage(message: StreamMessage): void {
+  switch (message.type) {
+    case 'latest':
+      prices.update(message.latest);
+      if (message.latest.some((l) => !catalog.find(l.series, l.kind))) void newSeries();
+      break;
+    case 'snapshot':
+      if (!matches(message.series, message.interval) || !feed) break;
+      // After a break a snapshot says that what changed meanwhile is not known: all is asked again.
+      if (reloadOnSnapshot && feed.loaded) void feed.reload();
+      else for (const candle of message.candles) if (matchesKind(kindOf(candle))) take(candle);
+      reloadOnSnapshot = false;
+      break;
+    case 'open':
+    case 'closed':
+    case 'revised':
+      if (matches(message.candle.series, message.candle.interval) && matchesKind(kindOf(message.candle))) take(message.candle);
+      break;
+    case 'error':
+      setText(byId('problem-text'), message.error.message);
+      byId('problem').hidden = false;
+      break;
+    case 'heartbeat':
+      legend.clockAhead = stream.clockAhead;
+      break;
+  }
+}
+
+function matches(series: string, interval: string): boolean {
+  return series === view.series && interval === (feed?.indirect ? '1m' : view.interval);
+}
+
+const matchesKind = (kind: Kind) => !view.kind || kind === view.kind;
+
+function take(candle: Parameters<Feed['apply']>[0]): void {
+  if (!feed) return;
+  if (!feed.indirect) feed.apply(candle);
+  else if (candle.open_time >= (feed.rows[feed.rows.length - 1]?.open_time ?? 0)) feed.refreshTail();
+  else void feed.reload(); // an old minute was revised: its day changes with it
+  if (chosen !== null && candle.open_time === chosen && candle.revision > 0) strip.draw();
+}
+
+// --- series ---
+
+async function newSeries(): Promise<void> {
+  await catalog.refreshSoon().catch(() => {});
+  if (!feed && catalog.all.length) firstView();
+}
+
+const FAMOUS = ['BTC', 'ETH'];
+const rank = (s: SeriesInfo) => (FAMOUS.indexOf(s.base) + 1 || FAMOUS.length + 1) + (s.kind === 'trade' ? 0 : 0.5);
+
+/** The first view once there is a series: the address's, else the best known of those seen in the last hour. */
+function firstView(): void {
+  byId('blank').hidden = true;
+  if (!view.series) {
+    const newest = Math.max(...catalog.all.map((s) => s.last_seen));
+    const recent = catalog.all.filter((s) => s.last_seen > newest - 3_600_000);
+    recent.sort((a, b) => rank(a) - rank(b) || a.series.localeCompare(b.series));
+    view.series = recent[0].series;
+    view.kind = recent[0].kind;
+  }
+  open();
+}
+
+async function findSeries(): Promise<void> {
+  try {
+    await catalog.refresh();
+    statusProblem = '';
+  } catch (error) {
+    onFailure(error as Error, () => void findSeries());
+    return;
+  }
+  byId('problem').hidden = true;
+  if (view.series && !catalog.find(view.series, view.kind) && catalog.all.length) {
+    onFailure(new Error(`There is no series ${view.series}.`), () => void findSeries());
+    Object.assign(view, { series: '', kind: '' });
+  }
+  if (catalog.all.length) {
+    if (!feed) firstView();
+  } else {
+    byId('blank').hidden = false;
+    showBlank('no-series', view);
+    setTimeout(() => void findSeries(), EMPTY_PERIOD_MS);
+  }
+  if (!prices.size) api.latest().then((answer) => prices.update(answer.latest), () => {});
+}
+
+// --- tabs and the figures in them ---
+
+function showTab(next: Tab, focus = false): void {
+  tab = next;
+  for (const name of TABS) {
+    const button = byId('tab-' + name);
+    button.setAttribute('aria-selected', String(name === next));
+    button.tabIndex = name === next ? 0 : -1;
+    byId('panel-' + name).hidden = name !== next;
+    if (focus && name === next) button.focus();
+  }
+  if (next === 'prices') prices.select(view.series, view.kind);
+  void refreshTab();
+  writeAddressSoon();
+}
+
+function buildTabs(): void {
+  for (const name of TABS) byId('tab-' + name).addEventListener('click', () => showTab(name));
+  byId('tabs').addEventListener('keydown', (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    showTab(TABS[(TABS.indexOf(tab) + by + TABS.length) % TABS.length], true);
+  });
+  showTab(tab);
+}
+
+async function refreshTab(): Promise<void> {
+  if (tab === 'ledger') await paintLedger();
+  if (tab === 'rates') await rates.paint(lastStatus, statusProblem);
+}
+
+async function poll(): Promise<void> {
+  if (!document.hidden) {
+    try {
+      lastStatus = await api.status();
+      statusProblem = '';
+      rates.note(lastStatus);
+      live.setBehind(!lastStatus.live);
+    } catch (error) {
+      statusProblem = (error as Error).message;
+    }
+    await refreshTab();
+  }
+  setTimeout(() => void poll(), STATUS_PERIOD_MS);
+}
+
+// --- keys of the whole page ---
+
+function onPageKey(event: KeyboardEvent): void {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const target = event.target as HTMLElement;
+  if (target.closest('input, textarea, select, dialog[open]') || document.querySelector('dialog[open]')) return;
+  const interval = INTERVAL_KEYS.indexOf(event.key);
+  if (event.key === '?') byId<HTMLDialogElement>('help').showModal();
+  else if (event.key === '/') search.open();
+  else if (interval >= 0) useInterval(INTERVALS[interval]);
+  else if (/^[a-zA-Z]$/.test(event.key)) search.open(event.key);
+  else return;
+  event.preventDefault();
+}
+
+buildTop();
+buildTabs();
+paintTop();
+whyPanel.clear();
+byId('problem-close').addEventListener('click', () => (byId('problem').hidden = true));
+document.addEventListener('keydown', onPageKey);
+addEventListener('popstate', restore);
+subscribe();
+stream.connect();
+void findSeries();
+void poll();

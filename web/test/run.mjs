@@ -1,0 +1,93 @@
+// The page's tests: node test/run.mjs [--url http://..] [--only WORDS] [--shots FOLDER]
+// Against the mock; with WICK=path/to/wick against the real program; with --url against one that runs (what needs to stop
+// it, or to write into it, is left out then). Last line: N passed, N failed, N skipped.
+import { existsSync, mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from '../build.mjs';
+import { withBrowser } from './browser.mjs';
+import { tests } from './page.mjs';
+import { kind, seed, startProgram } from './program.mjs';
+import { unitTests } from './unit.mjs';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const option = (name) => {
+  const at = process.argv.indexOf('--' + name);
+  return at < 0 ? '' : process.argv[at + 1];
+};
+const url = option('url');
+const only = option('only');
+const shots = option('shots');
+const SEED_MINUTES = 1800;
+const can = url ? {} : kind === 'wick' ? { stop: true, send: true, empty: true, exact: true } : { stop: true, send: true, empty: true, fault: true };
+
+const count = { passed: 0, failed: 0, skipped: 0 };
+
+async function attempt(name, work) {
+  if (only && !name.includes(only)) return;
+  const began = Date.now();
+  try {
+    await work();
+    count.passed++;
+    console.log(`ok      ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+  } catch (error) {
+    count.failed++;
+    console.log(`FAILED  ${name}\n        ${String(error.stack ?? error).split('\n').slice(0, 6).join('\n        ')}`);
+  }
+}
+
+async function runPageTest(newPage, shared, [name, needs, steps]) {
+  let page = null;
+  const own = needs.empty || needs.stop || needs.send;
+  const program = own ? await startProgram({ empty: true }) : shared;
+  try {
+    if (own && !needs.empty) await seed(program, SEED_MINUTES);
+    const pages = [];
+    const opened = async (options) => {
+      const p = await newPage(options);
+      pages.push(p);
+      return (page = p);
+    };
+    try {
+      await steps({ newPage: opened, program });
+      const errors = pages.flatMap((p) => p.errors);
+      if (errors.length) throw new Error('errors in the page: ' + errors.join('; '));
+    } catch (error) {
+      if (shots && page) await page.screenshot({ path: join(shots, name.replace(/\W+/g, '-') + '.png') }).catch(() => {});
+      throw error;
+    } finally {
+      for (const p of pages) await p.context().close().catch(() => {});
+    }
+  } finally {
+    if (own) await program.close();
+  }
+}
+
+async function shared() {
+  if (url) {
+    return { url: url.replace(/\/$/, ''), get: (path) => fetch(url.replace(/\/$/, '') + path).then((r) => r.json()), close: async () => {} };
+  }
+  const program = await startProgram();
+  if (kind === 'wick') await seed(program, SEED_MINUTES);
+  return program;
+}
+
+if (shots) mkdirSync(shots, { recursive: true });
+if (kind === 'mock' && !url && !existsSync(join(here, '../dist/app.js'))) await build(join(here, '../dist'), join(here, '../node_modules'));
+for (const [name, work] of await unitTests()) await attempt(name, work);
+await withBrowser(async (newPage) => {
+  const program = await shared();
+  try {
+    for (const test of tests) {
+      const missing = Object.keys(test[1]).filter((need) => !can[need]);
+      if (missing.length && (!only || test[0].includes(only))) {
+        count.skipped++;
+        console.log(`skipped ${test[0]} (needs ${missing.join(', ')})`);
+      } else await attempt(test[0], () => runPageTest(newPage, program, test));
+    }
+  } finally {
+    await program.close();
+  }
+});
+console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
+process.exit(count.failed ? 1 : 0);
