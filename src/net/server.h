@@ -66,6 +66,9 @@ enum err websocket_send(struct websocket *socket, struct slice text) MUST_USE;
 /* Wakes the websocket thread to call `writable` for this session soon: how tasks hand over changes. Any thread. */
 void websocket_wake(struct websocket *socket);
 void websocket_close(struct websocket *socket, uint16_t code, const char *reason);
+/* Bytes waiting in its queue. */
+size_t websocket_queued(struct websocket *socket);
+enum { WEBSOCKET_QUEUE_MAX = 1024 * 1024, WEBSOCKET_QUEUE_MARK = 256 * 1024 };
 
 struct server_stats {
     uint64_t requests, bytes_in, bytes_out,

@@ -17,8 +17,6 @@
 enum {
     WEBSOCKET_MAGIC = 0x77736f63,
     MESSAGE_MAX = 64 * 1024,
-    QUEUE_MAX = 1024 * 1024,
-    QUEUE_MARK = 256 * 1024,      /* drained below it, a refused sender is called again */
     FRAME_MAX = 16 * 1024 * 1024, /* one text larger than the queue is taken when nothing else waits */
     READ_MAX = 256 * 1024,        /* of one session before others get their turn */
     MESSAGES_PER_SECOND_MAX = 100,
@@ -168,7 +166,7 @@ enum err websocket_send(struct websocket *socket, struct slice text) {
     enum err err = ERR_OK;
     if (socket->closed || socket->close_code != 0) {
         err = ERR_CLOSED;
-    } else if (queued > 0 && queued + text.size > QUEUE_MAX) {
+    } else if (queued > 0 && queued + text.size > WEBSOCKET_QUEUE_MAX) {
         socket->starved = true;
         err = ERR_BUSY;
     } else if (buf_reserve(&socket->out, text.size + 10) == NULL) {
@@ -182,6 +180,14 @@ enum err websocket_send(struct websocket *socket, struct slice text) {
     if (err == ERR_OK && queued == 0) (void)put_todo(socket, TODO_FLUSH);
     if (err == ERR_CLOSED) websocket_close(socket, WSLAY_CODE_INTERNAL_SERVER_ERROR, "out of memory");
     return err;
+}
+
+size_t websocket_queued(struct websocket *socket) {
+    assert(socket->magic == WEBSOCKET_MAGIC);
+    pthread_mutex_lock(&socket->lock);
+    const size_t queued = queued_bytes(socket);
+    pthread_mutex_unlock(&socket->lock);
+    return queued;
 }
 
 /* --- wslay's callbacks --- */
@@ -263,7 +269,7 @@ static struct websocket *socket_make(struct websocket_loop *loop) {
     }
     wslay_event_config_set_max_recv_msg_length(socket->frames, MESSAGE_MAX);
     pthread_mutex_init(&socket->lock, NULL);
-    buf_init(&socket->out, FRAME_MAX + QUEUE_MAX);
+    buf_init(&socket->out, FRAME_MAX + WEBSOCKET_QUEUE_MAX);
     buf_init(&socket->early, MESSAGE_MAX);
     socket->next = loop->sockets;
     if (socket->next != NULL) socket->next->previous = socket;
@@ -318,7 +324,7 @@ static void send_queued(struct websocket *socket) {
         socket->out_sent += (size_t)sent;
         atomic_fetch_add_explicit(&socket->loop->server->bytes_out, (uint64_t)sent, memory_order_relaxed);
     }
-    if (socket->out.capacity > QUEUE_MARK)
+    if (socket->out.capacity > WEBSOCKET_QUEUE_MARK)
         buf_deinit(&socket->out);
     else
         buf_clear(&socket->out);
@@ -327,7 +333,7 @@ static void send_queued(struct websocket *socket) {
 
 /* Moves what was sent out of the way once it is most of the buffer, so that a slow reader does not make it grow. */
 static void compact(struct websocket *socket) {
-    if (socket->out_sent < QUEUE_MARK || socket->out_sent < socket->out.size / 2) return;
+    if (socket->out_sent < WEBSOCKET_QUEUE_MARK || socket->out_sent < socket->out.size / 2) return;
     memmove(socket->out.data, socket->out.data + socket->out_sent, queued_bytes(socket));
     socket->out.size -= socket->out_sent;
     socket->out_sent = 0;
@@ -340,7 +346,7 @@ static void flush(struct websocket *socket) {
     send_queued(socket);
     compact(socket);
     const size_t left = queued_bytes(socket);
-    const bool fed = socket->starved && left < QUEUE_MARK;
+    const bool fed = socket->starved && left < WEBSOCKET_QUEUE_MARK;
     if (fed) socket->starved = false;
     pthread_mutex_unlock(&socket->lock);
     watch_writes(socket, left > 0);

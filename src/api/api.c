@@ -1,0 +1,258 @@
+#include "api/api.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "api/api_internal.h"
+
+enum { API_MAGIC = 0x61706921 };
+
+#define SERIES_ARGUMENT \
+    { "series", "venue:BASE/QUOTE in any case, or venue:SYMBOL", true }
+#define KIND_ARGUMENT \
+    { "kind", "trade or price: which of the pair's two series (trades by default, if there are any)", false }
+#define FROM_ARGUMENT \
+    { "from", "milliseconds since 1970 UTC, RFC 3339, or relative (-2h); included", false }
+#define TO_ARGUMENT \
+    { "to", "likewise; excluded", false }
+
+/* Every route but the page's files. The first match answers, the busiest stand first; /openapi.json is made from this, and a
+ * test compares it with docs/http.md. */
+const struct route api_routes[] = {
+    {HTTP_GET,
+     "/v1/latest",
+     handle_latest,
+     "Latest prices",
+     NULL,
+     "application/json",
+     {{"series", "venue:BASE/QUOTE or venue:SYMBOL; may repeat", false},
+      KIND_ARGUMENT,
+      {"base", "every series of this base currency", false},
+      {"group", "base: one list a base currency", false}}},
+    {HTTP_POST,
+     "/v1/prices",
+     handle_prices,
+     "Price events in; answered when on disk",
+     "A PriceEvent, an array of them, or JSON lines",
+     "application/json",
+     {{0}}},
+    {HTTP_POST,
+     "/v1/query",
+     handle_query,
+     "Latest prices and candles, mixed, in one request",
+     "An array of {\"latest\":SERIES} and {\"candles\":{\"series\",\"interval\",\"from\",\"to\",\"limit\",..}}",
+     "application/json",
+     {{0}}},
+    {HTTP_GET,
+     "/v1/candles",
+     handle_candles,
+     "Candles of one series",
+     NULL,
+     "application/json",
+     {SERIES_ARGUMENT,
+      KIND_ARGUMENT,
+      {"interval", "1m by default; 1s 5m 15m 1h 4h 1d 1w 1M, any Ns Nm Nh Nd Nw NM, or M1 H1 D1 W1", false},
+      FROM_ARGUMENT,
+      TO_ARGUMENT,
+      {"limit", "500 by default, at most 50000; the newest, or with `from` the first", false},
+      {"tz", "zone name or offset (+08:00) of the buckets; UTC by default", false},
+      {"week_start", "1 Monday (default) to 7 Sunday", false},
+      {"format", "json, csv or ndjson", false}}},
+    {HTTP_POST,
+     "/v1/latest",
+     handle_latest_post,
+     "Latest prices of many series",
+     "An array of series names or of {\"baseCurrency\",\"quoteCurrency\",\"exchange\"}",
+     "application/json",
+     {{0}}},
+    {HTTP_POST,
+     "/v1/candles",
+     handle_candles_post,
+     "Candles of many series",
+     "An array of {\"series\",\"interval\",\"from\",\"to\",\"limit\",..}",
+     "application/json",
+     {{0}}},
+    {HTTP_GET,
+     "/v1/series",
+     handle_series,
+     "Venues, pairs, last seen",
+     NULL,
+     "application/json",
+     {{"venue", "only of this venue", false}, {"base", "only of this base currency", false}}},
+    {HTTP_GET,
+     "/v1/why",
+     handle_why,
+     "How one candle came to be",
+     NULL,
+     "application/json",
+     {SERIES_ARGUMENT, KIND_ARGUMENT, {"time", "a time within the minute", true}}},
+    {HTTP_GET,
+     "/v1/gaps",
+     handle_gaps,
+     "Holes in the ids of trades",
+     NULL,
+     "application/json",
+     {{"series", "only of this series", false}, KIND_ARGUMENT, FROM_ARGUMENT, TO_ARGUMENT}},
+    {HTTP_GET, "/v1/ledger", handle_ledger, "Where every event went", NULL, "application/json", {{0}}},
+    {HTTP_GET, "/v1/status", handle_status, "Rates and progress", NULL, "application/json", {{0}}},
+    {HTTP_GET, "/metrics", handle_metrics, "Prometheus metrics", NULL, "text/plain; version=0.0.4", {{0}}},
+    {HTTP_GET, "/healthz", handle_health, "200 while the process lives", NULL, "text/plain", {{0}}},
+    {HTTP_GET, "/readyz", handle_ready, "200 once caught up, else 503 and why", NULL, "application/json", {{0}}},
+    {HTTP_GET, "/openapi.json", handle_openapi, "This description", NULL, "application/json", {{0}}},
+};
+const uint32_t api_route_count = sizeof api_routes / sizeof *api_routes;
+
+/* --- dispatch --- */
+
+static void refuse_method(struct http_exchange *exchange, bool get, bool post) {
+    const char *allow = get && post ? "GET, HEAD, POST, OPTIONS" : get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+    http_header(exchange, "Allow", allow);
+    if (exchange->method == HTTP_OPTIONS) {
+        http_reply(exchange, 204, "");
+        return;
+    }
+    http_put_error(&exchange->answer, ERR_USAGE, "this route does not take this method", allow);
+    http_reply(exchange, 405, "application/json");
+}
+
+static void route(struct api *api, struct http_exchange *exchange) {
+    const enum http_method method = exchange->method == HTTP_HEAD ? HTTP_GET : exchange->method;
+    bool get = false, post = false;
+    for (uint32_t i = 0; i < api_route_count; i++) {
+        const struct route *route = &api_routes[i];
+        if (!slice_equal(exchange->path, slice_text(route->path))) continue;
+        if (route->method == method) {
+            route->handle(api, exchange);
+            return;
+        }
+        get |= route->method == HTTP_GET;
+        post |= route->method == HTTP_POST;
+    }
+    const bool page = !get && !post && page_has(exchange->path);
+    struct diag diag = {0};
+    if (page && method == HTTP_GET)
+        handle_page(exchange);
+    else if (get || post || page)
+        refuse_method(exchange, get || page, post);
+    else
+        http_reply_error(exchange, diag_set(&diag, ERR_NOT_FOUND, "there is no such route; see /openapi.json"), &diag);
+}
+
+static void handle(struct http_handler *handler, struct http_exchange *exchange) {
+    struct api *api = (struct api *)handler;
+    assert(api->magic == API_MAGIC);
+    route(api, exchange);
+}
+
+/* The page asks for the token itself, so its files come without one; they hold no data. */
+static bool open_path(struct http_handler *handler, struct slice path) {
+    (void)handler;
+    return slice_equal(path, SLICE("/healthz")) || page_has(path);
+}
+
+/* --- kits --- */
+
+static void kit_free(struct kit *kit) {
+    price_decoder_close(&kit->prices);
+    json_parser_close(&kit->json);
+    free(kit->seen);
+    free(kit);
+}
+
+static enum err kit_make(struct api *api, struct kit **ret_kit) {
+    struct kit *kit = calloc(1, sizeof *kit);
+    if (kit == NULL) return ERR_NO_MEMORY;
+    enum err err = price_decoder_open(api->options.series, &kit->prices);
+    if (err == ERR_OK) err = json_parser_open(NULL, &kit->json);
+    if (err != ERR_OK) {
+        kit_free(kit);
+        return err;
+    }
+    *ret_kit = kit;
+    return ERR_OK;
+}
+
+enum err kit_take(struct api *api, struct kit **ret_kit) {
+    pthread_mutex_lock(&api->lock);
+    struct kit *kit = api->kits;
+    if (kit != NULL) api->kits = kit->next;
+    pthread_mutex_unlock(&api->lock);
+    if (kit == NULL) return kit_make(api, ret_kit);
+    *ret_kit = kit;
+    return ERR_OK;
+}
+
+/* As many kits exist as threads have ever handled requests at once. */
+void kit_give(struct api *api, struct kit *kit) {
+    pthread_mutex_lock(&api->lock);
+    kit->next = api->kits;
+    api->kits = kit;
+    pthread_mutex_unlock(&api->lock);
+}
+
+/* --- life cycle --- */
+
+int64_t api_now_ms(const struct api *api) {
+    if (api->options.now_ms != NULL) return api->options.now_ms(api->options.now_context);
+    return sys_wall_ms(api->options.sys);
+}
+
+void api_drop(struct api *api) {
+    if (atomic_fetch_sub(&api->owners, 1) != 1) return;
+    submissions_free(api);
+    for (struct kit *kit = api->kits, *next; kit != NULL; kit = next) {
+        next = kit->next;
+        kit_free(kit);
+    }
+    keys_close(&api->keys);
+    hub_close(&api->hub);
+    buf_deinit(&api->openapi);
+    pthread_mutex_destroy(&api->lock);
+    free(api->bases);
+    free(api);
+}
+
+static enum err api_fill(struct api *api, struct diag *diag) {
+    const uint32_t count = api->options.base_count;
+    api->bases = calloc(count + 1, sizeof *api->bases);
+    if (api->bases == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the API");
+    for (uint32_t i = 0; i < count; i++) api->bases[i] = api->options.bases[i];
+    api->options.bases = api->bases;
+    openapi_write(&api->openapi);
+    enum err err = buf_err(&api->openapi);
+    if (err == ERR_OK) err = keys_open(api, diag, &api->keys);
+    if (err == ERR_OK) err = hub_open(api, diag, &api->hub);
+    return err;
+}
+
+enum err api_open(const struct api_options *options, struct diag *diag, struct api **ret_api) {
+    struct api *api = calloc(1, sizeof *api);
+    if (api == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the API");
+    api->handler = (struct http_handler){handle, open_path};
+    api->magic = API_MAGIC;
+    api->options = *options;
+    api->opened_ns = sys_monotonic_ns(options->sys);
+    atomic_store(&api->owners, 1);
+    pthread_mutex_init(&api->lock, NULL);
+    buf_init(&api->openapi, 1024 * 1024);
+    enum err err = api_fill(api, diag);
+    if (err != ERR_OK) {
+        api_drop(api);
+        return err;
+    }
+    *ret_api = api;
+    return ERR_OK;
+}
+
+void api_close(struct api **api) {
+    if (*api == NULL) return;
+    assert((*api)->magic == API_MAGIC);
+    api_drop(*api);
+    *api = NULL;
+}
+
+struct http_handler *api_handler(struct api *api) {
+    return &api->handler;
+}
+
+void api_set_server(struct api *api, const struct server *server) { atomic_store(&api->server, server); }

@@ -1,0 +1,121 @@
+#include <assert.h>
+
+#include "api/api_internal.h"
+
+static const int64_t time_max_ms = 253402300800000; /* year 10000 */
+
+static enum err read_kind(struct slice text, struct diag *diag, int *ret_kind) {
+    if (text.size == 0) {
+        *ret_kind = -1;
+    } else if (slice_equal_nocase(text, SLICE("trade"))) {
+        *ret_kind = SERIES_TRADE;
+    } else if (slice_equal_nocase(text, SLICE("price"))) {
+        *ret_kind = SERIES_PRICE;
+    } else {
+        (void)diag_set(diag, ERR_UNKNOWN, "a kind is trade or price, not \"%.*s\"", SLICE_PRINT(text));
+        diag_where(diag, "kind");
+        return ERR_UNKNOWN;
+    }
+    return ERR_OK;
+}
+
+enum err argument_series(const struct api *api, struct slice name, struct slice kind, struct diag *diag,
+                         uint32_t *ret_series) {
+    int number = -1;
+    if (name.size == 0) {
+        (void)diag_set(diag, ERR_MISSING, "a series is required, such as binance:BTC/USDT");
+        diag_where(diag, "series");
+        return ERR_MISSING;
+    }
+    enum err err = read_kind(kind, diag, &number);
+    if (err == ERR_OK) err = series_parse(api->options.series, name, number, diag, ret_series);
+    if (err != ERR_OK) diag_where(diag, "series");
+    return err;
+}
+
+static enum err read_time(const struct api *api, struct slice text, const char *name, int64_t otherwise,
+                          struct diag *diag, int64_t *ret_ms) {
+    *ret_ms = otherwise;
+    if (text.size == 0) return ERR_OK;
+    enum err err = civil_parse(text, api_now_ms(api), diag, ret_ms);
+    if (err != ERR_OK) diag_where(diag, "%s", name);
+    return err;
+}
+
+enum err argument_time(const struct api *api, const struct http_exchange *exchange, const char *name, int64_t otherwise,
+                       int64_t *ret_ms, struct diag *diag) {
+    return read_time(api, http_argument(exchange, name), name, otherwise, diag, ret_ms);
+}
+
+static enum err read_number(struct slice text, const char *name, uint32_t low, uint32_t high, struct diag *diag,
+                            uint32_t *value) {
+    if (text.size == 0) return ERR_OK;
+    uint64_t number = 0;
+    if (!slice_to_u64(text, &number) || number < low || number > high) {
+        (void)diag_set(diag, ERR_RANGE, "\"%.*s\" is no number from %u to %u", SLICE_PRINT(text), low, high);
+        diag_where(diag, "%s", name);
+        return ERR_RANGE;
+    }
+    *value = (uint32_t)number;
+    return ERR_OK;
+}
+
+static enum err read_origin(const struct api *api, const struct candle_arguments *arguments, struct diag *diag,
+                            struct candle_request *request) {
+    uint32_t week_start = 1;
+    enum err err = read_number(arguments->week_start, "week_start", 1, 7, diag, &week_start);
+    request->query.origin.week_start = (uint8_t)week_start;
+    if (err != ERR_OK || arguments->tz.size == 0 || slice_equal_nocase(arguments->tz, SLICE("utc"))) return err;
+    err = zone_fixed(arguments->tz, &request->zone);
+    if (err == ERR_OK) {
+        request->query.origin.zone = request->zone;
+        return ERR_OK;
+    }
+    if (err == ERR_NOT_FOUND && api->options.zone != NULL)
+        err = api->options.zone(api->options.zone_context, arguments->tz, diag, &request->query.origin.zone);
+    if (err == ERR_OK) return ERR_OK;
+    (void)diag_set(diag, ERR_UNKNOWN, "no time zone \"%.*s\"", SLICE_PRINT(arguments->tz));
+    diag_where(diag, "tz");
+    return ERR_UNKNOWN;
+}
+
+static enum err read_interval(struct slice text, struct diag *diag, struct candle_request *request) {
+    enum err err = interval_parse(text.size > 0 ? text : SLICE("1m"), diag, &request->query.interval);
+    if (err != ERR_OK)
+        diag_where(diag, "interval");
+    else
+        interval_format(request->query.interval, request->interval);
+    return err;
+}
+
+enum err candle_request_read(const struct api *api, const struct candle_arguments *arguments, struct diag *diag,
+                             struct candle_request *ret_request) {
+    struct candle_request request = {.query = {.limit = API_CANDLES_DEFAULT, .newest = arguments->from.size == 0}};
+    struct candle_query *query = &request.query;
+    enum err err = argument_series(api, arguments->series, arguments->kind, diag, &query->series);
+    if (err == ERR_OK) err = read_interval(arguments->interval, diag, &request);
+    if (err == ERR_OK) err = read_time(api, arguments->from, "from", 0, diag, &query->from_ms);
+    if (err == ERR_OK) err = read_time(api, arguments->to, "to", time_max_ms, diag, &query->to_ms);
+    if (err == ERR_OK) err = read_number(arguments->limit, "limit", 1, API_CANDLES_MAX, diag, &query->limit);
+    if (err == ERR_OK) err = read_origin(api, arguments, diag, &request);
+    if (err != ERR_OK) return err;
+    request.series = series_get(api->options.series, query->series);
+    assert(request.series != NULL);
+    *ret_request = request;
+    return ERR_OK;
+}
+
+void candle_request_end(struct candle_request *request) { zone_close(&request->zone); }
+
+enum err member_text(const struct json_value *object, const char *name, struct diag *diag, struct slice *ret_text) {
+    const struct json_value *value = json_member(object, name);
+    *ret_text = SLICE_NONE;
+    if (value == NULL || json_type_of(value) == JSON_NULL) return ERR_OK;
+    if (json_type_of(value) != JSON_STRING && json_type_of(value) != JSON_NUMBER) {
+        (void)diag_set(diag, ERR_TYPE, "a string or a number is required");
+        diag_where(diag, "%s", name);
+        return ERR_TYPE;
+    }
+    *ret_text = json_text(value);
+    return ERR_OK;
+}
