@@ -257,7 +257,7 @@ class Runner:
         code, text = self.command("page", ["npm", "--prefix", os.path.join(ROOT, "web"), "test"], 400, {"WICK": wick},
                                   may_fail=True)
         counted = Totals()
-        count_tap(text, counted)
+        count_page(text, counted)
         if code != 0 and counted.failed == 0 or counted.passed + counted.failed == 0:
             counted.add(failed=[f"page: {code if isinstance(code, str) else f'exit {code}'}"])
         if counted.failed:
@@ -345,11 +345,14 @@ def count_program(entry, counted):
                     [f"{name}: {case}" for case in sorted(skipped)])
 
 
-def count_tap(text, counted):
-    """Node's test runner, either reporter."""
-    for word, field in (("pass", "passed"), ("fail", "failed"), ("skipped", "skipped"), ("cancelled", "failed")):
-        for number in re.findall(rf"^(?:#|ℹ) {word} (\d+)", text, re.M):
-            counted.add(**{field: int(number) if field == "passed" else [f"page: {word}"] * int(number)})
+def count_page(text, counted):
+    """The page's tests print "ok NAME", "FAILED  NAME", and the sums last."""
+    sums = re.findall(r"^(\d+) passed, (\d+) failed, (\d+) skipped", text, re.M)
+    if sums:
+        passed, failed, skipped = map(int, sums[-1])
+        names = re.findall(r"^FAILED\s+(.+)", text, re.M)
+        names += ["?"] * (failed - len(names))
+        counted.add(passed, [f"page: {name}" for name in names], ["page"] * skipped)
 
 
 def libraries_not_set_up():
