@@ -2,6 +2,7 @@
 
 #include <assert.h>
 
+#include "base/decimal.h"
 #include "codec/json_tree.h"
 
 struct learner {
@@ -64,6 +65,28 @@ bool shape_learn(struct shape *shape, const struct json_value *root, shape_tag *
         v++;
     }
     return set_literal(&shape->tail, learner.from, root->source + root->source_size);
+}
+
+static bool same_slot(const struct shape_slot *a, const struct shape_slot *b) {
+    return a->size == b->size && a->kind == b->kind && a->tag == b->tag && memcmp(a->literal, b->literal, a->size) == 0;
+}
+
+bool shape_same(const struct shape *a, const struct shape *b) {
+    if (a->count != b->count || !same_slot(&a->tail, &b->tail)) return false;
+    for (uint32_t i = 0; i < a->count; i++)
+        if (!same_slot(&a->slots[i], &b->slots[i])) return false;
+    return true;
+}
+
+bool shape_long_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa, uint8_t *ret_scale) {
+    const uint8_t *after = scan_json_number(*at, end);
+    struct decimal value;
+    if (after == *at || decimal_parse(slice_of(*at, (size_t)(after - *at)), &value) != ERR_OK) return false;
+    if (value.mantissa < 0) return false;
+    *at = after;
+    *ret_mantissa = value.mantissa;
+    *ret_scale = value.scale;
+    return true;
 }
 
 bool shape_pass_value(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end) {

@@ -45,6 +45,7 @@ struct shape {
 enum { SHAPE_FIXED = -1, SHAPE_NONE = -2 };
 typedef int shape_tag(void *context, uint32_t depth, const struct json_value *value);
 
+bool shape_same(const struct shape *a, const struct shape *b);
 /* False where the document has no shape: too deep, too many slots, too long a literal, an escape in a string. */
 bool shape_learn(struct shape *shape, const struct json_value *root, shape_tag *tag, void *context);
 
@@ -61,6 +62,23 @@ SCAN_INLINE bool shape_literal(const struct shape_slot *slot, const uint8_t **at
 
 /* Passes over a value whose content does not matter, yet must be valid: a string of plain ASCII, a number, a boolean. */
 bool shape_pass_value(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end);
+
+/* Decimals that scan_decimal does not take (long, signed, with an exponent), by decimal_parse. False if negative. */
+bool shape_long_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa, uint8_t *ret_scale);
+
+/* A decimal, not negative, of either kind of slot. */
+SCAN_INLINE bool shape_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa, uint8_t *ret_scale) {
+    const uint8_t *start = *at;
+    int64_t mantissa;
+    uint8_t scale;
+    if (__builtin_expect(scan_decimal(at, &mantissa, &scale) && (**at | 32) != 'e', 1)) {
+        *ret_mantissa = mantissa;
+        *ret_scale = scale;
+        return true;
+    }
+    *at = start;
+    return shape_long_decimal(at, end, ret_mantissa, ret_scale);
+}
 
 static inline bool shape_boolean(const uint8_t **at, bool *ret_value) {
     if (memcmp(*at, "true", 4) == 0) {

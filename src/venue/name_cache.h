@@ -33,11 +33,16 @@ struct name_cache {
     uint32_t next; /* neighbour to be replaced */
 };
 
+enum { NAME_CACHE_PLACES = (1 << NAME_CACHE_BITS) + NAME_CACHE_NEIGHBOURS };
+
+static inline void name_cache_clear(struct name_cache *cache) {
+    memset(cache->entries, 0, NAME_CACHE_PLACES * sizeof *cache->entries);
+}
+
 static inline bool name_cache_init(struct name_cache *cache) {
-    size_t size = ((1u << NAME_CACHE_BITS) + NAME_CACHE_NEIGHBOURS) * sizeof(struct name_cache_entry);
-    cache->entries = aligned_alloc(64, size);
     cache->next = 0;
-    if (cache->entries != NULL) memset(cache->entries, 0, size);
+    cache->entries = aligned_alloc(64, NAME_CACHE_PLACES * sizeof *cache->entries);
+    if (cache->entries != NULL) name_cache_clear(cache);
     return cache->entries != NULL;
 }
 

@@ -228,22 +228,11 @@ static int tag_of(void *context, uint32_t depth, const struct json_value *value)
     return depth == 1 ? field_of(json_key(value)) : SHAPE_NONE; /* accepted objects have known fields only */
 }
 
-static bool same_slot(const struct shape_slot *a, const struct shape_slot *b) {
-    return a->size == b->size && a->kind == b->kind && a->tag == b->tag && memcmp(a->literal, b->literal, a->size) == 0;
-}
-
-static bool same_shape(const struct shape *a, const struct shape *b) {
-    if (a->count != b->count || !same_slot(&a->tail, &b->tail)) return false;
-    for (uint32_t i = 0; i < a->count; i++)
-        if (!same_slot(&a->slots[i], &b->slots[i])) return false;
-    return true;
-}
-
 static void remember(struct price_decoder *decoder, const struct json_value *object) {
     struct remembered new = {.last_name = 0};
     if (!shape_learn(&new.shape, object, tag_of, NULL)) return;
     for (uint32_t i = 0; i < decoder->shape_count; i++)
-        if (same_shape(&decoder->shapes[i].shape, &new.shape)) return;
+        if (shape_same(&decoder->shapes[i].shape, &new.shape)) return;
     for (uint32_t i = 0; i < new.shape.count; i++)
         if (new.shape.slots[i].tag <= FIELD_EXCHANGE) new.last_name = i;
     uint32_t place = decoder->shape_count < SHAPES_MAX ? decoder->shape_count++ : decoder->shape_oldest++ % SHAPES_MAX;
@@ -252,37 +241,6 @@ static void remember(struct price_decoder *decoder, const struct json_value *obj
 }
 
 /* --- the remembered way --- */
-
-struct plain {
-    int64_t mantissa;
-    uint8_t scale;
-};
-
-/* Decimals longer than an int64's or with an exponent take decimal_parse; still without leaving the shape. */
-static __attribute__((noinline)) bool match_long_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa,
-                                                         uint8_t *ret_scale) {
-    const uint8_t *after = scan_json_number(*at, end);
-    struct decimal value;
-    if (after == *at || decimal_parse(slice_of(*at, (size_t)(after - *at)), &value) != ERR_OK) return false;
-    if (value.mantissa < 0) return false;
-    *at = after;
-    *ret_mantissa = value.mantissa;
-    *ret_scale = value.scale;
-    return true;
-}
-
-SCAN_INLINE bool match_decimal(const uint8_t **at, const uint8_t *end, __int128 *ret_mantissa, uint8_t *ret_scale) {
-    const uint8_t *start = *at;
-    int64_t mantissa;
-    uint8_t scale;
-    if (__builtin_expect(scan_decimal(at, &mantissa, &scale) && (**at | 32) != 'e', 1)) {
-        *ret_mantissa = mantissa;
-        *ret_scale = scale;
-        return true;
-    }
-    *at = start;
-    return match_long_decimal(at, end, ret_mantissa, ret_scale);
-}
 
 SCAN_INLINE bool match_slot(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end, struct event *event,
                             struct name_key *names) {
@@ -294,9 +252,9 @@ SCAN_INLINE bool match_slot(const struct shape_slot *slot, const uint8_t **at, c
             if (!scan_name(*at, &size, &names->names[slot->tag])) return false;
             *at += size;
             return true;
-        case FIELD_PRICE: return match_decimal(at, end, &event->price, &event->price_scale) && event->price != 0;
-        case FIELD_BASE_VOLUME: return match_decimal(at, end, &event->quantity, &event->quantity_scale);
-        case FIELD_QUOTE_VOLUME: return match_decimal(at, end, &event->quote_volume, &event->quote_volume_scale);
+        case FIELD_PRICE: return shape_decimal(at, end, &event->price, &event->price_scale) && event->price != 0;
+        case FIELD_BASE_VOLUME: return shape_decimal(at, end, &event->quantity, &event->quantity_scale);
+        case FIELD_QUOTE_VOLUME: return shape_decimal(at, end, &event->quote_volume, &event->quote_volume_scale);
         case FIELD_TIME:
             return scan_u63(at, &event->time_ms) && event->time_ms >= 1 && event->time_ms <= price_time_max;
         case FIELD_COUNT: break;

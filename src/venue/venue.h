@@ -100,6 +100,12 @@ const char *import_venue(const struct import_reader *reader);
  * in *ret_item with *ret_has_item true (it comes after the events). ERR_END when the file is done. */
 enum err import_read(struct import_reader *reader, struct event *events, uint32_t max, struct diag *diag,
                      uint32_t *ret_count, struct import_item *ret_item, bool *ret_has_item) MUST_USE;
+/* The same for IMPORT_BINANCE_KLINES, rows at a time, all of one series: up to `max` rows, until an item that is none. A row
+ * is BASIS_KLINES, traded or quiet (no trades in it), without ids and hash; rows of any length are handed out, native_ms says
+ * which. ERR_STATE for other formats. */
+enum err import_read_klines(struct import_reader *reader, struct candle *rows, uint32_t max, struct diag *diag,
+                            uint32_t *ret_series, uint32_t *ret_count, struct import_item *ret_item,
+                            bool *ret_has_item) MUST_USE;
 /* With sources: the raw message and line of each event of the last import_read, for --copy and `wick why`. */
 enum err import_source(const struct import_reader *reader, uint32_t event_index, uint64_t *ret_line,
                        struct slice *ret_source) MUST_USE;
@@ -109,7 +115,8 @@ struct venue_decoder;
 enum err venue_decoder_open(const char *venue, struct series_table *series,
                             struct venue_decoder **ret_decoder) MUST_USE;
 void venue_decoder_close(struct venue_decoder **decoder);
-/* ERR_END: the message is none of a trade (a subscription answer, a ticker). INPUT errors: for `.invalid`. */
+/* ERR_END: the message is none of a trade (a subscription answer, a ticker). INPUT errors: for `.invalid`; ERR_TOO_LARGE for
+ * more than `max` trades in one. The message needs no padding. */
 enum err venue_decode(struct venue_decoder *decoder, struct slice message, struct diag *diag, struct event *events,
                       uint32_t max, uint32_t *ret_count) MUST_USE;
 

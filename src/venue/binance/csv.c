@@ -1,0 +1,241 @@
+/* Rows of Binance's published CSV files, in the order of their columns:
+ *   aggTrades  id, price, quantity, first id, last id, time, buyer is maker [, best match]
+ *   trades     id, price, quantity, quote quantity, time, buyer is maker [, best match]
+ *   klines     open time, open, high, low, close, volume, close time, quote volume, count, taker buy volume,
+ *              taker buy quote volume, ignored
+ * Some files have a header, some not; booleans are True or true; times are told by their size. A row of other columns or
+ * values is refused; the next line starts afresh. */
+#include "codec/scan.h"
+#include "venue/binance/binance.h"
+
+enum { MINUTE_MS = 60000, KLINE_SPAN_MAX_MS = 32 * 86400000u };
+
+int64_t binance_interval_ms(struct slice name) {
+    uint64_t count = 0;
+    if (slice_equal(name, SLICE("1mo")) || slice_equal(name, SLICE("1M"))) return 0;
+    if (name.size < 2 || name.size > 4 || !slice_to_u64(slice_of(name.data, name.size - 1), &count) || count == 0)
+        return -1;
+    switch (name.data[name.size - 1]) {
+        case 's': return (int64_t)count * 1000;
+        case 'm': return (int64_t)count * MINUTE_MS;
+        case 'h': return (int64_t)count * 60 * MINUTE_MS;
+        case 'd': return count <= 31 ? (int64_t)count * 1440 * MINUTE_MS : -1;
+        case 'w': return count <= 4 ? (int64_t)count * 7 * 1440 * MINUTE_MS : -1;
+        default: return -1;
+    }
+}
+
+/* --- klines --- */
+
+/* What both ways of reading leave to be said of a row. */
+static bool finish_kline(struct candle *c) {
+    int64_t span = c->close_time_ms - c->open_time_ms + 1;
+    if (span <= 0 || span > KLINE_SPAN_MAX_MS || c->trades < 0) return false;
+    bool ordered = decimal_compare(c->low, c->open) <= 0 && decimal_compare(c->low, c->close) <= 0 &&
+                   decimal_compare(c->high, c->open) >= 0 && decimal_compare(c->high, c->close) >= 0;
+    if (!ordered || c->low.mantissa <= 0) return false;
+    c->native_ms = (uint32_t)span;
+    c->covered_minutes = (uint32_t)(span / MINUTE_MS);
+    c->open_mark = (struct candle_mark){c->open_time_ms, 0};
+    c->close_mark = (struct candle_mark){c->close_time_ms, 0};
+    c->first_id = c->last_id = c->last_offset = -1;
+    c->basis = BASIS_KLINES;
+    c->coverage = c->trades == 0 ? COVERAGE_QUIET : COVERAGE_TRADED;
+    c->final = CANDLE_FINAL_CLOCK;
+    return true;
+}
+
+SCAN_INLINE bool take_decimal(const uint8_t **at, struct decimal *ret_value) {
+    int64_t mantissa;
+    uint8_t scale;
+    if (!scan_decimal(at, &mantissa, &scale) || **at != ',') return false;
+    ++*at;
+    *ret_value = (struct decimal){mantissa, scale};
+    return true;
+}
+
+SCAN_INLINE bool take_i64(const uint8_t **at, int64_t *ret_value) {
+    if (!scan_u63(at, ret_value) || **at != ',') return false;
+    ++*at;
+    return true;
+}
+
+SCAN_INLINE bool take_time(const uint8_t **at, int64_t *ret_time_ms) {
+    int64_t time;
+    return take_i64(at, &time) && market_time_ms(time, ret_time_ms);
+}
+
+SCAN_INLINE bool take_line_end(const uint8_t **at) {
+    if (**at == '\r') ++*at;
+    if (**at != '\n') return false;
+    ++*at;
+    return true;
+}
+
+static bool scan_kline(const uint8_t **at, struct candle *row) {
+    const uint8_t *p = *at;
+    int64_t ignored;
+    uint8_t scale;
+    memset(row, 0, sizeof *row);
+    if (!take_time(&p, &row->open_time_ms)) return false;
+    if (!take_decimal(&p, &row->open) || !take_decimal(&p, &row->high) || !take_decimal(&p, &row->low)) return false;
+    if (!take_decimal(&p, &row->close) || !take_decimal(&p, &row->volume)) return false;
+    if (!take_time(&p, &row->close_time_ms) || !take_decimal(&p, &row->quote_volume)) return false;
+    if (!take_i64(&p, &row->trades)) return false;
+    if (!take_decimal(&p, &row->taker_buy_volume) || !take_decimal(&p, &row->taker_buy_quote_volume)) return false;
+    if (!scan_decimal(&p, &ignored, &scale) || !take_line_end(&p) || !finish_kline(row)) return false;
+    *at = p;
+    return true;
+}
+
+uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t max) {
+    const uint8_t *p = *at;
+    uint32_t count = 0;
+    while (count < max && p < end && scan_kline(&p, &rows[count])) count++;
+    *at = p;
+    return count;
+}
+
+/* --- trades --- */
+
+SCAN_INLINE bool take_boolean(const uint8_t **at, bool *ret_value) {
+    uint32_t word;
+    memcpy(&word, *at, 4);
+    word |= 0x20202020u;       /* lower case */
+    if (word == 0x65757274u) { /* "true" */
+        *ret_value = true;
+        *at += 4;
+        return true;
+    }
+    if (word != 0x736C6166u || ((*at)[4] | 32) != 'e') return false; /* "fals" */
+    *ret_value = false;
+    *at += 5;
+    return true;
+}
+
+static bool scan_trade(const uint8_t **at, bool aggregated, struct event *e) {
+    const uint8_t *p = *at;
+    int64_t price, quantity, id;
+    struct decimal quote_quantity;
+    bool maker, best;
+    memset(e, 0, sizeof *e);
+    if (!take_i64(&p, &id)) return false;
+    if (!scan_decimal(&p, &price, &e->price_scale) || *p++ != ',') return false;
+    if (!scan_decimal(&p, &quantity, &e->quantity_scale) || *p++ != ',') return false;
+    e->price = price;
+    e->quantity = quantity;
+    if (aggregated) {
+        if (!take_i64(&p, &e->first_id) || !take_i64(&p, &e->last_id)) return false;
+        e->kind = EVENT_AGGREGATED_TRADE;
+    } else {
+        if (!take_decimal(&p, &quote_quantity)) return false;
+        e->first_id = e->last_id = id;
+    }
+    if (!take_time(&p, &e->time_ms) || !take_boolean(&p, &maker)) return false;
+    if (*p == ',' && (++p, !take_boolean(&p, &best))) return false;
+    e->side = maker ? EVENT_TAKER_SELL : EVENT_TAKER_BUY;
+    if (!take_line_end(&p) || !market_trade_holds(e)) return false;
+    *at = p;
+    return true;
+}
+
+uint32_t binance_csv_trades(const uint8_t **at, const uint8_t *end, bool aggregated, uint32_t series,
+                            struct event *events, uint32_t *starts, uint32_t max) {
+    const uint8_t *base = *at, *p = base;
+    uint32_t count = 0;
+    while (count < max && p < end) {
+        starts[count] = (uint32_t)(p - base);
+        if (!scan_trade(&p, aggregated, &events[count])) break;
+        events[count++].series = series;
+    }
+    *at = p;
+    return count;
+}
+
+/* --- one row, judged --- */
+
+static enum err field_decimal(struct slice field, const char *name, struct diag *diag, struct decimal *ret_value) {
+    enum err err = decimal_parse(field, ret_value);
+    if (err == ERR_PRECISION) return diag_set(diag, err, "the %s needs more than 38 digits", name);
+    if (err != ERR_OK) return diag_set(diag, ERR_TYPE, "the %s is not a number", name);
+    if (ret_value->mantissa < 0) return diag_set(diag, ERR_RANGE, "the %s is negative", name);
+    return ERR_OK;
+}
+
+static enum err field_i64(struct slice field, const char *name, struct diag *diag, int64_t *ret_value) {
+    bool negative = field.size > 0 && field.data[0] == '-';
+    uint64_t value = 0;
+    if (negative) field = slice_of(field.data + 1, field.size - 1);
+    if (!slice_to_u64(field, &value) || value > INT64_MAX)
+        return diag_set(diag, ERR_TYPE, "the %s is not an integer of 64 bits", name);
+    *ret_value = negative ? -(int64_t)value : (int64_t)value;
+    return ERR_OK;
+}
+
+static enum err field_time(struct slice field, const char *name, struct diag *diag, int64_t *ret_time_ms) {
+    int64_t time = 0;
+    enum err err = field_i64(field, name, diag, &time);
+    if (err != ERR_OK) return err;
+    return market_time_ms(time, ret_time_ms) ? ERR_OK : diag_set(diag, ERR_RANGE, "the %s is before 1970", name);
+}
+
+static enum err field_boolean(struct slice field, const char *name, struct diag *diag, bool *ret_value) {
+    *ret_value = slice_equal_nocase(field, SLICE("true"));
+    if (*ret_value || slice_equal_nocase(field, SLICE("false"))) return ERR_OK;
+    return diag_set(diag, ERR_TYPE, "the %s is neither true nor false", name);
+}
+
+enum err binance_csv_trade(const struct slice *fields, uint32_t count, bool aggregated, uint32_t series,
+                           struct diag *diag, struct event *ret_event, bool *ret_skip) {
+    struct event e = {.series = series, .kind = aggregated ? EVENT_AGGREGATED_TRADE : EVENT_TRADE};
+    struct decimal price = {0, 0}, quantity = {0, 0}, quote_quantity;
+    uint32_t time = aggregated ? 5 : 4;
+    int64_t id = 0;
+    bool maker = false, best;
+    *ret_skip = false;
+    if (count != time + 2 && count != time + 3)
+        return diag_set(diag, ERR_SYNTAX, "the row has %u columns; %u or %u are expected", count, time + 2, time + 3);
+    enum err err = field_i64(fields[0], "id", diag, &id);
+    if (err == ERR_OK) err = field_decimal(fields[1], "price", diag, &price);
+    if (err == ERR_OK) err = field_decimal(fields[2], "quantity", diag, &quantity);
+    if (err == ERR_OK && aggregated) err = field_i64(fields[3], "first id", diag, &e.first_id);
+    if (err == ERR_OK && aggregated) err = field_i64(fields[4], "last id", diag, &e.last_id);
+    if (err == ERR_OK && !aggregated) err = field_decimal(fields[3], "quote quantity", diag, &quote_quantity);
+    if (err == ERR_OK) err = field_time(fields[time], "time", diag, &e.time_ms);
+    if (err == ERR_OK) err = field_boolean(fields[time + 1], "maker column", diag, &maker);
+    if (err == ERR_OK && count == time + 3) err = field_boolean(fields[time + 2], "best match column", diag, &best);
+    if (err != ERR_OK) return err;
+    if (!aggregated) e.first_id = e.last_id = id;
+    e.price = price.mantissa;
+    e.price_scale = price.scale;
+    e.quantity = quantity.mantissa;
+    e.quantity_scale = quantity.scale;
+    e.side = maker ? EVENT_TAKER_SELL : EVENT_TAKER_BUY;
+    *ret_skip = price.mantissa == 0 && quantity.mantissa == 0 && e.first_id == -1 && e.last_id == -1;
+    if (*ret_skip) return ERR_OK;
+    if (!market_trade_holds(&e) || e.first_id < 0) return market_trade_error(&e, diag);
+    *ret_event = e;
+    return ERR_OK;
+}
+
+enum err binance_csv_kline(const struct slice *fields, uint32_t count, struct diag *diag, struct candle *ret_row) {
+    struct candle c;
+    memset(&c, 0, sizeof c);
+    if (count != 12) return diag_set(diag, ERR_SYNTAX, "the row has %u columns; 12 are expected", count);
+    enum err err = field_time(fields[0], "open time", diag, &c.open_time_ms);
+    if (err == ERR_OK) err = field_decimal(fields[1], "open", diag, &c.open);
+    if (err == ERR_OK) err = field_decimal(fields[2], "high", diag, &c.high);
+    if (err == ERR_OK) err = field_decimal(fields[3], "low", diag, &c.low);
+    if (err == ERR_OK) err = field_decimal(fields[4], "close", diag, &c.close);
+    if (err == ERR_OK) err = field_decimal(fields[5], "volume", diag, &c.volume);
+    if (err == ERR_OK) err = field_time(fields[6], "close time", diag, &c.close_time_ms);
+    if (err == ERR_OK) err = field_decimal(fields[7], "quote volume", diag, &c.quote_volume);
+    if (err == ERR_OK) err = field_i64(fields[8], "count", diag, &c.trades);
+    if (err == ERR_OK) err = field_decimal(fields[9], "taker buy volume", diag, &c.taker_buy_volume);
+    if (err == ERR_OK) err = field_decimal(fields[10], "taker buy quote volume", diag, &c.taker_buy_quote_volume);
+    if (err != ERR_OK) return err;
+    if (!finish_kline(&c))
+        return diag_set(diag, ERR_RANGE, "the row is no candle: low, open, close, high or its times are out of order");
+    *ret_row = c;
+    return ERR_OK;
+}
