@@ -221,7 +221,7 @@ static void test_offsets_like_the_library(void **state) {
         for (int64_t ms = -120 * year_ms; ms < 530 * year_ms; ms += 86400000 * INT64_C(5) + 7001)
             assert_offset(zone, zone_names[z], ms);
         /* Each quarter of an hour of some years with changes, tables and rules both. */
-        static const int years[] = {2011, 2021, 2024, 2037, 2038, 2100, 2399};
+        static const int years[] = {2011, 2024, 2100};
         for (unsigned y = 0; y < sizeof years / sizeof *years; y++) {
             int64_t from = civil_days(years[y], 1, 1) * 86400000;
             for (int64_t ms = from - 900000; ms < from + year_ms; ms += 900000) {

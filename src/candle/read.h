@@ -1,7 +1,8 @@
 /* Candles of any interval: stored rows and the book's newer ones, best lane a minute, merged on read.
  *
  * Runs on the owning task's thread (it reads the book). Quiet and unknown stretches: a minute inside continuous dense ids
- * is a flat row (COVERAGE_QUIET); minutes nothing is known of are left out. */
+ * is a flat row (COVERAGE_QUIET); minutes nothing is known of are left out. The rules are in docs/candles.md ("Reading").
+ * A store snapshot is held for a window of rows at a time, while they are visited. */
 #ifndef CANDLE_READ_H
 #define CANDLE_READ_H
 
@@ -9,10 +10,14 @@
 #include "candle/interval.h"
 
 struct candle_source {
-    struct book *book;   /* may be NULL */
-    struct shelf *shelf; /* may be NULL */
-    struct store *store;
+    struct book *book;                 /* may be NULL */
+    struct shelf *shelf;               /* may be NULL */
+    struct store *store;               /* with the shelf */
+    const struct series_table *series; /* tells which ids are dense and how long late events may come; NULL: unknown */
+    uint32_t base_ms;                  /* 60000 or 1000; 0: 60000 */
 };
+
+enum { READ_NEWEST_MAX = 100000 /* buckets that one `newest` query may ask for */ };
 
 struct candle_query {
     uint32_t series;
@@ -25,7 +30,7 @@ struct candle_query {
     bool newest;
 };
 
-/* ERR_RANGE with the finest interval that can be had, where a boundary is finer than what is still kept. */
+/* Visits the buckets of the query that hold rows; ERR_END from `visit` ends it early. ERR_RANGE with the finest interval that can be had, where a boundary is finer than what is still kept. */
 enum err candle_read(const struct candle_source *source, const struct candle_query *query, candle_visit visit,
                      void *context, struct diag *diag) MUST_USE;
 
