@@ -52,8 +52,9 @@ function bad(message, at) {
 const cursor = () => `${run}:${sequence}`;
 
 function candleAt(s, sub, time) {
-  const start = begin(sub.interval, 'UTC', time);
-  return s.candle(sub.interval, start, next(sub.interval, 'UTC', start), Date.now());
+  const zone = sub.tz ?? 'UTC';
+  const start = begin(sub.interval, zone, time);
+  return s.candle(sub.interval, start, next(sub.interval, zone, start), Date.now());
 }
 
 function send(client, message) {
@@ -95,11 +96,11 @@ function subscribe(client, message) {
     }
     client.subs.push(sub);
     if (!resumes) {
-      const candles = s.candles({ interval: sub.interval, zone: 'UTC', limit: message.snapshot ?? 1, now: Date.now() });
+      const candles = s.candles({ interval: sub.interval, zone: sub.tz ?? 'UTC', limit: message.snapshot ?? 1, now: Date.now() });
       send(client, { type: 'snapshot', series: s.name, interval: sub.interval, candles, cursor: cursor() });
       continue;
     }
-    const since = new Set(changes.filter((c) => c.sequence > Number(at) && c.series === s).map((c) => begin(sub.interval, 'UTC', c.minute * MINUTE)));
+    const since = new Set(changes.filter((c) => c.sequence > Number(at) && c.series === s).map((c) => begin(sub.interval, sub.tz ?? 'UTC', c.minute * MINUTE)));
     for (const start of since) {
       const candle = candleAt(s, sub, start);
       if (candle) send(client, { type: candle.final ? 'closed' : 'open', candle, cursor: cursor() });
@@ -110,8 +111,8 @@ function subscribe(client, message) {
 function onMessage(client, text) {
   const message = JSON.parse(text);
   if (message.unsubscribe) {
-    const gone = new Set(message.unsubscribe.map((u) => `${u.series}|${u.interval}|${u.kind ?? ''}`));
-    client.subs = client.subs.filter((u) => !gone.has(`${u.series}|${u.interval}|${u.kind ?? ''}`));
+    const gone = new Set(message.unsubscribe.map((u) => `${u.series}|${u.interval}|${u.kind ?? ''}|${u.tz ?? ''}`));
+    client.subs = client.subs.filter((u) => !gone.has(`${u.series}|${u.interval}|${u.kind ?? ''}|${u.tz ?? ''}`));
   }
   if (message.subscribe) subscribe(client, message);
 }
@@ -292,7 +293,7 @@ const server = createServer((request, response) => {
       answer = { status: error.status ?? 500, type: 'application/json', body: JSON.stringify({ error: { code: error.code ?? 'bug', message: error.message, at: error.at } }) };
     }
     // The page must do under the strictest policy.
-    response.writeHead(answer.status, { 'Content-Type': answer.type, 'Cache-Control': 'no-cache', 'Content-Security-Policy': "default-src 'self'; frame-ancestors 'none'" });
+    response.writeHead(answer.status, { 'Content-Type': answer.type, 'Cache-Control': 'no-cache', 'Content-Security-Policy': "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" });
     response.end(answer.body);
   });
 });

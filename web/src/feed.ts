@@ -1,14 +1,11 @@
 // The candles of one view: a run without holes of what the program has, from somewhere in the past up to the newest or
 // to where the visitor looks. Older ones are loaded at the left, newer ones at the right, changes are folded in.
 import * as api from './api';
-import { zoned } from './interval';
-import { throttled } from './dom';
 import type { Candle, Kind, View } from './types';
 
 const FIRST = 500;
 const CHUNK = 1000;
 const LIMIT_MAXIMUM = 50_000;
-const TAIL_PERIOD_MS = 1000;
 
 export type Change =
   | { what: 'replaced' } // everything
@@ -47,11 +44,6 @@ export class Feed {
     readonly view: View,
     private readonly hooks: FeedHooks,
   ) {}
-
-  /** Whether the stream's candles are not this view's: then its 1m candles say when to ask again. */
-  get indirect(): boolean {
-    return zoned(this.view.interval, this.view.zone);
-  }
 
   close(): void {
     this.abort.abort();
@@ -156,22 +148,6 @@ export class Feed {
     );
   }
 
-  /** The last candles again, at most once a second. */
-  readonly refreshTail = throttled(TAIL_PERIOD_MS, () => void this.tail());
-
-  private async tail(): Promise<void> {
-    if (this.abort.signal.aborted || !this.loaded || !this.atEnd) return;
-    if (!this.rows.length) return this.loadNewest();
-    const from = this.rows[Math.max(0, this.rows.length - 2)].open_time;
-    try {
-      const rows = await this.query({ from, limit: CHUNK });
-      for (const candle of rows) this.fold(candle, true);
-      this.hooks.changed({ what: 'newer' });
-    } catch {
-      // The stream's state tells of a program that is gone; the next change asks again.
-    }
-  }
-
   /** A candle from the stream. */
   apply(candle: Candle): void {
     if (!this.loaded) {
@@ -181,6 +157,7 @@ export class Feed {
     }
     const last = this.rows[this.rows.length - 1];
     if (last && candle.open_time > last.open_time && !this.atEnd) return;
+    if (!this.fits(candle)) return;
     const missed = last && candle.open_time > last.close_time + 1;
     const inside = this.fold(candle, false);
     this.hooks.changed({ what: inside ? 'inside' : 'last' });
@@ -197,6 +174,13 @@ export class Feed {
       },
       () => {},
     );
+  }
+
+  /** A candle that lies across others is of another time zone: on its way before the zone was changed. */
+  private fits(candle: Candle): boolean {
+    const at = this.search(candle.open_time);
+    if (this.rows[at]?.open_time === candle.open_time) return true;
+    return !(this.rows[at - 1]?.close_time >= candle.open_time) && !(this.rows[at]?.open_time <= candle.close_time);
   }
 
   /** Puts a candle in its place; true if that is not the end. With `compare` the later version wins. */

@@ -14,11 +14,6 @@ export function length(interval: string): number {
   return parseInt(interval, 10) * UNIT[interval.slice(-1)];
 }
 
-/** Whether candles differ from zone to zone: every offset is a multiple of 15 minutes. */
-export function zoned(interval: string, zone: string): boolean {
-  return zone !== 'UTC' && 900_000 % length(interval) !== 0;
-}
-
 /** Whether each candle starts a fixed number of milliseconds behind the one before. */
 export function uniform(interval: string, zone: string): boolean {
   return interval.slice(-1) !== 'M' && (length(interval) <= 900_000 || zone === 'UTC');

@@ -46,7 +46,6 @@ let zone = new Zone(view.zone);
 let feed: Feed | null = null;
 let info: SeriesInfo | undefined;
 let wantedRange: Range | null = start.range;
-let chosen: number | null = null;
 let lastStatus: Status | null = null;
 let statusProblem = '';
 let reloadOnSnapshot = false;
@@ -80,7 +79,7 @@ const live = new LiveState(zone, {
 const stream = new Stream({
   message: onMessage,
   state: (state) => {
-    if (!state.live) reloadOnSnapshot = true;
+    if (!state.live && state.since) reloadOnSnapshot = true;
     live.set(state);
     if (state.live && !catalog.loaded) void findSeries();
   },
@@ -253,7 +252,6 @@ function open(): void {
   }));
   chart.show(mine, info?.decimals ?? 2);
   legend.reset(info, view);
-  chosen = null;
   strip.mark(null);
   whyPanel.clear();
   prices.select(view.series, view.kind);
@@ -266,7 +264,7 @@ function open(): void {
 function subscribe(): void {
   const wanted: Subscription[] = [{ series: '*', interval: 'latest' }];
   if (feed && view.series) {
-    wanted.push({ series: view.series, interval: feed.indirect ? '1m' : view.interval, kind: view.kind || undefined });
+    wanted.push({ series: view.series, interval: view.interval, kind: view.kind || undefined, tz: view.zone === UTC ? undefined : view.zone });
   }
   stream.subscribe(wanted);
 }
@@ -325,7 +323,6 @@ function askToken(): void {
 
 function choose(slot: number): void {
   if (!feed) return;
-  chosen = slot;
   strip.mark(slot);
   showTab('why');
   void whyPanel.show(feed.view, slot, feed.at(slot), info?.decimals ?? 0);
@@ -343,13 +340,13 @@ function onMessage(message: StreamMessage): void {
       if (!matches(message.series, message.interval) || !feed) break;
       // After a break a snapshot says that what changed meanwhile is not known: all is asked again.
       if (reloadOnSnapshot && feed.loaded) void feed.reload();
-      else for (const candle of message.candles) if (matchesKind(kindOf(candle))) take(candle);
+      else for (const candle of message.candles) if (matchesKind(kindOf(candle))) feed.apply(candle);
       reloadOnSnapshot = false;
       break;
     case 'open':
     case 'closed':
     case 'revised':
-      if (matches(message.candle.series, message.candle.interval) && matchesKind(kindOf(message.candle))) take(message.candle);
+      if (matches(message.candle.series, message.candle.interval) && matchesKind(kindOf(message.candle))) feed?.apply(message.candle);
       break;
     case 'error':
       setText(byId('problem-text'), message.error.message);
@@ -362,18 +359,10 @@ function onMessage(message: StreamMessage): void {
 }
 
 function matches(series: string, interval: string): boolean {
-  return series === view.series && interval === (feed?.indirect ? '1m' : view.interval);
+  return series === view.series && interval === view.interval;
 }
 
 const matchesKind = (kind: Kind) => !view.kind || kind === view.kind;
-
-function take(candle: Parameters<Feed['apply']>[0]): void {
-  if (!feed) return;
-  if (!feed.indirect) feed.apply(candle);
-  else if (candle.open_time >= (feed.rows[feed.rows.length - 1]?.open_time ?? 0)) feed.refreshTail();
-  else void feed.reload(); // an old minute was revised: its day changes with it
-  if (chosen !== null && candle.open_time === chosen && candle.revision > 0) strip.draw();
-}
 
 // --- series ---
 

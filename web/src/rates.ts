@@ -76,7 +76,7 @@ export class Rates {
     byId('rate-tasks').replaceChildren(
       ...status.tasks.map((t) => {
         const behind = Math.max(0, t.end - t.offset);
-        return el('tr', {}, el('th', { scope: 'row' }, t.name), el('td', { class: 'number' }, grouped(t.offset)), el('td', { class: 'number' + (behind > 10_000 ? ' bad' : '') }, grouped(behind)), el('td', { class: 'number' }, grouped(t.checkpoint)));
+        return el('tr', {}, el('th', { scope: 'row' }, t.name, t.error ? el('div', { class: 'problem' }, t.error) : null), el('td', { class: 'number' }, grouped(t.offset)), el('td', { class: 'number' + (behind > 10_000 ? ' bad' : '') }, grouped(behind)), el('td', { class: 'number' }, grouped(t.checkpoint)));
       }),
     );
     this.line();

@@ -12,6 +12,7 @@ export interface Subscription {
   series: string;
   interval: string;
   kind?: Kind;
+  tz?: string;
 }
 
 export type StreamState =
@@ -24,7 +25,7 @@ export interface StreamHooks {
   state(state: StreamState): void;
 }
 
-const keyOf = (s: Subscription) => `${s.series}|${s.interval}|${s.kind ?? ''}`;
+const keyOf = (s: Subscription) => `${s.series}|${s.interval}|${s.kind ?? ''}|${s.tz ?? ''}`;
 
 export class Stream {
   /** Milliseconds that the program's clock is ahead of this one's. */

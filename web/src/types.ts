@@ -86,7 +86,7 @@ export interface Status {
   events_per_second: number;
   candles_per_second: number;
   log_bytes: number;
-  tasks: { name: string; offset: number; end: number; checkpoint: number }[];
+  tasks: { name: string; offset: number; end: number; checkpoint: number; error?: string }[];
 }
 
 export type StreamMessage =

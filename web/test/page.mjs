@@ -259,6 +259,12 @@ export const tests = [
     assert.equal((candle.open_time / 3_600_000) % 24, 15, 'a day begins at midnight in Tokyo');
     const day = new Intl.DateTimeFormat('sv-SE', { timeZone: 'Asia/Tokyo' }).format(candle.open_time);
     assert.ok((await text(page, '#legend-time')).includes(day));
+    const rows = await shown(page);
+    if (program.fault) {
+      const before = await text(page, '#l-trades');
+      await eventually('the day goes on', async () => (await text(page, '#l-trades')) !== before);
+    }
+    assert.equal(await shown(page), rows, 'no candle of another zone comes in between');
     return page;
   }],
 
