@@ -85,9 +85,10 @@ static enum err keep_candle(void *context, const struct candle *candle) {
     return ERR_END;
 }
 
-static const char *type_of(const struct subscription *subscription, const struct candle *candle) {
-    if (candle->final == CANDLE_OPEN) return "open";
-    return candle->open_time_ms <= subscription->closed_through && candle->revision > 0 ? "revised" : "closed";
+/* Closed before, and changed since. */
+static bool is_revised(const struct subscription *subscription, const struct candle *candle) {
+    return candle->final != CANDLE_OPEN && candle->revision > 0 &&
+           candle->open_time_ms <= subscription->closed_through;
 }
 
 static bool is_news(const struct subscription *subscription, const struct candle *candle) {
@@ -111,15 +112,15 @@ static enum err render_bucket(struct rendering *rendering, const struct flush_it
     if (err != ERR_OK) return err;
     if (candle.open_time_ms == BUCKET_NONE || !is_news(subscription, &candle)) return ERR_END;
     struct buf *out = &rendering->text;
-    const char *type = type_of(subscription, &candle);
+    const bool revised = is_revised(subscription, &candle);
     const struct candle_style style = {request->series->name, request->interval};
     buf_put_text(out, "{\"type\":\"");
-    buf_put_text(out, type);
+    buf_put_text(out, candle.final == CANDLE_OPEN ? "open" : revised ? "revised" : "closed");
     buf_put_text(out, "\",\"kind\":");
     buf_put_text(out, kind_of(subscription));
     put_member(out, "candle");
     candle_to_json(out, &style, &candle);
-    if (strcmp(type, "revised") == 0) {
+    if (revised) {
         put_member(out, "reason");
         put_name(out, slice_text(candle_reason_name[candle.reason]));
     }
