@@ -108,6 +108,7 @@ struct shape {
     bool wide[GROUP_COUNT];
     uint8_t scale[GROUP_COUNT];
     uint32_t present, plain; /* bit sets of columns */
+    uint32_t constant;       /* known to be the same in all rows; not stored */
     int64_t first_place, last_place;
     int64_t first_open, first_offset, id_before;
     /* quote volume ~ volume * (open + high + low + close) * multiply / divide; divide 0: not predicted */
@@ -270,26 +271,38 @@ static bool restore_times(const struct shape *s, struct chunk *c, struct carry *
     return true;
 }
 
+/* Columns that are stored as they are. */
+static const uint32_t UNPREDICTED = 1u << COLUMN_VOLUME | 1u << COLUMN_TAKER | 1u << COLUMN_TRADES | 1u << COLUMN_HASH |
+                                    1u << COLUMN_REVISION | 1u << COLUMN_COVERED | 1u << COLUMN_NATIVE |
+                                    1u << COLUMN_COVERAGE | 1u << COLUMN_BASIS | 1u << COLUMN_FINAL |
+                                    1u << COLUMN_REASON | 1u << COLUMN_CONFLICT;
+
+static bool predicts_quotes(const struct shape *s) { return s->divide != 0 && !has(s->plain, COLUMN_QUOTE); }
+
+static bool all_zero(const struct shape *s, const struct chunk *c, enum column column) {
+    return has(s->constant, column) && c->v[column][0] == 0;
+}
+
+/* Where a factor is zero in all rows the prediction is zero, and not worth the divisions. */
+static bool predicts_taker_quotes(const struct shape *s, const struct chunk *c) {
+    return s->divide != 0 && !has(s->plain, COLUMN_TAKER_QUOTE) && !all_zero(s, c, COLUMN_TAKER) &&
+           !all_zero(s, c, COLUMN_QUOTE);
+}
+
 /* r[column][at ..] = the chunk's values against their predictions. */
 static void differences(const struct shape *s, const struct chunk *c, struct carry *carry, int64_t *const *r,
                         uint32_t at) {
-    static const uint8_t as_they_are[] = {COLUMN_TRADES, COLUMN_HASH,       COLUMN_REVISION, COLUMN_COVERED,
-                                          COLUMN_NATIVE, COLUMN_COVERAGE,   COLUMN_BASIS,    COLUMN_FINAL,
-                                          COLUMN_REASON, COLUMN_CONFLICT,   COLUMN_VOLUME,   COLUMN_TAKER,
-                                          COLUMN_QUOTE,  COLUMN_TAKER_QUOTE};
-    int64_t predicted[CHUNK];
-    for (size_t i = 0; i < sizeof as_they_are; i++)
-        memcpy(r[as_they_are[i]] + at, c->v[as_they_are[i]], c->count * sizeof(int64_t));
+    int64_t predicted[CHUNK] = {0};
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        if (has(UNPREDICTED, (enum column)i) && (at == 0 || !has(s->constant, (enum column)i)))
+            memcpy(r[i] + at, c->v[i], c->count * sizeof(int64_t));
     difference_times(s, c, carry, r, at);
     difference_prices(c, carry, r, at);
-    if (s->divide != 0 && !has(s->plain, COLUMN_QUOTE)) {
-        predict_quotes(s, c, predicted);
-        subtract(r[COLUMN_QUOTE] + at, c->v[COLUMN_QUOTE], predicted, c->count);
-    }
-    if (s->divide != 0 && !has(s->plain, COLUMN_TAKER_QUOTE)) {
-        predict_taker_quotes(c, predicted);
-        subtract(r[COLUMN_TAKER_QUOTE] + at, c->v[COLUMN_TAKER_QUOTE], predicted, c->count);
-    }
+    if (predicts_quotes(s)) predict_quotes(s, c, predicted);
+    subtract(r[COLUMN_QUOTE] + at, c->v[COLUMN_QUOTE], predicted, c->count);
+    memset(predicted, 0, sizeof predicted);
+    if (predicts_taker_quotes(s, c)) predict_taker_quotes(c, predicted);
+    subtract(r[COLUMN_TAKER_QUOTE] + at, c->v[COLUMN_TAKER_QUOTE], predicted, c->count);
     difference_ids(c, carry, r, at);
     subtract(r[COLUMN_OPEN_MARK_ORDER] + at, c->v[COLUMN_OPEN_MARK_ORDER], c->v[COLUMN_FIRST_ID], c->count);
     subtract(r[COLUMN_CLOSE_MARK_ORDER] + at, c->v[COLUMN_CLOSE_MARK_ORDER], c->v[COLUMN_LAST_ID], c->count);
@@ -299,11 +312,11 @@ static bool restore(const struct shape *s, struct chunk *c, struct carry *carry)
     int64_t predicted[CHUNK];
     if (!restore_times(s, c, carry)) return false;
     restore_prices(c, carry);
-    if (s->divide != 0 && !has(s->plain, COLUMN_QUOTE)) {
+    if (predicts_quotes(s)) {
         predict_quotes(s, c, predicted);
         add(c->v[COLUMN_QUOTE], predicted, c->count);
     }
-    if (s->divide != 0 && !has(s->plain, COLUMN_TAKER_QUOTE)) {
+    if (predicts_taker_quotes(s, c)) {
         predict_taker_quotes(c, predicted);
         add(c->v[COLUMN_TAKER_QUOTE], predicted, c->count);
     }
@@ -318,69 +331,99 @@ static bool restore(const struct shape *s, struct chunk *c, struct carry *carry)
 struct encoder {
     struct shape shape;
     const struct candle *candles;
-    uint32_t varying;             /* columns whose field is not the same in all rows */
-    bool scales_differ[DECIMALS]; /* from their group's */
+    uint32_t varying; /* columns whose field is not the same in all rows */
+    uint8_t scale_low[DECIMALS];
+    int64_t power[19]; /* of ten */
     int64_t *r[COLUMN_COUNT];
     struct chunk chunk;
 };
 
-/* One pass over the rows: which fields vary at all, and the scale each group needs. */
-static void survey(struct encoder *e) {
-    const struct candle *first = e->candles;
-    uint64_t differs[COLUMN_COUNT] = {0};
-    uint8_t low[DECIMALS], high[DECIMALS];
-#define X(column, field) low[column] = high[column] = first->field.scale;
-    DECIMAL_FIELDS(X)
-#undef X
-    for (const struct candle *c = first; c < first + e->shape.rows; c++) {
-#define X(column, field) differs[column] |= (uint64_t)c->field ^ (uint64_t)first->field;
-        INTEGER_FIELDS(X)
-#undef X
-#define X(column, field)                                                              \
-    differs[column] |= (uint64_t)c->field.mantissa ^ (uint64_t)first->field.mantissa; \
-    low[column] = c->field.scale < low[column] ? c->field.scale : low[column];        \
-    high[column] = c->field.scale > high[column] ? c->field.scale : high[column];     \
-    if (c->field.mantissa != (int64_t)c->field.mantissa) e->shape.wide[group_of[column]] = true;
+/* Which bits of a row differ from the first row's in any row: one pass over plain words, padding included. */
+enum { ROW_WORDS = sizeof(struct candle) / 8 };
+_Static_assert(sizeof(struct candle) % 16 == 0, "rows are surveyed in words");
+
+union row_bits {
+    uint64_t words[ROW_WORDS];
+    struct candle row;
+};
+
+static void survey_bits(const struct candle *rows, uint32_t count, union row_bits *ret_differ) {
+    const uint64_t *first = (const uint64_t *)rows;
+    uint64_t *differ = ret_differ->words;
+    memset(differ, 0, sizeof ret_differ->words);
+    for (uint32_t i = 1; i < count; i++) {
+        const uint64_t *words = (const uint64_t *)&rows[i];
+        for (int w = 0; w < ROW_WORDS; w++) differ[w] |= words[w] ^ first[w];
+    }
+}
+
+static inline const struct decimal *decimal_at(const struct candle *c, int column) {
+    static const uint16_t offsets[] = {
+#define X(name, field) offsetof(struct candle, field),
         DECIMAL_FIELDS(X)
 #undef X
+    };
+    return (const struct decimal *)((const uint8_t *)c + offsets[column]);
+}
+
+/* A decimal column whose upper halves or scales are not all the same is looked at row by row. */
+static void survey_decimal(struct encoder *e, int column, const struct decimal *differ) {
+    struct shape *s = &e->shape;
+    const struct decimal *first = decimal_at(e->candles, column);
+    uint8_t low = first->scale, high = first->scale;
+    bool narrow = first->mantissa == (int64_t)first->mantissa;
+    uint64_t upper = (uint64_t)((unsigned __int128)differ->mantissa >> 63);
+    if (upper != 0 || differ->scale != 0) {
+        for (uint32_t i = 1; i < s->rows; i++) {
+            const struct decimal *value = decimal_at(&e->candles[i], column);
+            low = value->scale < low ? value->scale : low;
+            high = value->scale > high ? value->scale : high;
+            narrow &= value->mantissa == (int64_t)value->mantissa;
+        }
     }
-    for (int i = 0; i < DECIMALS; i++) {
-        uint8_t *scale = &e->shape.scale[group_of[i]];
-        *scale = high[i] > *scale ? high[i] : *scale;
-        differs[i] |= low[i] != high[i];
-    }
-    for (int i = 0; i < DECIMALS; i++) e->scales_differ[i] = low[i] != e->shape.scale[group_of[i]];
-    for (int i = 0; i < COLUMN_COUNT; i++) e->varying |= (uint32_t)(differs[i] != 0) << i;
+    uint8_t *scale = &s->scale[group_of[column]];
+    *scale = high > *scale ? high : *scale;
+    e->scale_low[column] = low;
+    if (!narrow) s->wide[group_of[column]] = true;
+    if (differ->mantissa != 0 || low != high) e->varying |= 1u << column;
+}
+
+static void survey(struct encoder *e) {
+    union row_bits differ;
+    survey_bits(e->candles, e->shape.rows, &differ);
+    for (int i = 0; i < DECIMALS; i++) survey_decimal(e, i, decimal_at(&differ.row, i));
+#define X(column, field) \
+    if (differ.row.field != 0) e->varying |= 1u << column;
+    INTEGER_FIELDS(X)
+#undef X
     e->varying |= 1u << COLUMN_PLACE;
 }
 
-/* A mantissa at its group's scale; false if it does not fit. */
-static bool scale_up(struct encoder *e, int column, struct decimal value, int64_t *ret_value) {
-    int more = e->shape.scale[group_of[column]] - value.scale;
-    if (value.mantissa == 0) {
-        *ret_value = 0;
+/* Mantissas at their group's scale; false if one does not fit. */
+static bool gather_decimal(struct encoder *e, const struct candle *from, int column) {
+    uint8_t scale = e->shape.scale[group_of[column]];
+    int64_t *to = e->chunk.v[column];
+    bool over = false;
+    if (e->scale_low[column] == scale) {
+        for (uint32_t i = 0; i < e->chunk.count; i++) to[i] = (int64_t)decimal_at(&from[i], column)->mantissa;
         return true;
     }
-    if (more > 18) return false;
-    return !__builtin_mul_overflow((int64_t)value.mantissa, (int64_t)decimal_power10((uint8_t)more), ret_value);
+    for (uint32_t i = 0; i < e->chunk.count; i++) {
+        const struct decimal *value = decimal_at(&from[i], column);
+        unsigned more = (unsigned)(scale - value->scale);
+        int64_t mantissa = (int64_t)value->mantissa;
+        over |= (more > 18 && mantissa != 0) | __builtin_mul_overflow(mantissa, e->power[more > 18 ? 0 : more], &to[i]);
+    }
+    return !over;
 }
 
 static bool gather_decimals(struct encoder *e, const struct candle *from, uint32_t columns) {
-    struct chunk *c = &e->chunk;
-    bool fits = true;
-#define X(column, field)                                                                                          \
-    if (has(columns, column) && !e->shape.wide[group_of[column]]) {                                               \
-        if (!e->scales_differ[column])                                                                            \
-            for (uint32_t i = 0; i < c->count; i++) c->v[column][i] = (int64_t)from[i].field.mantissa;            \
-        else                                                                                                      \
-            for (uint32_t i = 0; i < c->count; i++) fits &= scale_up(e, column, from[i].field, &c->v[column][i]); \
-        if (!fits) {                                                                                              \
-            e->shape.wide[group_of[column]] = true;                                                               \
-            return false;                                                                                         \
-        }                                                                                                         \
+    for (int column = 0; column < DECIMALS; column++) {
+        if (!has(columns, (enum column)column) || e->shape.wide[group_of[column]]) continue;
+        if (gather_decimal(e, from, column)) continue;
+        e->shape.wide[group_of[column]] = true;
+        return false;
     }
-    DECIMAL_FIELDS(X)
-#undef X
     return true;
 }
 
@@ -476,14 +519,24 @@ static void put_column(struct buf *out, struct encoder *e, enum column column) {
     }
 }
 
+static bool any_not_zero(const int64_t *values, uint32_t count) {
+    for (uint32_t at = 0; at < count; at += CHUNK) {
+        uint32_t end = count - at < CHUNK ? count : at + CHUNK;
+        uint64_t any = 0;
+        for (uint32_t i = at; i < end; i++) any |= (uint64_t)values[i];
+        if (any != 0) return true;
+    }
+    return false;
+}
+
 static void choose_present(struct encoder *e) {
     struct shape *s = &e->shape;
     s->present = s->plain;
-    for (int column = 0; column < COLUMN_COUNT; column++) {
-        uint64_t any = column < DECIMALS && s->wide[group_of[column]];
-        if (has(s->plain, (enum column)column)) continue;
-        for (uint32_t i = 0; i < s->rows && any == 0; i++) any |= (uint64_t)e->r[column][i];
-        s->present |= (uint32_t)(any != 0) << column;
+    for (int i = 0; i < COLUMN_COUNT; i++) {
+        bool wide = i < DECIMALS && s->wide[group_of[i]];
+        if (has(s->plain, (enum column)i)) continue;
+        if (!wide && has(UNPREDICTED & s->constant, (enum column)i)) continue; /* zeroes, or it would be plain */
+        s->present |= (uint32_t)(wide || any_not_zero(e->r[i], s->rows)) << i;
     }
 }
 
@@ -505,7 +558,9 @@ static void put_header(struct buf *out, const struct shape *s) {
 
 static enum err encoder_run(struct encoder *e, struct buf *out) {
     enum err err = ERR_STATE;
+    for (uint8_t i = 0; i < 19; i++) e->power[i] = (int64_t)decimal_power10(i);
     survey(e);
+    e->shape.constant = ~e->varying;
     while (err == ERR_STATE) { /* at most once a group */
         memset(e->chunk.v, 0, sizeof e->chunk.v);
         e->shape.plain = 0;
@@ -598,6 +653,7 @@ enum err block_open(struct slice bytes, struct block_view *ret_view) {
 struct decoder {
     struct shape shape;
     struct carry carry;
+    struct candle template; /* what is the same in all rows */
     struct reader wide[DECIMALS];
     struct column_reader columns[COLUMN_COUNT];
     struct chunk chunk;
@@ -611,7 +667,7 @@ static enum err decoder_open(struct decoder *d, struct slice bytes) {
     memset(d->chunk.v, 0, sizeof d->chunk.v);
     for (int i = 0; i < COLUMN_COUNT; i++) {
         bool wide = i < DECIMALS && d->shape.wide[group_of[i]];
-        if (wide != has(d->shape.present, (enum column)i) && wide) return ERR_CORRUPT;
+        if (wide && (!has(d->shape.present, (enum column)i) || has(d->shape.plain, (enum column)i))) return ERR_CORRUPT;
         if (!has(d->shape.present, (enum column)i)) continue;
         if (wide) {
             d->wide[i] = reader_of(reader_take(&r, reader_le32(&r)));
@@ -647,32 +703,61 @@ static inline struct decimal canonical(int64_t mantissa, uint8_t scale) {
     return (struct decimal){mantissa < 0 ? -(__int128)left : (__int128)left, scale};
 }
 
+static bool is_wide(const struct decoder *d, int i) { return i < DECIMALS && d->shape.wide[group_of[i]]; }
+
+/* Columns of one value are read once, into all rows of the chunk. */
+static enum err decode_constants(struct decoder *d) {
+    const struct shape *s = &d->shape;
+    for (int i = 0; i < COLUMN_COUNT; i++) {
+        int64_t value = 0;
+        bool plain = has(s->plain, (enum column)i), present = has(s->present, (enum column)i);
+        bool constant = plain || (has(UNPREDICTED, (enum column)i) && !is_wide(d, i) &&
+                                  (!present || column_is_constant(&d->columns[i])));
+        if (!constant) continue;
+        enum err err = present ? column_read(&d->columns[i], &value, 1) : ERR_OK;
+        if (err != ERR_OK) return err;
+        for (int row = 0; row < CHUNK; row++) d->chunk.v[i][row] = value;
+        d->shape.constant |= 1u << i;
+    }
+    return ERR_OK;
+}
+
 static enum err decode_chunk(struct decoder *d, uint32_t at) {
     struct chunk *c = &d->chunk;
     enum err err = ERR_OK;
     c->count = d->shape.rows - at < CHUNK ? d->shape.rows - at : CHUNK;
     for (int i = 0; i < COLUMN_COUNT && err == ERR_OK; i++) {
-        if (i < DECIMALS && d->shape.wide[group_of[i]]) {
-            err = read_wide(&d->wide[i], d->decimals[i], c->count);
-            memset(c->v[i], 0, sizeof c->v[i]);
-        } else if (has(d->shape.plain, (enum column)i)) {
-            if (at == 0) err = column_read(&d->columns[i], c->v[i], 1);
-            for (uint32_t row = 1; row < CHUNK && at == 0; row++) c->v[i][row] = c->v[i][0];
-        } else if (has(d->shape.present, (enum column)i)) {
+        if (has(d->shape.constant, (enum column)i)) continue;
+        if (is_wide(d, i)) err = read_wide(&d->wide[i], d->decimals[i], c->count);
+        if (!is_wide(d, i) && has(d->shape.present, (enum column)i))
             err = column_read(&d->columns[i], c->v[i], c->count);
-        } else {
-            memset(c->v[i], 0, sizeof c->v[i]);
-        }
+        else
+            for (int row = 0; row < CHUNK; row++) c->v[i][row] = 0;
     }
     if (err != ERR_OK) return err;
     return restore(&d->shape, c, &d->carry) ? ERR_OK : ERR_CORRUPT;
 }
 
+/* Copied for every row, so that what is constant need not be filled in. */
+static void make_template(struct decoder *d) {
+    struct candle *t = &d->template;
+    const struct shape *s = &d->shape;
+    memset(t, 0, sizeof *t);
+#define X(column, field) t->field = (__typeof__(t->field))d->chunk.v[column][0];
+    INTEGER_FIELDS(X)
+#undef X
+#define X(column, field) \
+    if (!s->wide[group_of[column]]) t->field = canonical(d->chunk.v[column][0], s->scale[group_of[column]]);
+    DECIMAL_FIELDS(X)
+#undef X
+}
+
 static void fill_decimals(struct decoder *d, uint32_t from, uint32_t to, struct candle *out) {
+    uint32_t columns = ~d->shape.constant;
 #define X(column, field)                                                                   \
     if (d->shape.wide[group_of[column]])                                                   \
         for (uint32_t i = from; i < to; i++) out[i - from].field = d->decimals[column][i]; \
-    else                                                                                   \
+    else if (has(columns, column))                                                         \
         for (uint32_t i = from; i < to; i++)                                               \
             out[i - from].field = canonical(d->chunk.v[column][i], d->shape.scale[group_of[column]]);
     DECIMAL_FIELDS(X)
@@ -681,22 +766,28 @@ static void fill_decimals(struct decoder *d, uint32_t from, uint32_t to, struct 
 
 static void fill_rows(struct decoder *d, uint32_t from, uint32_t to, struct candle *out) {
     const struct shape *s = &d->shape;
+    uint32_t columns = ~s->constant;
     for (uint32_t i = from; i < to; i++) {
-        struct candle *c = &out[i - from];
-        memset(c, 0, sizeof *c);
-        c->open_time_ms = s->period_start_ms + d->chunk.v[COLUMN_PLACE][i] * (int64_t)s->tier_ms;
-#define X(column, field) c->field = (__typeof__(c->field))d->chunk.v[column][i];
-        INTEGER_FIELDS(X)
-#undef X
+        uint64_t *words = (uint64_t *)&out[i - from];
+        for (int w = 0; w < ROW_WORDS; w++) words[w] = ((const uint64_t *)&d->template)[w];
+        out[i - from].open_time_ms = s->period_start_ms + d->chunk.v[COLUMN_PLACE][i] * (int64_t)s->tier_ms;
     }
+#define X(column, field)      \
+    if (has(columns, column)) \
+        for (uint32_t i = from; i < to; i++) out[i - from].field = (__typeof__(out->field))d->chunk.v[column][i];
+    INTEGER_FIELDS(X)
+#undef X
     fill_decimals(d, from, to, out);
 }
 
 static enum err decode_range(struct decoder *d, int64_t from_place, int64_t to_place, struct candle *candles,
                              uint32_t max, uint32_t *ret_count) {
     uint32_t count = 0;
+    enum err err = decode_constants(d);
+    if (err != ERR_OK) return err;
+    make_template(d);
     for (uint32_t at = 0; at < d->shape.rows && count < max; at += CHUNK) {
-        enum err err = decode_chunk(d, at);
+        err = decode_chunk(d, at);
         if (err != ERR_OK) return err;
         const int64_t *places = d->chunk.v[COLUMN_PLACE];
         uint32_t low = 0, high = d->chunk.count;

@@ -203,6 +203,7 @@ static void plan_pack(struct plan *plan, const int64_t *values, uint32_t count) 
             plan->patches = (uint32_t)patches;
         }
         patches += lengths[width];
+        if (patches > count / 4) break;
         patch_bits = patches * PATCH_COST_BITS;
         for (int above = width; above <= longest; above++)
             patch_bits += (uint64_t)lengths[above] * (unsigned)((above - width + 7) / 7 * 8);
@@ -252,7 +253,7 @@ static void plan_class(struct plan *plan, const int64_t *values, uint32_t count)
 }
 
 static void plan_symbol(struct plan *plan, const int64_t *values, uint32_t count) {
-    if (plan->range >= SYMBOLS_MAX) return;
+    assert(plan->range < SYMBOLS_MAX);
     uint32_t weights[SYMBOLS_MAX] = {0};
     for (uint32_t i = 0; i < count; i++) weights[(uint64_t)values[i] - (uint64_t)plan->min]++;
     struct code code = {.first = 0, .count = (uint32_t)plan->range + 1};
@@ -334,8 +335,10 @@ void column_encode(struct buf *out, const int64_t *values, uint32_t count) {
     struct plan plan = {.min = min, .range = (uint64_t)max - (uint64_t)min};
     plan_pack(&plan, values, count);
     if (count >= CODED_MIN_VALUES && plan.width > 0) {
-        plan_class(&plan, values, count);
-        plan_symbol(&plan, values, count);
+        if (plan.range < SYMBOLS_MAX)
+            plan_symbol(&plan, values, count);
+        else
+            plan_class(&plan, values, count);
     }
     buf_put_u8(out, plan.mode);
     if (plan.mode == PACK) {
@@ -404,6 +407,8 @@ enum err column_open(struct column_reader *column, struct reader *bytes, uint32_
         default: return ERR_CORRUPT;
     }
 }
+
+bool column_is_constant(const struct column_reader *column) { return column->mode == CONST; }
 
 static enum err read_patches(struct column_reader *column, int64_t *values, uint32_t count) {
     while (column->patches_left > 0 && column->patch_at < column->taken + count) {

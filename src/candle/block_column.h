@@ -22,6 +22,8 @@ struct column_reader {
 
 /* Takes a column from `bytes`. COLUMN_TAIL_BYTES behind the end of `bytes` must be readable. ERR_CORRUPT. */
 enum err column_open(struct column_reader *column, struct reader *bytes, uint32_t count) MUST_USE;
+/* All its values are the same. */
+bool column_is_constant(const struct column_reader *column);
 /* The next `count` values. ERR_CORRUPT. */
 enum err column_read(struct column_reader *column, int64_t *values, uint32_t count) MUST_USE;
 

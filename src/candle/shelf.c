@@ -326,7 +326,7 @@ enum err shelf_open(const struct shelf_options *options, struct diag *diag, stru
 
 void shelf_close(struct shelf **shelf) {
     if (*shelf == NULL) return;
-    shelf_sealing_close(&(*shelf)->sealing);
+    shelf_sealing_close(*shelf);
     shelf_cache_close(&(*shelf)->cache);
     shelf_scans_close(*shelf);
     pthread_mutex_destroy(&(*shelf)->scans_lock);

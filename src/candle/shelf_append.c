@@ -289,9 +289,10 @@ enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag
     return err;
 }
 
-void shelf_sealing_close(struct shelf_sealing **sealing) {
-    struct shelf_sealing *s = *sealing;
+void shelf_sealing_close(struct shelf *shelf) {
+    struct shelf_sealing *s = shelf->sealing;
     if (s == NULL) return;
+    if (s->first != NULL) (void)ship_all(shelf); /* the log still has our bytes; nobody waits for the outcome */
     forget(s);
     store_batch_deinit(&s->pending);
     buf_deinit(&s->scratch);
@@ -299,5 +300,5 @@ void shelf_sealing_close(struct shelf_sealing **sealing) {
     free(s->rows);
     free(s->touched);
     free(s);
-    *sealing = NULL;
+    shelf->sealing = NULL;
 }

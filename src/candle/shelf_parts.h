@@ -110,7 +110,7 @@ void shelf_scans_close(struct shelf *shelf);
 /* --- sealing (shelf_append.c, shelf_seal.c) --- */
 
 enum err shelf_sealing_open(struct shelf_sealing **ret_sealing) MUST_USE;
-void shelf_sealing_close(struct shelf_sealing **sealing);
+void shelf_sealing_close(struct shelf *shelf);
 /* A record for a tier's topic, on its way; `location` gets its offset at the flush and becomes an index row. A `value`
  * without data is a tombstone and has no location. */
 enum err shelf_append(struct shelf *shelf, struct lane lane, int tier, struct slice value,

@@ -44,6 +44,8 @@ static enum err visit_old(void *context, const struct candle *row) { return rows
 static enum err merge_stored(struct seal *seal, int tier, struct span span, const struct candle *rows, uint32_t count) {
     struct shelf_range range = {seal->lane, seal->shelf->tiers[tier].ms, span.start_ms, span.end_ms, false};
     seal->old.count = seal->merged.count = 0;
+    for (uint32_t i = 1; i < count; i++)
+        if (rows[i].open_time_ms <= rows[i - 1].open_time_ms) return ERR_RANGE;
     enum err err = shelf_scan(seal->shelf, seal->snapshot, &range, visit_old, &seal->old, seal->diag);
     uint32_t next = 0;
     for (uint32_t i = 0; i < seal->old.count && err == ERR_OK; i++) {
@@ -207,18 +209,35 @@ static enum err seal_base_period(struct seal *seal, struct span period, const st
     return err == ERR_OK ? add_to_tiers(seal, rows, count) : err;
 }
 
+static enum err out_of_order(struct diag *diag) { return diag_set(diag, ERR_RANGE, "rows to seal are not in order"); }
+
+/* The first row from `at` on that is not before `end_ms`, by halving: a pass over all rows would cost as much as packing
+ * them. That rows ascend within a period is checked when they are packed. */
+static uint32_t rows_before(const struct candle *candles, uint32_t at, uint32_t count, int64_t end_ms) {
+    uint32_t high = count;
+    while (at < high) {
+        uint32_t middle = at + (high - at) / 2;
+        if (candles[middle].open_time_ms < end_ms)
+            at = middle + 1;
+        else
+            high = middle;
+    }
+    return at;
+}
+
 /* Periods without given rows are visited too where something is stored of their day: the tier rows need them. */
 static enum err seal_base(struct seal *seal, struct span days, const struct candle *candles, uint32_t count) {
     enum err err = ERR_OK;
     uint32_t at = 0;
     for (int64_t start = days.start_ms; start < days.end_ms && err == ERR_OK;) {
         struct span period = shelf_period(seal->shelf, TIER_BASE, start);
-        uint32_t end = at;
-        while (end < count && candles[end].open_time_ms < period.end_ms) end++;
+        uint32_t end = rows_before(candles, at, count, period.end_ms);
+        if (end > at && candles[at].open_time_ms < period.start_ms) return out_of_order(seal->diag);
         if (end > at || seal->stored) err = seal_base_period(seal, period, candles + at, end - at);
         at = end;
         start = period.end_ms;
     }
+    if (err == ERR_OK && at < count) err = out_of_order(seal->diag);
     if (err == ERR_OK) err = finish_quarter(seal);
     if (err == ERR_OK) err = finish_day(seal);
     if (err == ERR_OK && seal->stored) err = delete_units(seal, TIER_BASE, days);
@@ -280,8 +299,6 @@ static enum err seal_tier(struct seal *seal, int tier, const struct rows *rows) 
     return err;
 }
 
-/* --- --- */
-
 static enum err seal_run(struct seal *seal, struct span days, const struct candle *candles, uint32_t count) {
     int64_t sealed_until, reopened;
     enum err err = shelf_sealed_until(seal->shelf, seal->snapshot, seal->lane, &sealed_until, &reopened);
@@ -295,16 +312,10 @@ static enum err seal_run(struct seal *seal, struct span days, const struct candl
     return err;
 }
 
-static bool is_ascending(const struct candle *candles, uint32_t count) {
-    for (uint32_t i = 1; i < count; i++)
-        if (candles[i].open_time_ms <= candles[i - 1].open_time_ms) return false;
-    return true;
-}
-
 enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
                     const struct candle *candles, uint32_t count, struct diag *diag) {
     if (count == 0) return ERR_OK;
-    if (!is_ascending(candles, count)) return diag_set(diag, ERR_RANGE, "rows to seal are not in order");
+    if (candles[count - 1].open_time_ms < candles[0].open_time_ms) return out_of_order(diag);
     struct seal seal = {.shelf = shelf, .snapshot = snapshot, .lane = lane, .diag = diag};
     struct span days = {shelf_unit(shelf, TIER_DAY, candles[0].open_time_ms).start_ms,
                         shelf_unit(shelf, TIER_DAY, candles[count - 1].open_time_ms).end_ms};

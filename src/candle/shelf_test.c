@@ -368,6 +368,27 @@ static void a_load_of_many_days_is_sealed(void **state) {
     compare_all(f);
 }
 
+static void rows_out_of_order_are_refused(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[3000];
+    for (int64_t i = 0; i < 3000; i++) rows[i] = make_row(&f->random, i, 0);
+    static const int pairs[][2] = {{5, 6}, {0, 2999}, {1439, 1440}, {1500, 100}, {10, 2000}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        struct candle *a = &rows[pairs[i][0]], *b = &rows[pairs[i][1]], keep = *a;
+        struct store_snapshot *s = look(f);
+        *a = *b;
+        *b = keep;
+        assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows, 3000, NULL), ERR_RANGE);
+        store_snapshot_close(f->store, &s);
+        *b = *a;
+        *a = keep;
+        /* Forgotten with the flush that does not follow: a closed shelf. */
+        shelf_close(&f->shelf);
+        open_shelf(f);
+    }
+    compare_all(f);
+}
+
 static enum err count_row(void *context, struct slice row, struct slice value) {
     (void)row, (void)value;
     ++*(uint32_t *)context;
@@ -489,6 +510,7 @@ int main(void) {
         CASE(sealed_and_open_rows_are_one),
         CASE(lanes_are_listed_once),
         CASE(a_load_of_many_days_is_sealed),
+        CASE(rows_out_of_order_are_refused),
         CASE(months_that_are_over_are_blocks),
         CASE(the_index_is_made_anew),
         CASE(expired_rows_go),
