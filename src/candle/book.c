@@ -43,7 +43,11 @@ void book_close(struct book **book) {
     struct book *b = *book;
     if (b == NULL) return;
     book_snapshot_end(b);
-    for (uint32_t i = 0; i < b->all.count; i++) lane_free(b->all.lanes[i]);
+    for (uint32_t i = 0; i < b->all.count; i++) lane_deinit(b->all.lanes[i]);
+    for (struct lane_slab *slab = b->slabs, *next; slab != NULL; slab = next) {
+        next = slab->next;
+        free(slab);
+    }
     free(b->all.lanes);
     free(b->changed.lanes);
     free(b->dirty.lanes);
@@ -71,6 +75,7 @@ enum err book_apply_status(struct book *book, const struct book_status *status, 
         struct lane_state *lane = lane_find(book, status->series, price ? prices[i] : trades[i]);
         if (lane == NULL && i == 0) err = lane_get(book, status->series, price ? prices[i] : trades[i], &lane);
         if (lane == NULL || err) continue;
+        lane_settle(lane);
         err = lane_feed(book, lane, status);
         if (err == ERR_OK) err = lane_fill_feed(book, lane);
         if (err == ERR_OK) err = lane_enlist(book, lane, LISTED_DIRTY);
@@ -81,6 +86,7 @@ enum err book_apply_status(struct book *book, const struct book_status *status, 
 
 static enum err tick_lane(struct book *book, struct lane_state *lane) {
     if (!lane->live) return ERR_OK;
+    lane_settle(lane);
     enum err err = lane_close_due(book, lane, lane_watermark(book, lane));
     if (err == ERR_OK) err = lane_fill_feed(book, lane);
     if (lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;
@@ -94,6 +100,7 @@ enum err book_clock(struct book *book, int64_t append_ms, struct diag *diag) {
     if (append_ms > book->clock_ms) book->clock_ms = append_ms;
     for (uint32_t i = 0; i < book->touched.count; i++) {
         struct lane_state *lane = book->touched.lanes[i];
+        lane_settle(lane);
         lane->live = !book->options.bounded && lane->max_ms != INT64_MIN && lane->max_ms >= book->clock_ms - LIVE_MS;
         lane->listed &= (uint8_t)~LISTED_TOUCHED;
         if (lane->live && lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;
@@ -112,6 +119,7 @@ enum err book_finish(struct book *book, struct diag *diag) {
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < book->all.count && err == ERR_OK; i++) {
         struct lane_state *lane = book->all.lanes[i];
+        lane_settle(lane);
         if (lane->max_ms != INT64_MIN) err = lane_close_due(book, lane, lane->max_ms + 1 + lane->grace_ms);
         if (err == ERR_OK) err = lane_fill_feed(book, lane);
     }
@@ -211,8 +219,9 @@ enum err book_apply_klines(struct book *book, uint32_t series, const struct cand
 
 enum err book_scan(struct book *book, const struct shelf_range *range, candle_visit visit, void *context) {
     assert(range->tier_ms == book->base_ms);
-    const struct lane_state *lane = lane_find(book, range->lane.series, range->lane.basis);
+    struct lane_state *lane = lane_find(book, range->lane.series, range->lane.basis);
     if (lane == NULL) return ERR_OK;
+    lane_settle(lane);
     int64_t at = range->descending ? (range->to_ms < TIME_MAX_MS ? range->to_ms : TIME_MAX_MS) : range->from_ms;
     if (at < 0) at = 0;
     struct row row;

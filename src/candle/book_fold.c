@@ -22,13 +22,21 @@ static enum err find_row(struct book *book, struct lane_state *lane, int64_t tim
     bool made;
     enum err err = row_make(book, lane, book_start_of(book, time_ms), ret_row, &made);
     if (err) return err;
-    lane->current_ms = ret_row->start_ms;
-    lane->current = ret_row->minute;
-    lane->current_chunk = ret_row->chunk;
-    lane->current_bit = ret_row->bit;
     if (made && lane->quiet_next_ms != INT64_MAX && ret_row->start_ms + book->base_ms < lane->quiet_next_ms)
         lane->quiet_next_ms = ret_row->start_ms + book->base_ms;
     return ERR_OK;
+}
+
+/* The next event is likely of the same row. */
+static void heat(struct lane_state *lane, const struct row *row) {
+    const struct chunk *chunk = row->chunk;
+    if (row->start_ms != lane->newest_ms || lane->listed != LISTED_FOLD ||
+        (chunk->open & chunk->dirty & chunk->changed & row->bit) == 0)
+        return;
+    lane->current_chunk = row->chunk;
+    lane->current_bit = row->bit;
+    lane->hot = chunk->rows[chunk->at[__builtin_ctzll(row->bit)]];
+    lane->current_ms = row->start_ms;
 }
 
 static void add_ids(struct minute *m, const struct event *e) {
@@ -67,20 +75,14 @@ static enum err fold_behind(struct book *book, struct lane_state *lane, const st
 
 static enum err fold_event(struct book *book, struct lane_state *lane, const struct event *e, bool filled,
                            struct row *ret_row) {
-    struct row row = {lane->current_chunk, lane->current, lane->current_bit, lane->current_ms};
-    if (lane->current_ms == INT64_MIN || e->time_ms < row.start_ms || e->time_ms - row.start_ms >= book->base_ms) {
-        enum err err = find_row(book, lane, e->time_ms, &row);
-        if (err) return err;
-    }
-    enum err err;
+    struct row row;
+    enum err err = find_row(book, lane, e->time_ms, &row);
+    if (err) return err;
     if (row_closed(&row) || row.start_ms < lane->newest_ms) {
         err = fold_behind(book, lane, &row, e, filled);
     } else {
-        lane->newest_ms = row.start_ms;
         err = add_event(row.minute, e, (uint32_t)(e->time_ms - row.start_ms));
-        if ((row.chunk->dirty & row.chunk->changed & row.bit) == 0 || (lane->listed & 3) != 3) {
-            if (err == ERR_OK) err = row_touch(book, lane, &row);
-        }
+        if (err == ERR_OK) err = row_touch(book, lane, &row);
     }
     if (row.start_ms > lane->newest_ms) lane->newest_ms = row.start_ms;
     *ret_row = row;
@@ -117,6 +119,7 @@ static enum err apply_used(struct book *book, struct lane_state *lane, const str
         err = lane_close_due(book, lane, lane->max_ms);
         if (err == ERR_OK) err = lane_fill_feed(book, lane);
     }
+    if (err == ERR_OK) heat(lane, &row);
     return err;
 }
 
@@ -134,7 +137,8 @@ static enum err apply_other(struct book *book, struct lane_state *lane, const st
     return err ? err : lane_close_due(book, lane, lane->max_ms);
 }
 
-static enum err apply_event(struct book *book, const struct event *e, int64_t offset, enum event_fate *ret_fate) {
+static enum err apply_event(struct book *book, const struct event *e, int64_t offset, uint64_t hash,
+                            enum event_fate *ret_fate) {
     if (!sane(e)) {
         *ret_fate = FATE_INVALID;
         return ERR_OK;
@@ -142,13 +146,13 @@ static enum err apply_event(struct book *book, const struct event *e, int64_t of
     struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
     enum err err = lane != NULL ? ERR_OK : lane_get(book, e->series, basis_of_kind[e->kind], &lane);
     if (err) return err;
+    lane_settle(lane);
     if (e->time_ms < lane->sealed_until_ms) {
         lane->late++;
         *ret_fate = FATE_LATE;
         return ERR_OK;
     }
     struct verdict v;
-    uint64_t hash = event_hash_inline(e);
     err = ids_judge(book, lane, e, hash, &v);
     if (err) return err;
     if ((lane->listed & (LISTED_DIRTY | LISTED_TOUCHED)) != (LISTED_DIRTY | LISTED_TOUCHED)) {
@@ -159,37 +163,133 @@ static enum err apply_event(struct book *book, const struct event *e, int64_t of
     return v.fate == FATE_USED ? apply_used(book, lane, e, offset, hash, &v) : apply_other(book, lane, e, &v);
 }
 
-/* The lane, its row and its set of recent events are three cache misses a thin series; asking for them a few events ahead
- * overlaps them. */
-static void look_ahead(const struct book *book, const struct event *e) {
+/* --- the usual event ---
+ *
+ * It is of the minute that its lane is at, which is open, saved and published anyway; nothing is due to close; its numbers
+ * are small. Then all that happens to it is here. Whatever is not so takes the long way, with the same result. */
+
+static inline bool plain_numbers(const struct event *e) {
+    return (unsigned __int128)e->price >> 63 == 0 && (unsigned __int128)e->quantity >> 63 == 0 &&
+           e->price_scale + e->quantity_scale <= DECIMAL_DIGITS_MAX;
+}
+
+static inline bool usual_row(const struct book *book, const struct lane_state *lane, const struct event *e) {
+    return (uint64_t)e->time_ms - (uint64_t)lane->current_ms < (uint64_t)book->base_ms && e->time_ms < lane->check_ms;
+}
+
+static inline void usual_end(struct lane_state *lane, const struct event *e, int64_t offset, uint64_t hash) {
+    struct minute *m = &lane->hot;
+    m->hash += hash;
+    if (offset > m->last_offset) m->last_offset = offset;
+    if (e->time_ms > lane->max_ms) lane->max_ms = e->time_ms;
+    lane->used++;
+}
+
+/* A trade whose id follows the largest one, which was of the same minute. */
+static inline bool usual_trade(const struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+                               uint64_t hash) {
+    if (!usual_row(book, lane, e) || lane->ids_kind != LANE_DENSE || lane->ids.count == 0 || !plain_numbers(e))
+        return false;
+    struct id_range *end = &lane->ids.ranges[lane->ids.count - 1];
+    if (e->first_id != end->last + 1 || e->last_id != e->first_id || end->last_ms < lane->current_ms ||
+        e->time_ms < lane->epoch_start_ms || end->last_ms - lane->current_ms >= book->base_ms || e->filtered ||
+        lane->hashes == NULL || e->last_id >= INT64_C(1) << 61)
+        return false;
+    struct minute *m = &lane->hot;
+    if (m->last_id != end->last || !minute_add_trade(m, e, (uint32_t)(e->time_ms - lane->current_ms))) return false;
+    end->last = e->last_id;
+    end->last_ms = e->time_ms;
+    lane->hashes[e->last_id & (RECENT_HASHES - 1)] = (uint32_t)hash == 0 ? 1 : (uint32_t)hash;
+    m->last_id = e->last_id;
+    m->right_ok = 0;
+    usual_end(lane, e, offset, hash);
+    return true;
+}
+
+/* A price that is within the grace and not known yet. */
+static inline bool usual_price(const struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+                               uint64_t hash) {
+    int64_t grace = lane->grace_ms;
+    if (!usual_row(book, lane, e) || e->filtered || grace == 0 || !plain_numbers(e)) return false;
+    if (e->time_ms - lane->recent_ms >= grace) recents_advance(lane, e->time_ms);
+    uint32_t index = lane->recent_index;
+    if (e->time_ms < lane->recent_ms) {
+        if (e->time_ms < lane->max_ms - grace) return false;
+        index ^= 1;
+    }
+    struct recents *recents = &lane->recents[index];
+    if (recents->count * 2 >= recents->capacity) return false;
+    uint64_t slot = hash == 0 ? 1 : hash;
+    uint32_t mask = recents->capacity - 1, at = (uint32_t)slot & mask;
+    while (recents->slots[at] != 0 && recents->slots[at] != slot) at = (at + 1) & mask;
+    if (recents->slots[at] == slot) return false;
+    if (!minute_add_price(&lane->hot, e, (uint32_t)(e->time_ms - lane->current_ms))) return false;
+    recents->slots[at] = slot;
+    recents->count++;
+    usual_end(lane, e, offset, hash);
+    return true;
+}
+
+static inline bool usual_event(const struct book *book, const struct event *e, int64_t offset, uint64_t hash) {
+    struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
+    if (lane == NULL) return false;
+    return e->kind == EVENT_PRICE ? usual_price(book, lane, e, offset, hash) : usual_trade(book, lane, e, offset, hash);
+}
+
+/* --- batches ---
+ *
+ * The lane, and its recent events or ids, are cache misses of a thin series. Asking for them a few events ahead overlaps
+ * them: the lane first, then what it points to, for which the hash must be known. */
+
+enum { STREAM = 40, AHEAD = 24, CLOSER = 12, HASHES = 16 };
+
+static inline void look_ahead(const struct book *book, const struct event *e) {
+    const char *lane = (const char *)lane_find(book, e->series, basis_of_kind[e->kind]);
+    if (lane == NULL) return;
+    for (size_t at = 0; at < offsetof(struct lane_state, current_chunk); at += 64) __builtin_prefetch(lane + at, 1);
+}
+
+static inline void look_closer(const struct book *book, const struct event *e, uint64_t hash) {
     const struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
     if (lane == NULL) return;
-    __builtin_prefetch(lane);
-    __builtin_prefetch((const char *)lane + 64);
+    const struct recents *recents = &lane->recents[lane->recent_index];
+    if (e->kind == EVENT_PRICE && recents->capacity > 0)
+        __builtin_prefetch(&recents->slots[hash & (recents->capacity - 1)], 1);
+    else if (lane->ids.count > 0)
+        __builtin_prefetch(&lane->ids.ranges[lane->ids.count - 1], 1);
 }
 
-static void look_closer(const struct book *book, const struct event *e) {
-    const struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
-    if (lane == NULL || lane->current == NULL) return;
-    for (size_t at = 0; at < sizeof *lane->current; at += 64) __builtin_prefetch((const char *)lane->current + at, 1);
+static enum err apply_batch(struct book *book, const struct event *events, const int64_t *offsets, uint32_t count,
+                            enum event_fate *fates, struct book_counts *counts) {
+    uint64_t hashes[HASHES];
+    for (uint32_t i = 0; i < CLOSER && i < count; i++) hashes[i] = event_hash_inline(&events[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i + STREAM < count) __builtin_prefetch(&events[i + STREAM]);
+        if (i + AHEAD < count) look_ahead(book, &events[i + AHEAD]);
+        uint64_t hash = hashes[i % HASHES];
+        if (i + CLOSER < count) {
+            uint64_t later = event_hash_inline(&events[i + CLOSER]);
+            hashes[(i + CLOSER) % HASHES] = later;
+            look_closer(book, &events[i + CLOSER], later);
+        }
+        int64_t offset = offsets == NULL ? -1 : offsets[i];
+        enum event_fate fate = FATE_USED;
+        if (!usual_event(book, &events[i], offset, hash)) {
+            enum err err = apply_event(book, &events[i], offset, hash, &fate);
+            if (err) return err;
+        }
+        counts->read++;
+        if (!PLANTED(PLANT_LEDGER_TERM) || fate != FATE_DUPLICATE) counts->fate[fate]++;
+        if (fates != NULL) fates[i] = fate;
+    }
+    return ERR_OK;
 }
-
-enum { AHEAD = 16, CLOSER = 8 };
 
 enum err book_apply(struct book *book, const struct event *events, const int64_t *offsets, uint32_t count,
                     enum event_fate *fates, struct book_counts *counts, struct diag *diag) {
     book->diag = diag;
     enum err err = book_make_room(book);
-    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
-        if (i + AHEAD < count) look_ahead(book, &events[i + AHEAD]);
-        if (i + CLOSER < count) look_closer(book, &events[i + CLOSER]);
-        enum event_fate fate = FATE_INVALID;
-        err = apply_event(book, &events[i], offsets == NULL ? -1 : offsets[i], &fate);
-        if (err) break;
-        counts->read++;
-        if (!PLANTED(PLANT_LEDGER_TERM) || fate != FATE_DUPLICATE) counts->fate[fate]++;
-        if (fates != NULL) fates[i] = fate;
-    }
+    if (err == ERR_OK) err = apply_batch(book, events, offsets, count, fates, counts);
     book_snapshot_end(book);
     return err;
 }

@@ -60,19 +60,19 @@ static void recents_clear(struct recents *recents) {
 }
 
 /* Stretches are as long as the grace, so whatever is within it lies in this one or the one before. */
-static void recents_advance(struct lane_state *lane, int64_t time_ms, int64_t width) {
-    int64_t start = time_ms - time_ms % width;
-    bool next = lane->recent_ms != INT64_MIN && start == lane->recent_ms + width;
+void recents_advance(struct lane_state *lane, int64_t time_ms) {
+    int64_t width = lane->grace_ms > 0 ? lane->grace_ms : 1;
+    bool next = lane->recent_ms != INT64_MIN && time_ms < lane->recent_ms + 2 * width;
     lane->recent_index ^= 1;
     recents_clear(&lane->recents[lane->recent_index]);
     if (!next) recents_clear(&lane->recents[lane->recent_index ^ 1]);
-    lane->recent_ms = start;
+    lane->recent_ms = next ? lane->recent_ms + width : time_ms - time_ms % width;
 }
 
 static enum err judge_bare(struct lane_state *lane, const struct event *e, uint64_t hash, struct verdict *v) {
     int64_t width = lane->grace_ms > 0 ? lane->grace_ms : 1;
     if (lane->recent_ms == INT64_MIN || e->time_ms >= lane->recent_ms + width) {
-        recents_advance(lane, e->time_ms, width);
+        recents_advance(lane, e->time_ms);
     } else if (e->time_ms < lane->max_ms - lane->grace_ms) {
         v->fate = FATE_LATE;
         return ERR_OK;

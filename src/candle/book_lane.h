@@ -63,32 +63,34 @@ enum lane_ids { LANE_DENSE, LANE_SPARSE, LANE_BARE, LANE_KLINES };
 enum { LISTED_CHANGED = 1, LISTED_DIRTY = 2, LISTED_TOUCHED = 4, LISTED_FROZEN = 8, LISTED_FOLD = 7 };
 
 struct lane_state {
-    /* what nearly every event needs */
-    int64_t current_ms; /* start of the row used last; INT64_MIN: none */
-    struct minute *current;
-    struct chunk *current_chunk;
-    uint64_t current_bit;
-    int64_t max_ms;          /* largest event time seen: the watermark; INT64_MIN: none */
-    int64_t sealed_until_ms; /* bounded: days before it are on the shelf and take nothing more; INT64_MIN: none */
-    int64_t check_ms;        /* the earliest end + grace of an open row; INT64_MAX: none is open */
-    uint8_t ids_kind;        /* enum lane_ids */
-    uint8_t listed;          /* LISTED_* */
+    /* What nearly every event needs. `hot` is the row that the lane is at, taken out of its chunk: it is open, newest, saved
+     * and published anyway, and the lane is on all lists. `lane_settle` puts it back, and comes before anything that looks
+     * at rows. One row in one place a lane keeps two thousand thin series within the processor's caches. */
+    int64_t current_ms; /* start of the hot row; INT64_MIN: none is */
+    int64_t check_ms;   /* the earliest end + grace of an open row; INT64_MAX: none is open */
+    int64_t max_ms;     /* largest event time seen: the watermark; INT64_MIN: none */
+    uint64_t used;
+    uint8_t ids_kind; /* enum lane_ids */
+    uint8_t listed;   /* LISTED_* */
     bool live, saved_series, fresh /* no state was restored */;
     uint32_t grace_ms;
-    uint64_t used;
     struct idset ids;
-    uint32_t *hashes; /* of id & (RECENT_HASHES - 1), lower half; dense only */
+    uint32_t *hashes;       /* of id & (RECENT_HASHES - 1), lower half; dense only */
+    int64_t epoch_start_ms; /* of `ids` */
+    int64_t recent_ms;      /* recents[recent_index] began; the other ended. INT64_MIN: none yet */
     struct recents recents[2];
-    int64_t recent_ms; /* recents[recent_index] began; the other ended. INT64_MIN: none yet */
     uint32_t recent_index;
+    struct minute hot;
+    struct chunk *current_chunk; /* of the hot row */
+    uint64_t current_bit;
 
+    int64_t newest_ms;       /* start of the newest row with trades; INT64_MIN: none */
+    int64_t sealed_until_ms; /* bounded: days before it are on the shelf and take nothing more; INT64_MIN: none */
     struct lane lane;
-    int64_t newest_ms;     /* start of the newest row with trades; INT64_MIN: none */
     struct chunk **chunks; /* ascending */
     uint32_t chunk_count, chunk_capacity, open_rows;
 
     int64_t floor_id;        /* ids up to it were forgotten */
-    int64_t epoch_start_ms;  /* of `ids` */
     struct id_epoch *epochs; /* older ones, ascending */
     uint32_t epoch_count;
     int64_t sparse_bucket; /* hour of `ids` where sparse; epochs[0] is the hour before */
@@ -121,8 +123,16 @@ struct lane_parked {
     struct idset ids, older; /* sparse only */
 };
 
+/* Lanes lie together. */
+enum { LANES_A_SLAB = 64 };
+struct lane_slab {
+    struct lane_state lanes[LANES_A_SLAB];
+    struct lane_slab *next;
+    uint32_t used;
+};
+
 struct series_lanes {
-    struct lane_state *of[BASIS_COUNT];
+    struct lane_state *of[BASIS_COUNT + 1]; /* the last is for events of no kind, and stays NULL */
 };
 
 struct lane_list {
@@ -135,6 +145,7 @@ struct book {
     int64_t base_ms, chunk_ms, price_grace_ms;
     size_t bytes, max_bytes;
     struct series_lanes *series;
+    struct lane_slab *slabs;
     uint32_t series_capacity;
     struct lane_list all, changed, dirty, touched, frozen;
     int64_t clock_ms;      /* append time; INT64_MIN: none */
@@ -161,6 +172,13 @@ struct row {
     int64_t start_ms;
 };
 
+static inline void lane_settle(struct lane_state *lane) {
+    if (lane->current_ms == INT64_MIN) return;
+    struct chunk *chunk = lane->current_chunk;
+    chunk->rows[chunk->at[__builtin_ctzll(lane->current_bit)]] = lane->hot;
+    lane->current_ms = INT64_MIN;
+}
+
 static inline void row_again(struct row *row) {
     row->minute = &row->chunk->rows[row->chunk->at[__builtin_ctzll(row->bit)]];
 }
@@ -170,8 +188,10 @@ int64_t book_start_of(const struct book *book, int64_t time_ms);
 enum err lane_get(struct book *book, uint32_t series, uint8_t basis, struct lane_state **ret_lane) MUST_USE;
 /* A bare lane, to be filled from its state. ERR_CORRUPT if it exists or its series does not. */
 enum err lane_restored(struct book *book, uint32_t series, uint8_t basis, struct lane_state **ret_lane) MUST_USE;
-struct lane_state *lane_find(const struct book *book, uint32_t series, uint8_t basis);
-void lane_free(struct lane_state *lane);
+static inline struct lane_state *lane_find(const struct book *book, uint32_t series, uint8_t basis) {
+    return series < book->series_capacity ? book->series[series].of[basis] : NULL;
+}
+void lane_deinit(struct lane_state *lane);
 void parked_free(struct lane_parked *parked);
 /* Open rows of a restored lane, so that they can be closed. */
 enum err lane_load_open(struct book *book, struct lane_state *lane) MUST_USE;
@@ -220,7 +240,9 @@ enum err ids_judge(struct book *book, struct lane_state *lane, const struct even
                    struct verdict *ret_verdict) MUST_USE;
 /* The ids that events of this time belong to. */
 const struct idset *ids_at(const struct lane_state *lane, int64_t time_ms);
-/* For decoding a state. */
+/* Begins the stretch that holds `time_ms`, which lies behind the present one. */
+void recents_advance(struct lane_state *lane, int64_t time_ms);
+/* Adds a hash; `*ret_known`: it was there. ERR_NO_MEMORY, ERR_LIMIT. */
 enum err recents_add(struct recents *recents, uint64_t hash, bool *ret_known) MUST_USE;
 
 /* --- book_coverage.c --- */

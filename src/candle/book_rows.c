@@ -84,9 +84,17 @@ static enum err grow_series(struct book *book, uint32_t series) {
     return ERR_OK;
 }
 
-static struct lane_state *lane_new(const struct book *book, const struct series *series, uint8_t basis) {
-    struct lane_state *lane = calloc(1, sizeof *lane);
-    if (lane == NULL) return NULL;
+static struct lane_state *lane_new(struct book *book, const struct series *series, uint8_t basis) {
+    struct lane_slab *slab = book->slabs;
+    if (slab == NULL || slab->used == LANES_A_SLAB) {
+        slab = aligned_alloc(64, (sizeof *slab + 63) / 64 * 64);
+        if (slab == NULL) return NULL;
+        slab->next = book->slabs;
+        slab->used = 0;
+        book->slabs = slab;
+    }
+    struct lane_state *lane = &slab->lanes[slab->used++];
+    *lane = (struct lane_state){0};
     lane->lane = (struct lane){series->number, basis};
     lane->ids_kind = ids_kind_of(series, basis);
     lane->grace_ms = basis == BASIS_PRICES ? (uint32_t)book->price_grace_ms : series->grace_ms;
@@ -100,8 +108,8 @@ static struct lane_state *lane_new(const struct book *book, const struct series 
     return lane;
 }
 
-void lane_free(struct lane_state *lane) {
-    if (lane == NULL) return;
+void lane_deinit(struct lane_state *lane) {
+    lane_settle(lane);
     for (uint32_t i = 0; i < lane->chunk_count; i++) {
         for (uint8_t j = 0; j < lane->chunks[i]->count; j++) minute_deinit(&lane->chunks[i]->rows[j]);
         free(lane->chunks[i]->rows);
@@ -118,7 +126,6 @@ void lane_free(struct lane_state *lane) {
     parked_free(lane->parked);
     if (lane->tail != NULL) free(lane->tail->rows);
     free(lane->tail);
-    free(lane);
 }
 
 void parked_free(struct lane_parked *parked) {
@@ -127,10 +134,6 @@ void parked_free(struct lane_parked *parked) {
     idset_deinit(&parked->ids);
     idset_deinit(&parked->older);
     free(parked);
-}
-
-struct lane_state *lane_find(const struct book *book, uint32_t series, uint8_t basis) {
-    return series < book->series_capacity ? book->series[series].of[basis] : NULL;
 }
 
 static enum err lane_make(struct book *book, uint32_t series, uint8_t basis, struct lane_state **ret_lane) {
@@ -142,10 +145,7 @@ static enum err lane_make(struct book *book, uint32_t series, uint8_t basis, str
     if (book->bytes + sizeof *lane <= book->max_bytes) lane = lane_new(book, known, basis);
     if (lane == NULL) return diag_set(book->diag, ERR_NO_MEMORY, "no memory for another series");
     err = lane_list_add(&book->all, lane);
-    if (err) {
-        lane_free(lane);
-        return err;
-    }
+    if (err) return err;
     book->bytes += sizeof *lane;
     book->series[series].of[basis] = lane;
     *ret_lane = lane;
@@ -174,6 +174,7 @@ int64_t book_start_of(const struct book *book, int64_t time_ms) { return time_ms
 
 /* The first chunk that ends after `time_ms`. */
 static uint32_t chunk_at(const struct book *book, const struct lane_state *lane, int64_t time_ms) {
+    assert(lane->current_ms == INT64_MIN);
     uint32_t low = 0, high = lane->chunk_count;
     if (high > 0 && lane->chunks[high - 1]->start_ms <= time_ms)
         return lane->chunks[high - 1]->start_ms + book->chunk_ms > time_ms ? high - 1 : high;
@@ -189,7 +190,7 @@ static uint32_t chunk_at(const struct book *book, const struct lane_state *lane,
 
 static bool chunk_holds(const struct chunk *chunk, int64_t time_ms) { return chunk->start_ms <= time_ms; }
 
-static enum err chunk_grow(struct book *book, struct lane_state *lane, struct chunk *chunk) {
+static enum err chunk_grow(struct book *book, struct chunk *chunk) {
     if (chunk->count < chunk->capacity) return ERR_OK;
     uint32_t capacity = chunk->capacity == 0 ? 4 : chunk->capacity * 2;
     if (capacity > ROWS_A_CHUNK) capacity = ROWS_A_CHUNK;
@@ -198,15 +199,14 @@ static enum err chunk_grow(struct book *book, struct lane_state *lane, struct ch
         return diag_set(book->diag, ERR_NO_MEMORY, "candles in memory need more than %zu bytes", book->max_bytes);
     struct minute *rows = realloc(chunk->rows, capacity * sizeof *rows);
     if (rows == NULL) return ERR_NO_MEMORY;
-    if (chunk == lane->current_chunk) lane->current_ms = INT64_MIN;
     chunk->rows = rows;
     chunk->capacity = (uint8_t)capacity;
     book->bytes += more;
     return ERR_OK;
 }
 
-static enum err chunk_add_row(struct book *book, struct lane_state *lane, struct chunk *chunk, uint32_t index) {
-    enum err err = chunk_grow(book, lane, chunk);
+static enum err chunk_add_row(struct book *book, struct chunk *chunk, uint32_t index) {
+    enum err err = chunk_grow(book, chunk);
     if (err) return err;
     chunk->at[index] = chunk->count;
     minute_init(&chunk->rows[chunk->count++]);
@@ -233,7 +233,7 @@ static enum err visit_load(void *context, const struct candle *candle) {
     struct chunk *chunk = load->chunk;
     uint32_t index = (uint32_t)(candle->open_time_ms - chunk->start_ms) / (uint32_t)load->book->base_ms;
     uint64_t bit = UINT64_C(1) << index;
-    enum err err = chunk_add_row(load->book, load->lane, chunk, index);
+    enum err err = chunk_add_row(load->book, chunk, index);
     if (err) return err;
     struct minute *m = &chunk->rows[chunk->at[index]];
     err = minute_from_candle(m, candle);
@@ -316,7 +316,7 @@ enum err row_make(struct book *book, struct lane_state *lane, int64_t start_ms, 
     row_set(book, chunk, start_ms, ret_row);
     *ret_made = ret_row->minute == NULL;
     if (!*ret_made) return ERR_OK;
-    err = chunk_add_row(book, lane, chunk, (uint32_t)__builtin_ctzll(ret_row->bit));
+    err = chunk_add_row(book, chunk, (uint32_t)__builtin_ctzll(ret_row->bit));
     if (err) return err;
     row_again(ret_row);
     chunk->open |= ret_row->bit;
@@ -417,10 +417,6 @@ enum err row_revise(struct book *book, struct lane_state *lane, const struct row
 
 static void chunk_drop(struct book *book, struct lane_state *lane, uint32_t at) {
     struct chunk *chunk = lane->chunks[at];
-    if (chunk == lane->current_chunk) {
-        lane->current_ms = INT64_MIN;
-        lane->current_chunk = NULL;
-    }
     lane->open_rows -= (uint32_t)__builtin_popcountll(chunk->open);
     book->bytes -= sizeof *chunk + chunk->capacity * sizeof *chunk->rows;
     for (uint8_t i = 0; i < chunk->count; i++) minute_deinit(&chunk->rows[i]);
@@ -432,6 +428,7 @@ static void chunk_drop(struct book *book, struct lane_state *lane, uint32_t at) 
 
 void rows_let_go(struct book *book, struct lane_state *lane, int64_t keep_ms) {
     if (book->options.shelf == NULL) return;
+    lane_settle(lane);
     for (uint32_t at = lane->chunk_count; at-- > 0;) {
         const struct chunk *chunk = lane->chunks[at];
         if ((chunk->dirty | chunk->frozen | chunk->open) != 0) continue;
@@ -441,6 +438,7 @@ void rows_let_go(struct book *book, struct lane_state *lane, int64_t keep_ms) {
 }
 
 void rows_drop(struct book *book, struct lane_state *lane) {
+    lane_settle(lane);
     while (lane->chunk_count > 0) chunk_drop(book, lane, lane->chunk_count - 1);
     lane->open_rows = 0;
     lane->check_ms = INT64_MAX;

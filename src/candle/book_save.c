@@ -49,6 +49,7 @@ enum err book_changes(struct book *book,
     if (list->count > 1) qsort(list->lanes, list->count, sizeof(struct lane_state *), compare_lanes);
     for (uint32_t i = 0; i < list->count; i++) {
         struct lane_state *lane = list->lanes[i];
+        lane_settle(lane);
         for (uint32_t c = 0; c < lane->chunk_count; c++) {
             if (lane->chunks[c]->changed == 0) continue;
             enum err err = visit_chunk(book, lane, lane->chunks[c], visit, context);
@@ -146,6 +147,7 @@ static enum err visit_first(void *context, const struct candle *candle) {
 /* The shelf merges what it has stored of the day; it must be given one row at least to know the day. */
 static enum err seal_day(struct book *book, struct lane_state *lane, int32_t day, struct store_snapshot *snapshot) {
     int64_t from = day * DAY_MS, to = from + DAY_MS;
+    lane_settle(lane);
     book->rows.count = 0;
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < lane->chunk_count && err == ERR_OK; i++) {
@@ -209,6 +211,7 @@ static enum err put_state(struct book *book, struct lane_state *lane, struct sto
 
 static enum err put_rows(struct book *book, struct lane_state *lane, struct store_snapshot *snapshot,
                          struct store_batch *batch) {
+    lane_settle(lane);
     book->rows.count = 0;
     for (uint32_t i = 0; i < lane->chunk_count; i++) {
         struct chunk *chunk = lane->chunks[i];
@@ -258,6 +261,7 @@ static enum err seal_until(struct book *book, struct lane_state *lane, int64_t u
                            struct store_snapshot *snapshot) {
     enum { RUN_ROWS = 32768 };
     enum err err = ERR_OK;
+    lane_settle(lane);
     book->rows.count = 0;
     for (uint32_t i = 0; i < lane->chunk_count && err == ERR_OK; i++) {
         struct chunk *chunk = lane->chunks[i];
