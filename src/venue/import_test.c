@@ -251,7 +251,7 @@ static void check_pushes(struct taken *t, const char *file, const char *venue, u
     struct json_parser *parser = NULL;
     assert_int_equal(json_parser_open(NULL, &parser), ERR_OK);
     struct slice lines;
-    uint32_t item = 0, matched = 0;
+    uint32_t matched = 0;
     while (input_lines(input, NULL, &lines) == ERR_OK)
         while (lines.size > 0) {
             const uint8_t *newline = memchr(lines.data, '\n', lines.size);
@@ -261,16 +261,18 @@ static void check_pushes(struct taken *t, const char *file, const char *venue, u
                              ERR_OK);
             lines = slice_of(newline + 1, lines.size - (size_t)(newline + 1 - lines.data));
             if (!slice_equal(json_text(json_member(truth, "capture")), slice_text(file))) continue;
-            while (t->items[item].kind != IMPORT_PUSH) item++;
             int64_t line = 0, count = 0;
             struct decimal quote;
             assert_int_equal(json_i64(json_member(truth, "line"), &line), ERR_OK);
             assert_int_equal(json_i64(json_member(truth, "n"), &count), ERR_OK);
             assert_int_equal(decimal_parse(json_text(json_member(truth, "q")), &quote), ERR_OK);
-            assert_int_equal(t->items[item].line, line);
+            uint32_t item = 0;
+            while (item < t->item_count &&
+                   (t->items[item].kind != IMPORT_PUSH || t->items[item].line != (uint64_t)line))
+                item++;
+            if (item == t->item_count) fail_msg("no push at line %d of %s", (int)line, file);
             assert_int_equal(t->items[item].push.candle.trades, count);
             assert_true(decimal_equal(t->items[item].push.candle.quote_volume, quote));
-            item++;
             matched++;
         }
     assert_int_equal(matched, pushes);
