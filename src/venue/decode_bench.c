@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "venue/binance/binance.h"
 #include "venue/price_event.h"
 
 enum { LINES = 200000, SERIES = 2000, ROUNDS = 20, BATCH = 4096 };
@@ -97,7 +98,107 @@ static void bench_prices(void) {
     buf_deinit(&text);
 }
 
+/* --- files, through import_read --- */
+
+static void put_klines(struct buf *out) {
+    for (int i = 0; i < LINES; i++) {
+        uint32_t open = 6000000 + random_below(100000);
+        buf_printf(out,
+                   "%lld,%u.%02u000000,%u.%02u000000,%u.%02u000000,%u.%02u000000,%u.%05u000,%lld,%u.%08u,%u,%u.%05u000,"
+                   "%u.%08u,0\n",
+                   1600000020000ll + i * 60000ll, open / 100, open % 100, (open + 50) / 100, (open + 50) % 100,
+                   (open - 50) / 100, (open - 50) % 100, open / 100, open % 100, random_below(500),
+                   random_below(100000), 1600000079999ll + i * 60000ll, random_below(9000000), random_below(100000000),
+                   random_below(9000), random_below(500), random_below(100000), random_below(9000000),
+                   random_below(100000000));
+    }
+}
+
+static void put_aggtrades(struct buf *out) {
+    for (int i = 0; i < LINES; i++)
+        buf_printf(out, "%d,%u.%02u000000,0.%05u000,%lld,%lld,%lld,%s,True\n", 640283266 + i, random_below(60000) + 1,
+                   random_below(100), random_below(100000), 716849523ll + 2 * i, 716849524ll + 2 * i,
+                   1616176861893ll + i / 2, random_below(2) ? "True" : "False");
+}
+
+static void put_messages(struct buf *out) {
+    for (int i = 0; i < LINES; i++)
+        buf_printf(
+            out,
+            "1723161254087896568 {\"stream\":\"btcusdt@trade\",\"data\":{\"e\":\"trade\",\"E\":%lld,\"s\":\"BTCUSDT\","
+            "\"t\":%lld,\"p\":\"%u.%02u000000\",\"q\":\"0.%05u000\",\"T\":%lld,\"m\":%s,\"M\":true}}\n",
+            1723161255343ll + i / 2, 3735683259ll + i, random_below(60000) + 1, random_below(100), random_below(100000),
+            1723161255342ll + i / 2, random_below(2) ? "true" : "false");
+}
+
+static uint64_t read_events(struct import_reader *reader) {
+    static struct event events[BATCH];
+    uint64_t total = 0;
+    for (;;) {
+        struct import_item item;
+        bool has_item = false;
+        uint32_t count = 0;
+        enum err err = import_read(reader, events, BATCH, NULL, &count, &item, &has_item);
+        total += count;
+        check(!has_item, "an item that is no event");
+        if (err == ERR_END) return total;
+        check(err == ERR_OK, "import_read");
+    }
+}
+
+static uint64_t read_klines(struct import_reader *reader) {
+    static struct candle rows[BATCH / 16];
+    uint64_t total = 0;
+    for (;;) {
+        struct import_item item;
+        bool has_item = false;
+        uint32_t count = 0, series = 0;
+        enum err err = import_read_klines(reader, rows, BATCH / 16, NULL, &series, &count, &item, &has_item);
+        total += count;
+        check(!has_item, "an item that is no row");
+        if (err == ERR_END) return total;
+        check(err == ERR_OK, "import_read_klines");
+    }
+}
+
+/* From a file in the page cache: reading, identity and decoding together. */
+static void bench_file(const char *name, void (*put)(struct buf *out), uint64_t (*read)(struct import_reader *reader)) {
+    const char path[] = "/tmp/wick-decode-bench-BTCUSDT.tmp";
+    const struct import_options options = {.series = "binance:BTC/USDT"};
+    struct buf text;
+    buf_init(&text, 1 << 28);
+    put(&text);
+    FILE *file = fopen(path, "wb");
+    check(file != NULL && buf_err(&text) == ERR_OK, "a temporary file");
+    size_t size = text.size;
+    while (size > 64 && text.data[size - 1] == ' ') size--;
+    check(fwrite(text.data, 1, size, file) == size && fclose(file) == 0, "a temporary file");
+    double best = 1e9;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct series_table *series = NULL;
+        struct input *input = NULL;
+        struct import_reader *reader = NULL;
+        check(series_table_open(&series) == ERR_OK, "open");
+        double start = now();
+        check(input_open(sys_real(), path, NULL, &input) == ERR_OK, "open");
+        check(import_open(input, path, &options, series, NULL, &reader) == ERR_OK, "open");
+        check(read(reader) == LINES, "lines");
+        double seconds = now() - start;
+        if (seconds < best) best = seconds;
+        import_close(&reader);
+        input_close(&input);
+        series_table_close(&series);
+    }
+    report(name, LINES, size, best);
+    remove(path);
+    buf_deinit(&text);
+}
+
 int main(void) {
     bench_prices();
+    bench_file("file of price events", put_prices, read_events);
+    bench_file("file of klines", put_klines, read_klines);
+    bench_file("file of aggregated trades", put_aggtrades, read_events);
+    bench_file("file of trade messages", put_messages, read_events);
     return 0;
 }
