@@ -1,0 +1,380 @@
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "api/api_fixture.h"
+#include "net/net_test.h"
+// cmocka.h needs its standard headers before it
+#include <cmocka.h>
+
+#define MINUTE 60000
+#define TIME 1700000040000 /* on a minute */
+
+static struct fixture fixture;
+static char message[1024 * 1024];
+
+static int set_up(void **state) {
+    (void)state;
+    fixture = (struct fixture){0};
+    fixture_open(&fixture, 2, true);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    fixture_close(&fixture);
+    fixture_remove(&fixture);
+    return 0;
+}
+
+/* --- a small client --- */
+
+static int stream_open(void) {
+    char request[512];
+    const int fd = connect_tcp(fixture.port);
+    assert_true(fd >= 0);
+    snprintf(request, sizeof request,
+             "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
+    send_text(fd, request);
+    size_t size = 0;
+    while (size < 2000 && (size < 4 || memcmp(message + size - 4, "\r\n\r\n", 4) != 0)) {
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        if (poll(&waiting, 1, 3000) <= 0 || recv(fd, message + size, 1, 0) <= 0) break;
+        size++;
+    }
+    assert_memory_equal(message, "HTTP/1.1 101", 12);
+    return fd;
+}
+
+static void stream_send(int fd, const char *text) {
+    static uint8_t bytes[70000];
+    const size_t size = strlen(text);
+    size_t at = 0;
+    bytes[at++] = 0x81;
+    if (size < 126) {
+        bytes[at++] = (uint8_t)(128 | size);
+    } else {
+        bytes[at++] = 128 | 126;
+        bytes[at++] = (uint8_t)(size >> 8);
+        bytes[at++] = (uint8_t)size;
+    }
+    memset(bytes + at, 0, 4);
+    at += 4;
+    memcpy(bytes + at, text, size);
+    assert_int_equal(send_bytes(fd, bytes, at + size), 0);
+}
+
+static bool take(int fd, void *data, size_t size, int timeout_ms) {
+    for (size_t got = 0; got < size;) {
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        if (poll(&waiting, 1, timeout_ms) <= 0) return false;
+        const ssize_t now = recv(fd, (char *)data + got, size - got, 0);
+        if (now <= 0) return false;
+        got += (size_t)now;
+    }
+    return true;
+}
+
+/* The next text that is no heartbeat, in `message`; false: none within the time. */
+static bool stream_next(int fd, int timeout_ms) {
+    uint8_t head[10];
+    for (;;) {
+        if (!take(fd, head, 2, timeout_ms)) return false;
+        size_t size = head[1] & 127;
+        if (size == 126) {
+            if (!take(fd, head + 2, 2, 1000)) return false;
+            size = (size_t)head[2] << 8 | head[3];
+        } else if (size == 127) {
+            if (!take(fd, head + 2, 8, 1000)) return false;
+            size = 0;
+            for (int i = 0; i < 8; i++) size = size << 8 | head[2 + i];
+        }
+        assert_true(size < sizeof message);
+        if (!take(fd, message, size, 2000)) return false;
+        message[size] = '\0';
+        if (head[0] == 0x81 && strstr(message, "\"type\":\"heartbeat\"") == NULL) return true;
+    }
+}
+
+static void expect(int fd, const char *part) {
+    if (!stream_next(fd, 3000)) message[0] = '\0';
+    if (strstr(message, part) == NULL) print_error("got    %s\nwanted %s\n", message, part);
+    assert_non_null(strstr(message, part));
+}
+
+static void and_expect(const char *part) {
+    if (strstr(message, part) == NULL) print_error("got    %s\nwanted %s\n", message, part);
+    assert_non_null(strstr(message, part));
+}
+
+static void put(const char *base, const char *price, int64_t time_ms) {
+    assert_int_equal(fixture_post(&fixture, "/v1/prices", price_json(base, price, time_ms)), 200);
+}
+
+static void read_cursor(char cursor[static 64]) {
+    const char *at = strstr(message, "\"cursor\":\"");
+    assert_non_null(at);
+    snprintf(cursor, 64, "%.*s", (int)strcspn(at + 10, "\""), at + 10);
+}
+
+/* --- tests --- */
+
+static void test_watch(void **state) {
+    (void)state;
+    put("BTC", "100", TIME);
+    const int fd = stream_open();
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:btc/usdt\",\"interval\":\"1m\"}],\"snapshot\":2}");
+    expect(
+        fd,
+        "{\"type\":\"snapshot\",\"series\":\"binance:BTC/USDT\",\"kind\":\"price\",\"interval\":\"1m\",\"candles\":[{");
+    and_expect("\"close\":\"100\"");
+    put("BTC", "101", TIME + 1);
+    expect(fd, "{\"type\":\"open\",\"kind\":\"price\",\"candle\":{\"series\":\"binance:BTC/USDT\"");
+    and_expect("\"close\":\"101\"");
+    /* The watermark passes the minute's end and the grace of 10 s: it is closed. */
+    put("BTC", "102", TIME + MINUTE + 15000);
+    bool closed = false, open = false;
+    while (!(closed && open) && stream_next(fd, 3000)) {
+        closed |= strstr(message, "\"type\":\"closed\"") != NULL && strstr(message, "\"close\":\"101\"") != NULL;
+        open |= strstr(message, "\"type\":\"open\"") != NULL && strstr(message, "\"close\":\"102\"") != NULL;
+    }
+    assert_true(closed && open);
+    /* Others are not sent; after unsubscribing nothing is. */
+    put("ETH", "7", TIME + MINUTE + 15000);
+    assert_false(stream_next(fd, 300));
+    stream_send(fd, "{\"unsubscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"1m\"}]}");
+    nanosleep(&(struct timespec){0, 50000000}, NULL);
+    put("BTC", "103", TIME + MINUTE + 15001);
+    assert_false(stream_next(fd, 300));
+    close(fd);
+}
+
+static void test_longer_intervals(void **state) {
+    (void)state;
+    put("BTC", "100", TIME);
+    const int fd = stream_open();
+    stream_send(fd,
+                "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"5m\"},"
+                "{\"series\":\"binance:BTC/USDT\",\"interval\":\"1d\",\"tz\":\"+05:30\"}]}");
+    int snapshots = 0;
+    while (snapshots < 2 && stream_next(fd, 3000)) snapshots += strstr(message, "\"type\":\"snapshot\"") != NULL;
+    assert_int_equal(snapshots, 2);
+    put("BTC", "99", TIME + MINUTE);
+    bool five = false, day = false;
+    while (!(five && day) && stream_next(fd, 3000)) {
+        five |= strstr(message, "\"interval\":\"5m\"") != NULL && strstr(message, "\"low\":\"99\"") != NULL;
+        day |= strstr(message, "\"interval\":\"1d\"") != NULL && strstr(message, "\"low\":\"99\"") != NULL;
+    }
+    assert_true(five && day);
+    close(fd);
+}
+
+static void test_latest(void **state) {
+    (void)state;
+    put("BTC", "100", TIME);
+    put("ETH", "7", TIME);
+    const int fd = stream_open();
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"*\",\"interval\":\"latest\"}]}");
+    expect(fd, "{\"type\":\"latest\",\"latest\":[{\"series\":\"binance:");
+    and_expect("binance:BTC/USDT");
+    and_expect("binance:ETH/USDT");
+    put("BTC", "101", TIME + 1);
+    expect(fd,
+           "{\"type\":\"latest\",\"latest\":[{\"series\":\"binance:BTC/USDT\",\"kind\":\"price\",\"price\":\"101\"");
+    assert_null(strstr(message, "ETH"));
+    put("SOL", "5", TIME + 1);
+    expect(fd, "binance:SOL/USDT");
+    close(fd);
+}
+
+static void test_bad_messages(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *part;
+    } cases[] = {
+        {"nonsense", "\"code\":\"syntax\""},
+        {"[]", "\"code\":\"type\""},
+        {"{}", "\"code\":\"missing\""},
+        {"{\"subscribe\":{}}", "\"at\":\"subscribe\""},
+        {"{\"subscribe\":[7]}", "\"at\":\"subscribe[0]\""},
+        {"{\"subscribe\":[{}]}", "\"at\":\"subscribe[0].series\""},
+        {"{\"subscribe\":[{\"series\":\"binance:NO/PE\"}]}", "\"code\":\"not-found\""},
+        {"{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"0m\"}]}", "\"at\":\"subscribe[0].interval\""},
+        {"{\"subscribe\":[],\"snapshot\":0}", "\"at\":\"snapshot\""},
+        {"{\"subscribe\":[],\"cursor\":[]}", "\"at\":\"cursor\""},
+    };
+    put("BTC", "100", TIME);
+    const int fd = stream_open();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        stream_send(fd, cases[i].text);
+        expect(fd, "{\"type\":\"error\",\"error\":{\"code\":\"");
+        and_expect(cases[i].part);
+    }
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}]}");
+    expect(fd, "\"type\":\"snapshot\"");
+    close(fd);
+}
+
+static void test_resume(void **state) {
+    (void)state;
+    char cursor[64], text[256];
+    put("BTC", "100", TIME);
+    put("ETH", "7", TIME);
+    int fd = stream_open();
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}]}");
+    expect(fd, "\"type\":\"snapshot\"");
+    put("BTC", "101", TIME + 1);
+    expect(fd, "\"close\":\"101\"");
+    read_cursor(cursor);
+    close(fd);
+    nanosleep(&(struct timespec){0, 50000000}, NULL);
+    put("BTC", "102", TIME + 2);
+    put("ETH", "8", TIME + 2);
+    put("BTC", "103", TIME + MINUTE);
+    fd = stream_open();
+    snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"%s\"}", cursor);
+    stream_send(fd, text);
+    expect(fd, "\"close\":\"102\"");
+    assert_null(strstr(message, "snapshot"));
+    expect(fd, "\"close\":\"103\"");
+    read_cursor(cursor);
+    assert_false(stream_next(fd, 200));
+    close(fd);
+    /* Nothing changed: nothing comes. A cursor of another run, or none at all: a snapshot. */
+    fd = stream_open();
+    snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"%s\"}", cursor);
+    stream_send(fd, text);
+    assert_false(stream_next(fd, 300));
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"0123456789abcdef-7\"}");
+    expect(fd, "\"type\":\"snapshot\"");
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"junk\"}");
+    expect(fd, "\"type\":\"snapshot\"");
+    close(fd);
+}
+
+/* Clients come and go while prices pour in; each sees the last value of its series in the end. */
+struct watcher {
+    pthread_t thread;
+    int index, rounds;
+    bool saw_last;
+};
+
+static _Atomic bool poured;
+
+static void *watch_main(void *context) {
+    struct watcher *self = context;
+    char text[256], last[64], *found;
+    static __thread char own[256 * 1024];
+    snprintf(last, sizeof last, "\"close\":\"%d\"", 99999);
+    for (self->rounds = 0; !self->saw_last && self->rounds < 40; self->rounds++) {
+        const int fd = connect_tcp(fixture.port);
+        if (fd < 0) return NULL;
+        send_text(fd,
+                  "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
+        nanosleep(&(struct timespec){0, 20000000}, NULL);
+        snprintf(text, sizeof text,
+                 "{\"subscribe\":[{\"series\":\"binance:W%d/USDT\"},{\"series\":\"*\",\"interval\":\"latest\"}]}",
+                 self->index);
+        uint8_t head[6] = {0x81, (uint8_t)(128 | strlen(text))};
+        send_bytes(fd, head, 6);
+        send_text(fd, text);
+        bool ended;
+        const size_t size = receive(fd, own, sizeof own, self->rounds % 2 ? 150 : 40, &ended);
+        found = memmem(own, size, last, strlen(last));
+        self->saw_last = found != NULL && atomic_load(&poured);
+        close(fd);
+    }
+    return NULL;
+}
+
+static void test_many_watchers(void **state) {
+    (void)state;
+    struct watcher watchers[6] = {0};
+    char base[16], price[16];
+    for (int i = 0; i < 6; i++) {
+        snprintf(base, sizeof base, "W%d", i);
+        put(base, "1", TIME);
+    }
+    for (int i = 0; i < 6; i++) {
+        watchers[i].index = i;
+        assert_int_equal(pthread_create(&watchers[i].thread, NULL, watch_main, &watchers[i]), 0);
+    }
+    for (int n = 0; n < 600; n++) {
+        snprintf(base, sizeof base, "W%d", n % 6);
+        snprintf(price, sizeof price, "%d", n + 2);
+        put(base, price, TIME + n * 500);
+    }
+    for (int i = 0; i < 6; i++) {
+        snprintf(base, sizeof base, "W%d", i);
+        put(base, "99999", TIME + 301000);
+    }
+    atomic_store(&poured, true);
+    for (int i = 0; i < 6; i++) {
+        pthread_join(watchers[i].thread, NULL);
+        assert_true(watchers[i].saw_last);
+    }
+}
+
+/* A client that does not read: memory stays bounded, others are served, and once it reads it gets what is newest. */
+static void test_slow_client(void **state) {
+    (void)state;
+    put("BTC", "1", TIME);
+    const int slow = stream_open(), quick = stream_open();
+    int small = 4096;
+    setsockopt(slow, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    for (int i = 0; i < 60; i++) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"1m\"}],\"snapshot\":1000}");
+        stream_send(slow, text);
+    }
+    char price[16];
+    struct buf body;
+    buf_init(&body, 4 * 1024 * 1024);
+    for (int i = 0; i < 1500; i++) {
+        snprintf(price, sizeof price, "%d", i + 10);
+        buf_put_text(&body, price_json("BTC", price, TIME + (int64_t)i * MINUTE));
+        buf_put_u8(&body, '\n');
+    }
+    buf_put_u8(&body, 0);
+    assert_int_equal(fixture_post(&fixture, "/v1/prices", (const char *)body.data), 200);
+    buf_deinit(&body);
+    for (int i = 0; i < 30; i++) {
+        stream_send(slow, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"snapshot\":1000}");
+        nanosleep(&(struct timespec){0, 11000000}, NULL);
+    }
+    stream_send(quick, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}]}");
+    expect(quick, "\"close\":\"1509\"");
+    put("BTC", "777777", TIME + 1500 * MINUTE);
+    expect(quick, "\"candle\":{");
+    while (strstr(message, "777777") == NULL) expect(quick, "\"candle\":{");
+    bool newest = false;
+    size_t read = 0;
+    while (!newest && stream_next(slow, 3000)) {
+        read += strlen(message);
+        newest = strstr(message, "777777") != NULL;
+    }
+    assert_true(newest);
+    assert_true(read < 20 * 1024 * 1024);
+    close(slow);
+    close(quick);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_watch),  TEST(test_longer_intervals), TEST(test_latest),      TEST(test_bad_messages),
+        TEST(test_resume), TEST(test_many_watchers),    TEST(test_slow_client),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
