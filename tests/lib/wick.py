@@ -136,6 +136,16 @@ def must(wick, *words, **options):
     return out
 
 
+def rows(wick, *words, **options):
+    """The JSON lines of a command."""
+    return [json.loads(line) for line in must(wick, *words, "--format", "json", **options).splitlines()]
+
+
+def events_of(values):
+    """Without the status records that every live source writes into its topic."""
+    return [value for value in values if not value.startswith(b'{"source":')]
+
+
 def price_event(base, time_ms, price, exchange="kraken", quote="USD"):
     return (f'{{"baseCurrency":"{base}","quoteCurrency":"{quote}","exchange":"{exchange}","price":"{price}",'
             f'"baseVolumeLast24h":"1.5","quoteVolumeLast24h":"2.25","timestampInMs":{time_ms}}}')

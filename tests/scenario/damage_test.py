@@ -2,7 +2,7 @@
 import glob, json, os, shutil, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, Server, arguments, must, price_event, run
+from wick import Report, Server, arguments, events_of, must, price_event, run
 
 options = arguments("damaged folders")
 report = Report()
@@ -43,7 +43,7 @@ def rot_is_refused_and_named():
     said = (out + err).decode()
     assert os.path.basename(path) in said and "--cut" in said, said[-500:]
     code, out, err = run(options.wick, "topic", "read", "prices", "--values", data=data)
-    values = out.splitlines()
+    values = events_of(out.splitlines())
     assert 0 < len(values) < 1000 and values[-1] == price_event("A", now + 19049, "19.050").encode(), f"{len(values)} records around the damage"
     assert b"prices" in err, err[-300:]
 
@@ -59,7 +59,7 @@ def a_cut_goes_on_from_there():
     target = command.split("--cut", 1)[1].split()[0]
     must(options.wick, "fsck", "--cut", target, data=data)
     must(options.wick, "fsck", data=data)
-    count = len(must(options.wick, "topic", "read", "prices", data=data).splitlines())
+    count = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
     assert 0 < count < 1000 and glob.glob(os.path.join(data, "log", "prices-0", "*.cut")), f"{count} records"
 
 
@@ -128,7 +128,7 @@ def a_torn_tail_is_cut_by_itself():
         file.write((5).to_bytes(8, "big") + (300).to_bytes(4, "big") + (5).to_bytes(4, "big") + b"\2" + os.urandom(40))
     server = Server(options.wick, data)
     server.wait_ready()
-    count = len(must(options.wick, "topic", "read", "prices", data=data).splitlines())
+    count = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
     status = server.request("POST", "/v1/prices", price_event("T", now + 9, "9"))[0]
     server.stop()
     assert (count, status) == (5, 200), (count, status)

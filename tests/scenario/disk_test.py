@@ -2,7 +2,7 @@
 import json, os, subprocess, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, Server, arguments, must, price_event
+from wick import Report, Server, arguments, events_of, must, price_event
 
 options = arguments("full and failing disks")
 report = Report()
@@ -64,7 +64,7 @@ def full_disk():
         server.kill()
         server = Server(options.wick, data, config)
         server.wait_ready()
-        found = len(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines())
+        found = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
         report.check("full-disk-lost-nothing", accepted <= found <= counter, f"{accepted} acknowledged, {found} found, {counter} sent")
         ledger = server.json("/v1/ledger")
         report.check("full-disk-ledger", ledger["balanced"], ledger)
@@ -106,7 +106,7 @@ def failing_sync():
         server.kill()
     server = Server(options.wick, data)
     server.wait_ready()
-    found = len(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines())
+    found = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
     report.check("failing-sync-lost-nothing", acknowledged <= found <= acknowledged + 100, f"{acknowledged} acknowledged, {found} found")
     report.check("failing-sync-serves-again", post(server, 10)[0] == 200)
     server.stop()

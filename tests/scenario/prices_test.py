@@ -2,7 +2,7 @@
 import json, os, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, Server, arguments, must, price_event
+from wick import Report, Server, arguments, events_of, must, price_event, rows
 
 options = arguments("the price service")
 report = Report()
@@ -72,12 +72,12 @@ def equal_events_are_one():
 
 def a_retry_with_a_key_is_one_effect():
     body = "\n".join(price_event("KEY", now + i, str(i + 1)) for i in range(20))
-    before = len(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines())
+    before = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
     first = post(body, {"Idempotency-Key": "retry-1"})
     again = post(body, {"Idempotency-Key": "retry-1"})
     expect(first, (200, {"accepted": 20, "duplicate": 0, "invalid": []}))
     assert again[0] == 200 and again[1]["accepted"] + again[1]["duplicate"] >= 20, again
-    after = len(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines())
+    after = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
     expect(after - before, 20)
 
 
@@ -88,10 +88,10 @@ def order_does_not_matter_within_the_grace():
             order = sorted(times[:5], reverse=True) + sorted(times[5:], reverse=True)
         for offset in order:
             expect(post(price_event(base, now + offset, str(100 + offset)))[1]["accepted"], 1)
-    rows = [server.json(f"/v1/candles?series=kraken:{b}/USD&kind=price&interval=1m")[-1] for b in ("ORA", "ORB", "ORC")]
+    candles = [server.json(f"/v1/candles?series=kraken:{b}/USD&kind=price&interval=1m")[-1] for b in ("ORA", "ORB", "ORC")]
     fields = ("open", "high", "low", "close", "trades", "open_time")
     wanted = {"open": "100", "high": "59100", "low": "100", "close": "59100", "trades": 8, "open_time": now}
-    for row in rows:
+    for row in candles:
         expect({f: row[f] for f in fields}, wanted)
 
 
@@ -102,7 +102,7 @@ def late_events_are_counted_and_kept():
     post(late)
     after = server.json("/v1/ledger")
     assert after["balanced"], after
-    total = lambda rows: sum(r["late"] for r in rows if r["topic"] == "prices")
+    total = lambda ledger: sum(r["late"] for r in ledger if r["topic"] == "prices")
     expect(total(after["rows"]) - total(before), 1)
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
@@ -136,8 +136,7 @@ def bad_questions_get_400():
 
 
 def the_commands_beside_a_running_program():
-    rows = json.loads(must(options.wick, "candles", "binance:BTC/USDT", "--interval", "1m", "--format", "json", data=data))
-    expect(rows[-1]["open_time"], now)
+    expect(rows(options.wick, "candles", "binance:BTC/USDT", "--interval", "1m", data=data)[-1]["open_time"], now)
     must(options.wick, "ledger", data=data)
     must(options.wick, "series", data=data)
     must(options.wick, "latest", data=data)

@@ -2,7 +2,7 @@
 import csv, decimal, gzip, io, json, os, shutil, sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import SHARED, Report, arguments, must, run
+from wick import SHARED, Report, arguments, must, rows, run
 
 options = arguments("recorded exchange data")
 report = Report()
@@ -28,17 +28,16 @@ def scratch(name, text):
 
 
 def candles(data, series, interval, *more):
-    return json.loads(must(options.wick, "candles", series, "--interval", interval, "--limit", "50000", "--format", "json", *more,
-                           data=data))
+    return rows(options.wick, "candles", series, "--interval", interval, "--limit", "50000", *more, data=data)
 
 
 def number(value):
     return D(repr(value)) if isinstance(value, float) else D(value)
 
 
-def compare(rows, wanted, volumes=True):
+def compare(ours_, wanted, volumes=True):
     """`wanted`: (open time, open, high, low, close, volume); every one must be there, exactly."""
-    ours = {row["open_time"]: row for row in rows}
+    ours = {row["open_time"]: row for row in ours_}
     wrong = []
     for time, *values in wanted:
         row = ours.get(time)
@@ -180,12 +179,12 @@ def copied_or_by_reference_the_same_candles():
     a, b = folder(), folder()
     must(options.wick, "import", path, data=a)
     must(options.wick, "import", "--copy", path, data=b)
-    series = sorted(row["series"] for row in json.loads(must(options.wick, "series", "--format", "json", data=a)))
+    series = sorted(row["series"] for row in rows(options.wick, "series", data=a))
     assert series, "no series"
     drop = ("final", "revision", "last_offset")
     for name in series:
-        rows = [[{k: v for k, v in r.items() if k not in drop} for r in candles(d, name, "1m")] for d in (a, b)]
-        assert rows[0] == rows[1], f"{name}: {rows[0][:1]} {rows[1][:1]}"
+        both = [[{k: v for k, v in r.items() if k not in drop} for r in candles(d, name, "1m")] for d in (a, b)]
+        assert both[0] == both[1], f"{name}: {both[0][:1]} {both[1][:1]}"
 
 
 report.case("xrp-eth-1m-5m", xrp_eth)
