@@ -139,12 +139,16 @@ static enum err copy_batch(struct compaction *c, const struct record_batch *batc
     enum err err = visit_keys(c, batch, count_kept);
     bool whole = err == ERR_UNKNOWN || (!err && c->kept == c->seen);
     if (err && !whole) return err;
+    struct record_batch marked = *batch;
+    marked.leader_epoch = compacted_epoch(batch->base_offset);
     if (whole && batch->record_count > 0) {
+        size_t at = c->out.size;
         buf_put(&c->out, slice_of(batch->payload.data - RECORD_BATCH_HEADER_BYTES, batch->size_bytes));
+        if (buf_err(&c->out) == ERR_OK) record_batch_place(c->out.data + at, marked.base_offset, marked.leader_epoch);
     } else {
         c->dropped = true;
         if (c->kept == 0) return ERR_OK;
-        record_batch_begin_part(&c->builder, batch);
+        record_batch_begin_part(&c->builder, &marked);
         err = visit_keys(c, batch, copy_kept);
         if (!err) err = record_batch_end(&c->builder);
         if (err) return err;

@@ -61,8 +61,10 @@ struct chain {
     int64_t expected;  /* next offset */
     int64_t group;     /* of the batch before; -1: not known */
     int64_t kafka_end; /* leader epochs below say nothing */
-    bool gaps;         /* a compacted topic */
+    bool gaps;         /* compaction may have been here */
 };
+/* The leader epoch of a batch that compaction wrote: a checksum of its base offset, as no neighbour vouches for that. */
+int32_t compacted_epoch(int64_t base_offset);
 /* Whether the batch follows; moves the chain on if so. */
 bool chain_follow(struct chain *chain, const struct record_batch *batch);
 

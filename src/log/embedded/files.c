@@ -102,6 +102,7 @@ static enum err read_slots(struct log_partition *partition, const uint8_t bytes[
     struct producer *entries = calloc(FORMAT_PRODUCERS_MAX, sizeof *entries);
     if (entries == NULL) return ERR_NO_MEMORY;
     struct durable_end best = {0};
+    unsigned valid = 0;
     enum err err = ERR_CORRUPT;
     for (size_t i = 0; i < 2 && size > i * FORMAT_SLOT_BYTES && err != ERR_NO_MEMORY; i++) {
         size_t left = size - i * FORMAT_SLOT_BYTES;
@@ -109,7 +110,9 @@ static enum err read_slots(struct log_partition *partition, const uint8_t bytes[
             slice_of(bytes + i * FORMAT_SLOT_BYTES, left < FORMAT_SLOT_BYTES ? left : FORMAT_SLOT_BYTES);
         struct durable_end end;
         uint32_t count;
-        if (format_slot_read(slot, &end, entries, &count) != ERR_OK || end.sequence < best.sequence) continue;
+        if (format_slot_read(slot, &end, entries, &count) != ERR_OK) continue;
+        valid++;
+        if (end.sequence < best.sequence) continue;
         best = end;
         err = producers_set(producers, entries, count);
     }
@@ -117,6 +120,8 @@ static enum err read_slots(struct log_partition *partition, const uint8_t bytes[
     if (err) return err;
     if (memcmp(best.log_id, partition->log->id, FORMAT_ID_BYTES) != 0 || best.name_crc != partition_name_crc(partition))
         return ERR_FOREIGN;
+    /* The other slot may be a newer one that rotted: then what this one promises is no longer true. */
+    if (valid < 2 && (best.flags & DURABLE_CUT) == 0) best.limit = UINT64_MAX;
     *ret_end = best;
     return ERR_OK;
 }

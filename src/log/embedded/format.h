@@ -18,7 +18,8 @@
  * A topic that is being made or deleted when the process dies is swept away by the next writer.
  *
  * durable-end: two slots of 8192 bytes, written in turn, each synced before the other is touched, so that a crash harms
- * at most one. The valid slot with the higher sequence counts. Both invalid is damage, not a crash.
+ * at most one. The valid slot with the higher sequence counts; if the other is not valid, its `limit` does not. Both invalid
+ * is damage, not a crash.
  *
  *   0  "wickend1"            8  u8[16] log id       24  u32 CRC of "<topic>-<p>"   28  u32 flags (1 clean, 2 cut)
  *  32  u64 sequence         40  i64 durable end    48  i64 segment               56  u64 position
@@ -35,10 +36,11 @@
  * --- Validity ---
  *
  * A batch counts if its CRC holds and what the CRC does not cover agrees with its neighbours: its base offset follows the
- * batch before (it may leave offsets out only in compacted topics), and its leader epoch, the low 31 bits of the first
- * offset of its commit group, is that of the batch before or of its own base offset. (Below `kafka end` the segments were
- * written by Kafka, and its leader epochs say nothing to us.) Index files are hints: an entry counts only if the batch it
- * points to says the same; otherwise the segment is read from its start.
+ * batch before, and its leader epoch, the low 31 bits of the first offset of its commit group, is that of the batch before
+ * or of its own base offset. Compaction leaves offsets out: a batch that it wrote has as leader epoch the low 31 bits of the
+ * CRC-32C of its base offset (8 bytes). (Below `kafka end` the segments were written by Kafka, and its leader epochs say
+ * nothing to us.) Index files are hints: an entry counts only if the batch it points to says the same; otherwise the segment
+ * is read from its start.
  *
  * --- Recovery ---
  *
@@ -72,7 +74,8 @@
  * Retention: slot with the new `log start`, then unlink. Segments wholly below `log start` are litter.
  * Compaction: write and sync <from>.log.clean; slot with `swap from`, `swap to`; rename it over <from>.log, unlink every
  * other segment with swap from < base < swap to; sync the folder; slot without. Recovery does the last part again.
- * Cut: slot with flag 2, then truncate, and rename later segments to *.cut. Recovery does the last part again. */
+ * Cut: slot with flag 2, then truncate, and rename later segments to *.cut. Recovery does the last part again, and then
+ * writes both slots, so that the decision cannot come back. */
 #ifndef LOG_EMBEDDED_FORMAT_H
 #define LOG_EMBEDDED_FORMAT_H
 

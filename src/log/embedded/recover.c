@@ -13,7 +13,6 @@ struct recovery {
     struct segment *segments;
     uint32_t count, capacity;
     struct durable_end recorded;
-    struct producers producers;
     struct chain chain;
     uint64_t position; /* in the last segment: where the next batch goes */
     struct sys_file *file;
@@ -164,7 +163,7 @@ static enum err follow(struct recovery *r) {
         enum err err = scan_batch(&r->scan, r->position, &batch);
         if (err == ERR_NO_MEMORY) return err;
         if (err || !chain_follow(&r->chain, &batch)) return ERR_OK;
-        err = producers_note(&r->producers, &batch);
+        err = producers_note(&r->partition->producers, &batch);
         if (err) return err;
         r->position += batch.size_bytes;
         r->read_any = true;
@@ -224,7 +223,6 @@ static enum err recover_closed(struct recovery *r, const struct segment *segment
         enum err err = follow(r);
         if (err) return err;
         if (r->chain.expected == next_base) return ERR_OK;
-        if (r->chain.gaps && !scan_dirty(&r->scan, r->position)) break;
         uint64_t at;
         struct record_batch found;
         err = scan_find(&r->scan, r->position + 1, r->chain.expected, &at, &found);
@@ -272,16 +270,14 @@ static enum err recover_segment(struct recovery *r, uint32_t at) {
     return err ? err : cut_closed(r, &r->segments[at], size);
 }
 
-/* From the recorded place to the end. */
+/* From the recorded place to the end. Compaction has not been here: it works on closed segments, and closing one records a
+ * place behind it. */
 static enum err recover_tail(struct recovery *r) {
     uint32_t at = 0;
     while (at < r->count && r->segments[at].base_offset < r->recorded.segment) at++;
     bool found = at < r->count && r->segments[at].base_offset == r->recorded.segment;
     bool nothing_yet = r->count == 0 && r->recorded.position == 0 && r->recorded.end_offset == r->recorded.segment;
-    r->chain = (struct chain){.expected = r->recorded.end_offset,
-                              .group = -1,
-                              .kafka_end = r->recorded.kafka_end,
-                              .gaps = r->partition->topic->options.compacted};
+    r->chain = (struct chain){.expected = r->recorded.end_offset, .group = -1, .kafka_end = r->recorded.kafka_end};
     r->position = r->recorded.position;
     if (nothing_yet) return ERR_OK;
     if (!found) {
@@ -301,7 +297,7 @@ static enum err recover_tail(struct recovery *r) {
 
 static enum err read_record(struct recovery *r, struct diag *diag) {
     struct log_partition *partition = r->partition;
-    enum err err = durable_end_read(partition, &r->recorded, &r->producers, diag);
+    enum err err = durable_end_read(partition, &r->recorded, &partition->producers, diag);
     if (err == ERR_OK) return list_segments(r);
     if (err != ERR_CORRUPT && err != ERR_NOT_FOUND) return err;
     err = list_segments(r);
@@ -344,13 +340,19 @@ static void install_segments(struct recovery *r) {
     r->segments = old;
 }
 
+/* After a cut, the slot that decided it must not count again. */
+static enum err forget_cut(struct log_partition *partition) {
+    if ((partition->recorded.flags & DURABLE_CUT) == 0 || partition->log->options.read_only ||
+        atomic_load(&partition->damaged))
+        return ERR_OK;
+    enum err err = durable_end_record(partition, 0, 0);
+    return err ? err : durable_end_record(partition, 0, 0);
+}
+
 /* Damaged partitions keep no file to write to. */
 static void install(struct recovery *r) {
     struct log_partition *partition = r->partition;
     install_segments(r);
-    producers_deinit(&partition->producers);
-    partition->producers = r->producers;
-    r->producers = (struct producers){0};
     partition->recorded = r->recorded;
     partition->next_offset = partition->synced_offset = r->chain.expected;
     partition->position = partition->synced_position = partition->allocated = r->position;
@@ -378,6 +380,7 @@ static enum err recover(struct recovery *r, struct diag *diag) {
     if (!err) err = recover_tail(r);
     if (!err) err = settle(r);
     if (!err) install(r);
+    if (!err) err = forget_cut(r->partition);
     if (err && (diag == NULL || diag->err == ERR_OK)) {
         diag_set(diag, err, "cannot recover the partition: %s", err_message(err));
         diag_where(diag, "%s", r->partition->folder);
@@ -388,7 +391,6 @@ static enum err recover(struct recovery *r, struct diag *diag) {
 static void recovery_deinit(struct recovery *r) {
     const struct sys *sys = r->partition->log->sys;
     sys->disk_ops->close(sys->disk, &r->file);
-    producers_deinit(&r->producers);
     scan_deinit(&r->scan);
     free(r->segments);
 }

@@ -149,15 +149,22 @@ bool scan_dirty(struct scan *scan, uint64_t position) {
     return false;
 }
 
+int32_t compacted_epoch(int64_t base_offset) {
+    uint8_t bytes[8];
+    for (unsigned i = 0; i < 8; i++) bytes[i] = (uint8_t)((uint64_t)base_offset >> (8 * i));
+    return (int32_t)(crc32c(0, slice_of(bytes, sizeof bytes)) & INT32_MAX);
+}
+
 bool chain_follow(struct chain *chain, const struct record_batch *batch) {
-    if (batch->base_offset != chain->expected) {
-        bool may_skip = chain->gaps || batch->base_offset < chain->kafka_end;
-        if (batch->base_offset < chain->expected || !may_skip) return false;
-    }
     int64_t group = batch_group(batch);
-    if (batch->base_offset >= chain->kafka_end && !chain->gaps) {
+    if (batch->base_offset < chain->expected) return false;
+    if (batch->base_offset < chain->kafka_end) {
+        group = -1;
+    } else if (chain->gaps && batch->leader_epoch == compacted_epoch(batch->base_offset)) {
+        group = -1;
+    } else {
         bool continues = chain->group == -1 || group == chain->group;
-        if (group != batch->base_offset && !continues) return false;
+        if (batch->base_offset != chain->expected || (group != batch->base_offset && !continues)) return false;
     }
     chain->expected = batch_end(batch);
     chain->group = group;
