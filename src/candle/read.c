@@ -83,6 +83,32 @@ static enum err lane_book_edges(struct read *read, struct read_lane *lane) {
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
+/* What lies behind `closed_until` may still change: the clock of the series, and whole days that are sealed. */
+static void plan_closed(struct read *read, struct lane lane, int64_t sealed_ms) {
+    const struct series *series = series_of(read);
+    struct book_lane_info info;
+    int64_t grace_ms = series == NULL ? 0 : series->grace_ms;
+    if (read->source->book != NULL && book_lane(read->source->book, lane, &info) == ERR_OK && info.watermark_ms > 0)
+        read->rollup.closed_until_ms = most(read->rollup.closed_until_ms, info.watermark_ms - grace_ms);
+    read->rollup.closed_until_ms = most(read->rollup.closed_until_ms, sealed_ms);
+}
+
+/* Rows of longer tiers exist up to the first day that is not sealed and has rows, or has changed since. */
+static enum err plan_split(struct read *read, const struct read_lane *lane, int64_t sealed_ms, int64_t reopened_ms) {
+    int64_t split = lane->book_from_ms;
+    if (read->tier != TIER_BASE_INDEX) {
+        struct candle row;
+        struct read_span open = {TIER_BASE_INDEX, most(sealed_ms, 0), READ_TIME_MAX_MS};
+        enum err err = lane->top_ms > sealed_ms ? lane_edge(read, lane, &open, false, &row) : ERR_NOT_FOUND;
+        if (err && err != ERR_NOT_FOUND) return err;
+        if (err == ERR_OK) split = least(split, row.open_time_ms);
+        split = split == INT64_MAX ? split : floor_to(split, DAY_MS);
+        split = least(split, reopened_ms);
+    }
+    read->split_ms = least(read->split_ms, split);
+    return ERR_OK;
+}
+
 /* Adds the lane if it has rows at all; moves split and closed_until. */
 static enum err plan_lane(struct read *read, uint8_t basis) {
     const struct series *series = series_of(read);
@@ -99,22 +125,11 @@ static enum err plan_lane(struct read *read, uint8_t basis) {
         if (err == ERR_NOT_FOUND) err = ERR_OK;
     }
     if (err) return err;
+    plan_closed(read, lane.lane, sealed_ms);
     lane.top_ms = most(lane.top_ms, sealed_ms);
     if (lane.top_ms <= read->from_ms) return ERR_OK;
     read->lanes[read->lane_count++] = lane;
-    int64_t split = lane.book_from_ms;
-    if (read->tier != TIER_BASE_INDEX) {
-        if (split != INT64_MAX) split = floor_to(split, DAY_MS);
-        split = least(split, least(sealed_ms, reopened_ms));
-    }
-    read->split_ms = least(read->split_ms, split);
-    struct book_lane_info info;
-    int64_t grace_ms = series == NULL ? 0 : series->grace_ms;
-    if (read->source->book != NULL && book_lane(read->source->book, lane.lane, &info) == ERR_OK &&
-        info.watermark_ms > 0)
-        read->rollup.closed_until_ms = most(read->rollup.closed_until_ms, info.watermark_ms - grace_ms);
-    read->rollup.closed_until_ms = most(read->rollup.closed_until_ms, sealed_ms);
-    return ERR_OK;
+    return plan_split(read, &lane, sealed_ms, reopened_ms);
 }
 
 /* Cuts off the time behind the last row, so that an open range is not long. */

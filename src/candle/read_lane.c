@@ -230,8 +230,10 @@ enum err lane_rows_end(struct read *read, struct read_lane *lane, const struct r
     struct candle next;
     enum err err = look_back(read, lane, span);
     if (err || !lane->has_last) return err;
-    struct read_span after = {span->tier, span->to_ms, READ_TIME_MAX_MS};
-    err = lane_edge(read, lane, &after, false, &next);
+    int64_t split_ms = read->split_ms > span->to_ms ? read->split_ms : span->to_ms;
+    struct read_span tier = {span->tier, span->to_ms, split_ms}, base = {TIER_BASE_INDEX, split_ms, READ_TIME_MAX_MS};
+    err = lane_edge(read, lane, &tier, false, &next);
+    if (err == ERR_NOT_FOUND) err = lane_edge(read, lane, &base, false, &next);
     if (err) return err == ERR_NOT_FOUND ? ERR_OK : err;
     if (!proves_quiet(lane, &next)) return ERR_OK;
     err = fill(read, lane, span, span->to_ms, visit, context);

@@ -234,7 +234,7 @@ static void find_neighbours(uint8_t basis) {
 }
 
 static bool quiet_minute(uint8_t basis, unsigned i, struct candle *ret_row) {
-    struct candle before, after;
+    struct candle before = {0}, after = {0};
     int a = row_before[basis][i], b = row_behind[basis][i];
     if (a < 0 || b == MINUTES) return false;
     assert_true(lane_minute(&world->lanes[basis], (unsigned)a, &before));
