@@ -69,8 +69,14 @@ static enum err open_store(struct engine *engine, struct diag *diag) {
     bool look = engine->mode == ENGINE_LOOK;
     enum err err = look ? ERR_OK : sys_make_folders(engine->parts.sys, folder, diag);
     if (err != ERR_OK) return err;
-    return store_lmdb_open(engine->parts.sys, folder, (uint64_t)engine->config.store_map_bytes, look, diag,
-                           &engine->parts.store);
+    err = store_lmdb_open(engine->parts.sys, folder, (uint64_t)engine->config.store_map_bytes, look, diag,
+                          &engine->parts.store);
+    /* A log that nobody has folded yet: it is folded in memory. */
+    if (err == ERR_NOT_FOUND && look) err = store_memory_open(STORE_MEMORY_TRANSACTIONAL, 1, &engine->parts.store);
+    if (err != ERR_OK) return err;
+    uint8_t identity[16];
+    log_identity(engine->parts.log, identity);
+    return store_identify(engine->parts.store, identity, 1, diag);
 }
 
 static enum err make_topic(struct engine *engine, const char *name, uint32_t partitions, struct diag *diag) {

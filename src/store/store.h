@@ -107,7 +107,7 @@ enum err store_memory_open(enum store_memory_mode mode, uint64_t seed, struct st
  * handle and starts again with the other. */
 struct store *store_memory_share(struct store *store);
 /* The next commit dies after `rows` rows: it answers ERR_IO with, in ROW_BY_ROW mode, that many rows applied, otherwise
- * none. Commits after it work again (the process has come back). */
+ * none. Commits after it work again (the process has come back). UINT32_MAX takes a crash back that has not come. */
 void store_memory_crash(struct store *store, uint32_t rows);
 void store_close(struct store **store);
 

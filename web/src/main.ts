@@ -46,6 +46,7 @@ let zone = new Zone(view.zone);
 let feed: Feed | null = null;
 let info: SeriesInfo | undefined;
 let wantedRange: Range | null = start.range;
+let lookAnew = true; // whether the next candles are to be looked at from `wantedRange`, or from where the chart is
 let lastStatus: Status | null = null;
 let statusProblem = '';
 let reloadOnSnapshot = false;
@@ -235,6 +236,7 @@ function toLatest(): void {
   if (feed?.atEnd) chart.look(null);
   else {
     wantedRange = null;
+    lookAnew = true;
     void feed?.loadNewest();
   }
 }
@@ -244,6 +246,7 @@ function open(): void {
   info = catalog.find(view.series, view.kind);
   if (info) Object.assign(view, { series: info.series, kind: info.kind });
   feed?.close();
+  lookAnew = true;
   byId('problem').hidden = true;
   const mine: Feed = (feed = new Feed({ ...view }, {
     changed: (change) => mine === feed && onChange(change),
@@ -274,13 +277,14 @@ function onChange(change: Change): void {
   chart.changed(change);
   byId('chart').dataset.candles = String(feed!.rows.length);
   if (change.what === 'replaced') {
-    chart.look(wantedRange);
+    if (lookAnew) chart.look(wantedRange);
+    lookAnew = false;
     wantedRange = null;
     const none = !feed!.rows.length;
     byId('blank').hidden = !none;
     if (none) showBlank('no-candles', view);
   } else byId('blank').hidden = true;
-  if (wantedRange === null) legend.refresh();
+  legend.refresh();
 }
 
 /** A price with more decimals than any before makes the tick smaller. */

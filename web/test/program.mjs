@@ -61,6 +61,7 @@ export async function startProgram({ empty = false } = {}) {
   await start();
   return {
     url,
+    quiet: empty || kind === 'wick', // nothing moves but by what a test sends
     start,
     stop,
     async close() {

@@ -446,6 +446,6 @@ struct store *store_memory_share(struct store *store) {
 
 void store_memory_crash(struct store *store, uint32_t rows) {
     struct data *data = memory_of(store)->data;
-    data->crash = true;
+    data->crash = rows != UINT32_MAX;
     data->crash_rows = rows;
 }
