@@ -2,6 +2,7 @@
 
 #include "base/plant.h"
 #include "log/embedded/embedded.h"
+#include "sys/phase.h"
 
 enum { TRIMMED_MAX_BYTES = 64 * 1024 * 1024, WEEK_MS = 7 * 24 * 3600 * 1000 };
 
@@ -165,8 +166,10 @@ static enum err write_parts(struct piece *piece) {
     struct log *log = partition->log;
     if (piece->part_count == 0) return ERR_OK;
     partition->unsynced = true;
+    phase_begin(PHASE_APPEND);
     enum err err = log->sys->disk_ops->write(partition->file, partition->position - piece->part_bytes, log->parts,
                                              piece->part_count);
+    phase_end(PHASE_APPEND);
     piece->part_count = 0;
     piece->part_bytes = 0;
     return err;

@@ -172,7 +172,7 @@ static enum err finish_file(struct log_partition *partition) {
     return ERR_OK;
 }
 
-enum err segment_roll(struct log_partition *partition) {
+static enum err roll(struct log_partition *partition) {
     assert(partition->file != NULL && partition->position > 0);
     enum err err = partition_sync(partition);
     if (err) return err;
@@ -188,11 +188,20 @@ enum err segment_roll(struct log_partition *partition) {
     return err;
 }
 
+enum err segment_roll(struct log_partition *partition) {
+    phase_begin(PHASE_ROLL);
+    enum err err = roll(partition);
+    phase_end(PHASE_ROLL);
+    return err;
+}
+
 enum err partition_sync(struct log_partition *partition) {
     if (!partition->unsynced) return ERR_OK;
     struct log *log = partition->log;
     int64_t before = sys_monotonic_ns(log->sys);
+    phase_begin(PHASE_SYNC);
     enum err err = PLANTED(PLANT_NO_FDATASYNC) ? ERR_OK : log->sys->disk_ops->sync(partition->file);
+    phase_end(PHASE_SYNC);
     if (err) return err;
     uint64_t ns = (uint64_t)(sys_monotonic_ns(log->sys) - before);
     atomic_fetch_add_explicit(&log->syncs, 1, memory_order_relaxed);
