@@ -3,6 +3,7 @@
 
 #include "base/plant.h"
 #include "log/embedded/embedded.h"
+#include "sys/phase.h"
 
 enum err segments_add(struct log_partition *partition, int64_t base_offset, uint64_t bytes) {
     enum err err = ERR_OK;
