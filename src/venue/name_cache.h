@@ -28,27 +28,31 @@ struct name_cache_entry {
 
 _Static_assert(sizeof(struct name_cache_entry) == 64, "one cache line");
 
-struct name_cache {
-    struct name_cache_entry *entries;
-    uint32_t next; /* neighbour to be replaced */
-};
-
 enum { NAME_CACHE_PLACES = (1 << NAME_CACHE_BITS) + NAME_CACHE_NEIGHBOURS };
 
-static inline void name_cache_clear(struct name_cache *cache) {
-    memset(cache->entries, 0, NAME_CACHE_PLACES * sizeof *cache->entries);
-}
+struct name_cache {
+    struct name_cache_entry *entries; /* at a cache line's start within `memory` */
+    void *memory;
+    uint32_t added; /* chooses the neighbour to be replaced */
+};
 
 static inline bool name_cache_init(struct name_cache *cache) {
-    cache->next = 0;
-    cache->entries = aligned_alloc(64, NAME_CACHE_PLACES * sizeof *cache->entries);
-    if (cache->entries != NULL) name_cache_clear(cache);
-    return cache->entries != NULL;
+    cache->added = 0;
+    cache->memory = calloc(NAME_CACHE_PLACES + 1, sizeof *cache->entries); /* pages come as they are first touched */
+    uintptr_t start = (uintptr_t)cache->memory;
+    cache->entries = (struct name_cache_entry *)((start + 63) & ~(uintptr_t)63);
+    return cache->memory != NULL;
 }
 
 static inline void name_cache_deinit(struct name_cache *cache) {
-    free(cache->entries);
+    free(cache->memory);
+    cache->memory = NULL;
     cache->entries = NULL;
+}
+
+static inline void name_cache_clear(struct name_cache *cache) {
+    if (cache->added > 0) memset(cache->entries, 0, NAME_CACHE_PLACES * sizeof *cache->entries);
+    cache->added = 0;
 }
 
 static inline struct name_cache_entry *name_cache_place(const struct name_cache *cache, const struct name_key *key) {
@@ -82,7 +86,8 @@ static inline void name_cache_add(struct name_cache *cache, const struct name_ke
         if (name_key_equal(&entry[i].key, key) && entry[i].used) return;
         if (!entry[i].used && free_entry == NULL) free_entry = &entry[i];
     }
-    if (free_entry == NULL) free_entry = &entry[cache->next++ % NAME_CACHE_NEIGHBOURS];
+    if (free_entry == NULL) free_entry = &entry[cache->added % NAME_CACHE_NEIGHBOURS];
+    cache->added++;
     *free_entry = (struct name_cache_entry){.key = *key, .series = series, .used = 1};
 }
 
