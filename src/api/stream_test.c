@@ -329,7 +329,7 @@ static void test_slow_client(void **state) {
     (void)state;
     put("BTC", "1", TIME);
     const int slow = stream_open(), quick = stream_open();
-    int small = 4096;
+    int small = 65536;
     setsockopt(slow, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     for (int i = 0; i < 60; i++) {
         char text[128];
