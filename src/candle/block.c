@@ -277,13 +277,15 @@ static const uint32_t UNPREDICTED = 1u << COLUMN_VOLUME | 1u << COLUMN_TAKER | 1
                                     1u << COLUMN_COVERAGE | 1u << COLUMN_BASIS | 1u << COLUMN_FINAL |
                                     1u << COLUMN_REASON | 1u << COLUMN_CONFLICT;
 
-static bool predicts_quotes(const struct shape *s) { return s->divide != 0 && !has(s->plain, COLUMN_QUOTE); }
-
 static bool all_zero(const struct shape *s, const struct chunk *c, enum column column) {
     return has(s->constant, column) && c->v[column][0] == 0;
 }
 
 /* Where a factor is zero in all rows the prediction is zero, and not worth the divisions. */
+static bool predicts_quotes(const struct shape *s, const struct chunk *c) {
+    return s->divide != 0 && !has(s->plain, COLUMN_QUOTE) && !all_zero(s, c, COLUMN_VOLUME);
+}
+
 static bool predicts_taker_quotes(const struct shape *s, const struct chunk *c) {
     return s->divide != 0 && !has(s->plain, COLUMN_TAKER_QUOTE) && !all_zero(s, c, COLUMN_TAKER) &&
            !all_zero(s, c, COLUMN_QUOTE);
@@ -298,7 +300,7 @@ static void differences(const struct shape *s, const struct chunk *c, struct car
             memcpy(r[i] + at, c->v[i], c->count * sizeof(int64_t));
     difference_times(s, c, carry, r, at);
     difference_prices(c, carry, r, at);
-    if (predicts_quotes(s)) predict_quotes(s, c, predicted);
+    if (predicts_quotes(s, c)) predict_quotes(s, c, predicted);
     subtract(r[COLUMN_QUOTE] + at, c->v[COLUMN_QUOTE], predicted, c->count);
     memset(predicted, 0, sizeof predicted);
     if (predicts_taker_quotes(s, c)) predict_taker_quotes(c, predicted);
@@ -312,7 +314,7 @@ static bool restore(const struct shape *s, struct chunk *c, struct carry *carry)
     int64_t predicted[CHUNK];
     if (!restore_times(s, c, carry)) return false;
     restore_prices(c, carry);
-    if (predicts_quotes(s)) {
+    if (predicts_quotes(s, c)) {
         predict_quotes(s, c, predicted);
         add(c->v[COLUMN_QUOTE], predicted, c->count);
     }
@@ -463,10 +465,19 @@ static void first_values(struct encoder *e) {
 }
 
 /* Columns that are the same in all rows but not as predicted are stored as they are. */
-static void choose_plain(struct encoder *e, uint32_t columns) {
+static void choose_plain(struct encoder *e) {
     for (int i = COLUMN_VOLUME; i < COLUMN_COUNT; i++)
-        if (has(columns, (enum column)i) && !has(e->varying, (enum column)i) && e->r[i][0] != 0)
-            e->shape.plain |= 1u << i;
+        if (!has(e->varying, (enum column)i) && e->r[i][0] != 0) e->shape.plain |= 1u << i;
+}
+
+/* Sources without quote volumes give zeroes: no need to predict them first. */
+static void choose_plain_quote(struct encoder *e) {
+    struct chunk one = {.count = 1};
+    int64_t predicted = 0;
+    if (has(e->varying, COLUMN_QUOTE) || !predicts_quotes(&e->shape, &e->chunk)) return;
+    for (int i = 0; i < DECIMALS; i++) one.v[i][0] = e->chunk.v[i][0];
+    predict_quotes(&e->shape, &one, &predicted);
+    if (predicted != one.v[COLUMN_QUOTE][0]) e->shape.plain |= 1u << COLUMN_QUOTE;
 }
 
 /* ERR_STATE: a group turned out wide; again with its flag set. */
@@ -482,10 +493,11 @@ static enum err transform(struct encoder *e) {
         gather_integers(e, from, at == 0 ? all : e->varying);
         if (at == 0) {
             first_values(e);
+            choose_plain_quote(e);
             carry = carry_first(&e->shape);
         }
         differences(&e->shape, &e->chunk, &carry, e->r, at);
-        if (at == 0) choose_plain(e, all);
+        if (at == 0) choose_plain(e);
     }
     return ERR_OK;
 }

@@ -17,7 +17,7 @@ enum {
     SHELF_BATCH_BYTES = 64 * 1024, /* a reader fetches a whole batch for one block */
     SHELF_IN_FLIGHT_BYTES = 8 * 1024 * 1024,
     SHELF_KEY_BYTES = 9,
-    SHELF_SCANS_KEPT = 4,
+    SHELF_SCANS_KEPT = 2,
     SHELF_UNIT_ROWS_MAX = 96
 };
 #define SHELF_DAY_MS INT64_C(86400000)

@@ -1,5 +1,6 @@
 /* Reading the shelf: two streams of rows in time order, mini-blocks of the store and sealed blocks, merged; where both
- * have a minute, the store's row wins. A stream holds the rows of one unit or period at a time. */
+ * have a minute, the store's row wins. A stream holds the rows of one unit or period at a time. The last blocks that were
+ * unpacked stay so for the next scan: one query asks for the edges of a lane and then for its rows. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -8,19 +9,29 @@
 /* Beyond these no calendar is asked. */
 static const int64_t TIME_MAX_MS = INT64_C(1) << 50, TIME_MIN_MS = -(INT64_C(1) << 50);
 
-enum { STREAM_ROWS_MAX = BLOCK_ROWS_MAX, STREAM_ENOUGH_ROWS = 64 };
+enum { STREAM_ROWS_MAX = BLOCK_ROWS_MAX, STREAM_ENOUGH_ROWS = 64, SLOTS = 3 };
 
 struct stream {
-    struct candle *rows; /* STREAM_ROWS_MAX; low .. high - 1 are ascending and not yet visited */
+    const struct candle *rows; /* low .. high - 1 are ascending and not yet visited */
     uint32_t low, high;
     struct span left; /* starts of units or periods not yet read: start <= x < end */
     bool done;
     enum store_table table;
 };
 
+/* An unpacked block. */
+struct slot {
+    uint64_t id; /* offset << 2 | tier, + 1; 0: none */
+    uint64_t used;
+    uint32_t count, capacity;
+    struct candle *rows;
+};
+
 struct shelf_scan_state {
     struct stream open, sealed;
-    struct candle rows[2][STREAM_ROWS_MAX];
+    uint64_t clock;
+    struct slot slots[SLOTS];
+    struct candle rows[STREAM_ROWS_MAX]; /* of mini-blocks */
 };
 
 struct scan {
@@ -43,7 +54,12 @@ static struct shelf_scan_state *state_take(struct shelf *shelf) {
         shelf->scans[i] = NULL;
     }
     pthread_mutex_unlock(&shelf->scans_lock);
-    return state != NULL ? state : malloc(sizeof *state);
+    return state != NULL ? state : calloc(1, sizeof *state);
+}
+
+static void state_free(struct shelf_scan_state *state) {
+    for (int i = 0; state != NULL && i < SLOTS; i++) free(state->slots[i].rows);
+    free(state);
 }
 
 static void state_give(struct shelf *shelf, struct shelf_scan_state *state) {
@@ -54,11 +70,11 @@ static void state_give(struct shelf *shelf, struct shelf_scan_state *state) {
         state = NULL;
     }
     pthread_mutex_unlock(&shelf->scans_lock);
-    free(state);
+    state_free(state);
 }
 
 void shelf_scans_close(struct shelf *shelf) {
-    for (int i = 0; i < SHELF_SCANS_KEPT; i++) free(shelf->scans[i]);
+    for (int i = 0; i < SHELF_SCANS_KEPT; i++) state_free(shelf->scans[i]);
 }
 
 static void stream_left(struct scan *scan, struct stream *stream, int64_t read_ms) {
@@ -75,13 +91,13 @@ static enum err stream_decode(struct scan *scan, const struct block_view *view) 
     uint32_t got = 0;
     if (view->tier_ms != range->tier_ms) return ERR_CORRUPT;
     if (!range->descending) {
-        enum err err = block_read(view, range->from_ms, range->to_ms, stream->rows + stream->high,
+        enum err err = block_read(view, range->from_ms, range->to_ms, scan->state->rows + stream->high,
                                   STREAM_ROWS_MAX - stream->high, &got);
         stream->high += got;
         return err;
     }
     assert(view->row_count <= stream->low);
-    struct candle *at = stream->rows + stream->low - view->row_count;
+    struct candle *at = scan->state->rows + stream->low - view->row_count;
     enum err err = block_read(view, range->from_ms, range->to_ms, at, view->row_count, &got);
     if (err != ERR_OK) return err;
     if (got < view->row_count) memmove(at + view->row_count - got, at, got * sizeof *at);
@@ -115,15 +131,65 @@ static enum err visit_location(void *context, struct slice row, struct slice val
     return err == ERR_OK ? ERR_END : err;
 }
 
-static enum err stream_sealed(struct scan *scan) {
+static enum err slot_fill(struct scan *scan, struct slot *slot) {
     struct shelf_pin *pin = NULL;
-    stream_left(scan, scan->stream, scan->location.period_start_ms);
-    const struct shelf_range *range = scan->range;
-    if (scan->location.last_ms < range->from_ms || scan->location.first_ms >= range->to_ms) return ERR_OK;
     enum err err = shelf_block_get(scan->shelf, scan->tier, &scan->location, scan->diag, &pin);
-    if (err == ERR_OK) err = stream_decode(scan, shelf_pin_view(pin));
+    if (err != ERR_OK) return err;
+    const struct block_view *view = shelf_pin_view(pin);
+    slot->id = 0;
+    if (view->row_count > slot->capacity) {
+        free(slot->rows);
+        slot->rows = malloc(view->row_count * sizeof *slot->rows);
+        slot->capacity = slot->rows == NULL ? 0 : view->row_count;
+        if (slot->rows == NULL) err = ERR_NO_MEMORY;
+    }
+    if (err == ERR_OK && view->tier_ms != scan->range->tier_ms) err = ERR_CORRUPT;
+    if (err == ERR_OK) err = block_read(view, INT64_MIN, INT64_MAX, slot->rows, slot->capacity, &slot->count);
     shelf_pin_release(scan->shelf, &pin);
     return err;
+}
+
+/* The slot that holds the block at scan->location, or the one longest unused, filled with it. */
+static enum err slot_find(struct scan *scan, struct slot **ret_slot) {
+    struct shelf_scan_state *state = scan->state;
+    uint64_t id = ((uint64_t)scan->location.offset << 2 | (unsigned)scan->tier) + 1;
+    struct slot *slot = &state->slots[0];
+    for (int i = 0; i < SLOTS && slot->id != id; i++)
+        if (state->slots[i].id == id || state->slots[i].used < slot->used) slot = &state->slots[i];
+    if (slot->id != id) {
+        enum err err = slot_fill(scan, slot);
+        if (err != ERR_OK) return err;
+        slot->id = id;
+    }
+    slot->used = ++state->clock;
+    *ret_slot = slot;
+    return ERR_OK;
+}
+
+/* The first row at or after `time_ms`. */
+static uint32_t lower_bound(const struct slot *slot, int64_t time_ms) {
+    uint32_t low = 0, high = slot->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (slot->rows[middle].open_time_ms < time_ms)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static enum err stream_sealed(struct scan *scan) {
+    struct slot *slot = NULL;
+    const struct shelf_range *range = scan->range;
+    stream_left(scan, scan->stream, scan->location.period_start_ms);
+    if (scan->location.last_ms < range->from_ms || scan->location.first_ms >= range->to_ms) return ERR_OK;
+    enum err err = slot_find(scan, &slot);
+    if (err != ERR_OK) return err;
+    scan->stream->rows = slot->rows;
+    scan->stream->low = lower_bound(slot, range->from_ms);
+    scan->stream->high = lower_bound(slot, range->to_ms);
+    return ERR_OK;
 }
 
 /* Reads on until there is a row or nothing more. */
@@ -148,13 +214,13 @@ static enum err stream_fill(struct scan *scan, struct stream *stream) {
     return ERR_OK;
 }
 
-static void stream_start(struct scan *scan, struct stream *stream, enum store_table table, struct candle *rows) {
+static void stream_start(struct scan *scan, struct stream *stream, enum store_table table) {
     const struct shelf_range *range = scan->range;
     struct span first = {range->from_ms, range->from_ms};
     if (range->from_ms > TIME_MIN_MS && range->from_ms < TIME_MAX_MS)
         first = table == STORE_BLOCKS ? shelf_period(scan->shelf, scan->tier, range->from_ms)
                                       : shelf_unit(scan->shelf, scan->tier, range->from_ms);
-    *stream = (struct stream){.rows = rows, .left = {first.start_ms, range->to_ms}, .table = table};
+    *stream = (struct stream){.rows = scan->state->rows, .left = {first.start_ms, range->to_ms}, .table = table};
 }
 
 static const struct candle *stream_peek(const struct stream *stream, bool descending) {
@@ -194,8 +260,8 @@ enum err shelf_scan(struct shelf *shelf, struct store_snapshot *snapshot, const 
     struct scan scan = {.shelf = shelf, .snapshot = snapshot, .range = range, .tier = tier, .diag = diag};
     scan.state = state_take(shelf);
     if (scan.state == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory to read candles");
-    stream_start(&scan, &scan.state->open, STORE_CANDLES, scan.state->rows[0]);
-    stream_start(&scan, &scan.state->sealed, STORE_BLOCKS, scan.state->rows[1]);
+    stream_start(&scan, &scan.state->open, STORE_CANDLES);
+    stream_start(&scan, &scan.state->sealed, STORE_BLOCKS);
     const struct candle *row = NULL;
     enum err err;
     do {
