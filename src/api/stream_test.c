@@ -274,7 +274,8 @@ static void *watch_main(void *context) {
     char text[256], last[64], *found;
     static __thread char own[256 * 1024];
     snprintf(last, sizeof last, "\"close\":\"%d\"", 99999);
-    for (self->rounds = 0; !self->saw_last && self->rounds < 40; self->rounds++) {
+    for (int after = 0; !self->saw_last && after < 40; self->rounds++) {
+        after += atomic_load(&poured);
         const int fd = connect_tcp(fixture.port);
         if (fd < 0) return NULL;
         send_text(fd,
