@@ -148,7 +148,7 @@ static void test_import_shares_ids(void **state) {
 static void test_import_of_many_days(void **state) {
     struct setting *s = *state;
     enum { DAYS = 40 };
-    open_book(s, true, 400 * 1024);
+    open_book(s, true, 2 << 20);
     for (int64_t minute = 0; minute < DAYS * 1440; minute += 3)
         assert_int_equal(trade(s, minute / 3, minute), FATE_USED);
     struct diag diag = {0};
