@@ -17,6 +17,11 @@ const SHOTS = [
   ['desktop-ledger-dark', { colorScheme: 'dark' }, '#s=binance:SHIB/USDT&i=1h&tab=ledger'],
   ['desktop-rates', {}, '#i=1d&tab=rates', (page) => page.waitForTimeout(5000)],
   ['desktop-search', {}, '', (page) => page.keyboard.type('eth')],
+  ['desktop-not-live', {}, '', async (page) => {
+    await page.context().setOffline(true);
+    await page.locator('#banner').waitFor();
+  }],
+  ['desktop-1024', { viewport: { width: 1024, height: 700 } }, '#i=1h'],
   ['phone-light', { viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true }, ''],
   ['phone-dark-320', { viewport: { width: 320, height: 640 }, deviceScaleFactor: 2, hasTouch: true, isMobile: true, colorScheme: 'dark' }, '#i=15m&tab=why'],
 ];

@@ -34,8 +34,8 @@ export function showBlank(what: 'no-series' | 'no-candles', view: View): void {
     command(example()),
     el('p', {}, 'or read a recorded file:'),
     command('wick import trades.csv.gz'),
-    el('p', {}, 'or generate some:'),
-    command(`wick generate price-events --rate 50 --url ${location.origin}`),
+    el('p', {}, 'or generate an hour of them:'),
+    command(`wick generate price-events --count 100000 --from $(($(date +%s%3N) - 3600000)) --to ${location.origin}/v1/prices`),
     el('p', { class: 'hint' }, 'The chart appears by itself as soon as there is something to show.'),
   );
 }

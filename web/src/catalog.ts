@@ -21,7 +21,7 @@ function score(name: string, text: string): number {
 
 /** Of pairs that match alike, those in dollars come first. */
 const DOLLARS = ['USDT', 'USD', 'USDC'];
-const quoteRank = (s: SeriesInfo) => (DOLLARS.indexOf(s.quote) + 1 || DOLLARS.length + 1);
+export const quoteRank = (s: SeriesInfo) => (DOLLARS.indexOf(s.quote) + 1 || DOLLARS.length + 1);
 
 export class Catalog {
   all: SeriesInfo[] = [];

@@ -312,7 +312,9 @@ export class Chart {
       const to = this.slots.findIndex((slot) => slot >= range.to);
       if (from >= 0) this.api.timeScale().setVisibleLogicalRange({ from, to: to > from ? to : from + this.usualBars });
     } else {
-      const bars = Math.min(5000, range?.bars ?? this.usualBars);
+      // A young series need not hide in the right corner: its candles may be twice as wide.
+      const usual = Math.max(this.usualBars / 2, Math.min(this.usualBars, this.slots.length + RIGHT_ROOM));
+      const bars = Math.min(5000, range?.bars ?? usual);
       this.api.timeScale().setVisibleLogicalRange({ from: end - bars, to: end });
     }
   }

@@ -1,7 +1,7 @@
 // The page: wires the parts.
 import { addressText, readAddress, TABS, type Tab, type Theme } from './address';
 import * as api from './api';
-import { Catalog } from './catalog';
+import { Catalog, quoteRank } from './catalog';
 import { Chart } from './chart';
 import { decimalsOf } from './decimal';
 import { showBlank } from './blank';
@@ -320,8 +320,9 @@ function askToken(): void {
   if (dialog.open) return;
   dialog.showModal();
   dialog.onclose = () => {
-    api.setToken(byId<HTMLInputElement>('token-input').value);
-    location.reload();
+    const value = byId<HTMLInputElement>('token-input').value;
+    if (value) api.setToken(value);
+    if (value) location.reload();
   };
 }
 
@@ -384,7 +385,7 @@ function firstView(): void {
   if (!view.series) {
     const newest = Math.max(...catalog.all.map((s) => s.last_seen));
     const recent = catalog.all.filter((s) => s.last_seen > newest - 3_600_000);
-    recent.sort((a, b) => rank(a) - rank(b) || a.series.localeCompare(b.series));
+    recent.sort((a, b) => rank(a) - rank(b) || quoteRank(a) - quoteRank(b) || a.series.localeCompare(b.series));
     view.series = recent[0].series;
     view.kind = recent[0].kind;
   }

@@ -119,7 +119,7 @@ export class Prices {
 
   private row(): HTMLTableRowElement {
     return el('tr', { tabindex: '-1' },
-      el('td', {}, el('span', { class: 'pair' }), el('span', { class: 'venue' }), el('abbr', { class: 'tag', title: 'Prices: quotes without trades' }, 'P')),
+      el('td', {}, el('span', { class: 'pair' }), el('abbr', { class: 'tag', title: 'Prices: quotes without trades' }, 'P'), el('span', { class: 'venue' })),
       el('td', { class: 'number' }),
       el('td', { class: 'number time' }));
   }
@@ -151,8 +151,8 @@ export class Prices {
       row.dataset.key = entry.key;
       row.setAttribute('aria-rowindex', String(index + 2));
       setText(name.children[0], entry.pair);
-      setText(name.children[1], entry.venue);
-      (name.children[2] as HTMLElement).hidden = entry.kind !== 'price';
+      setText(name.children[2], entry.venue);
+      (name.children[1] as HTMLElement).hidden = entry.kind !== 'price';
     }
     const decimals = this.catalog.find(entry.series, entry.kind)?.decimals ?? 0;
     const text = padded(entry.price, decimals);

@@ -167,6 +167,19 @@ export const tests = [
     return page;
   }],
 
+  ['a token is asked for and used', { fault: true }, async ({ newPage, program }) => {
+    await program.fault({ fail: { path: '/v1/series', status: 401, message: 'a request needs a token', count: 1 } });
+    const page = await newPage();
+    await page.goto(program.url);
+    await page.locator('#token').waitFor({ state: 'visible' });
+    const carries = page.waitForRequest((r) => r.url().includes('/v1/series') && r.headers().authorization === 'Bearer s3cret');
+    await page.fill('#token-input', 's3cret');
+    await page.keyboard.press('Enter');
+    await carries;
+    await eventually('candles are loaded', async () => (await shown(page)) > 0);
+    return page;
+  }],
+
   ['a revised candle shows its revision', { fault: true }, async ({ newPage, program }) => {
     const page = await openPage(newPage, program, '#s=binance:BTC/USDT&k=trade&i=1m&tz=UTC');
     await page.locator('#chart').focus();
