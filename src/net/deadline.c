@@ -41,7 +41,7 @@ static void expire(struct connection *connection) {
     if (exchange == NULL || !atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_EXPIRED)) return;
     atomic_fetch_add_explicit(&server->owners, 1, memory_order_relaxed); /* given back with the exchange */
     atomic_fetch_sub_explicit(&server->unanswered, 1, memory_order_relaxed);
-    MHD_resume_connection(exchange->mhd);
+    loop_resume(exchange);
 }
 
 static void check(struct connection *connection, uint32_t now_tick) {

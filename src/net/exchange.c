@@ -138,7 +138,7 @@ static void server_reply(struct http_exchange *http, unsigned status, const char
     if (!atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_REPLIED) && phase == PHASE_SUSPENDED &&
         atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_REPLIED)) {
         atomic_fetch_sub_explicit(&exchange->server->unanswered, 1, memory_order_relaxed);
-        MHD_resume_connection(exchange->mhd);
+        loop_resume(exchange);
     }
     if (phase == PHASE_EXPIRED && exchange->websocket != NULL) websocket_abandon(exchange->websocket);
     exchange_drop(exchange);

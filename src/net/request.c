@@ -55,8 +55,9 @@ static void connection_closed(struct server *server, void **context) {
     *context = NULL;
 }
 
-void request_connection(void *server, struct MHD_Connection *mhd, void **context,
+void request_connection(void *loop, struct MHD_Connection *mhd, void **context,
                         enum MHD_ConnectionNotificationCode code) {
+    struct server *server = ((struct server_loop *)loop)->server;
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
         connection_started(server, mhd, context);
     else
@@ -193,8 +194,10 @@ static enum MHD_Result dispatch(struct exchange *exchange) {
 void *request_begin(void *context, const char *target, struct MHD_Connection *mhd) {
     struct connection *connection = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     if (connection == NULL) return NULL;
-    struct exchange *exchange = exchange_take(context);
+    struct server_loop *loop = context;
+    struct exchange *exchange = exchange_take(loop->server);
     if (exchange == NULL) return NULL;
+    exchange->loop = loop;
     exchange->connection = connection;
     exchange->mhd = mhd;
     memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
@@ -286,7 +289,7 @@ enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const 
 void request_completed(void *context, struct MHD_Connection *mhd, void **ret_context,
                        enum MHD_RequestTerminationCode code) {
     (void)mhd, (void)code;
-    struct server *server = context;
+    struct server *server = ((struct server_loop *)context)->server;
     struct exchange *exchange = *ret_context;
     *ret_context = NULL;
     if (exchange == NULL) return;

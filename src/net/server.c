@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,53 +139,61 @@ static size_t keep_escaped(void *context, struct MHD_Connection *mhd, char *text
     return strlen(text);
 }
 
-static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls, uint32_t threads) {
+static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tls) {
+    struct server *server = loop->server;
     const struct MHD_OptionItem tls_options[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_priorities},
         {MHD_OPTION_END, 0, NULL},
     };
-    const struct MHD_OptionItem pool_options[] = {
-        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
-                           MHD_USE_EPOLL_TURBO | (tls ? MHD_USE_TLS : 0u);
     const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-    return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, server,                         //
-                            MHD_OPTION_LISTEN_SOCKET, fd,                                         //
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,  //
-                            MHD_OPTION_CONNECTION_LIMIT, server->options.connections_max,         //
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1,                                      //
-                            MHD_OPTION_URI_LOG_CALLBACK, request_begin, server,                   //
-                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,                     //
-                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, server,               //
-                            MHD_OPTION_NOTIFY_CONNECTION, request_connection, server,             //
-                            MHD_OPTION_ARRAY, tls ? tls_options : none,                           //
-                            MHD_OPTION_ARRAY, threads > 1 ? pool_options : none, MHD_OPTION_END);
+    const unsigned flags =
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_TURBO | (tls ? MHD_USE_TLS : 0u);
+    const uint32_t tcp_loops = server->options.threads;
+    return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, loop,                                          //
+                            MHD_OPTION_LISTEN_SOCKET, fd,                                                        //
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,                 //
+                            MHD_OPTION_CONNECTION_LIMIT, (server->options.connections_max - 1) / tcp_loops + 1,  //
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1,                                                     //
+                            MHD_OPTION_URI_LOG_CALLBACK, request_begin, loop,                                    //
+                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,                                    //
+                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop,                                //
+                            MHD_OPTION_NOTIFY_CONNECTION, request_connection, loop,                              //
+                            MHD_OPTION_ARRAY, tls ? tls_options : none, MHD_OPTION_END);
 }
 
+/* Takes the descriptor. */
+static enum err open_loop(struct server *server, int fd, bool tls, struct diag *diag) {
+    struct server_loop *loop = &server->loops[server->loop_count++];
+    *loop = (struct server_loop){.server = server, .event_fd = -1};
+    loop->daemon = start_daemon(loop, fd, tls);
+    if (loop->daemon != NULL) return loop_start(loop, diag);
+    close(fd);
+    return diag_set(diag, tls ? ERR_USAGE : ERR_IO, "the HTTP server does not start%s",
+                    tls ? ": certificate and key do not fit" : "");
+}
+
+/* The threads share the listening socket; each takes connections as it has time. */
 static enum err open_tcp(struct server *server, struct diag *diag) {
     int fd = -1;
     enum err err = listen_tcp(server, diag, &fd);
     if (err != ERR_OK) return err;
-    server->tcp = start_daemon(server, fd, server->certificate != NULL, server->options.threads);
-    if (server->tcp != NULL) return ERR_OK;
+    for (uint32_t i = 0; i < server->options.threads && err == ERR_OK; i++) {
+        const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        err = own < 0 ? diag_set(diag, ERR_LIMIT, "no descriptors for the HTTP server: %s", strerror(errno))
+                      : open_loop(server, own, server->certificate != NULL, diag);
+    }
     close(fd);
-    return diag_set(diag, server->certificate != NULL ? ERR_USAGE : ERR_IO, "the HTTP server does not start%s",
-                    server->certificate != NULL ? ": certificate and key do not fit" : "");
+    return err;
 }
 
 static enum err open_unix(struct server *server, struct diag *diag) {
     int fd = -1;
     enum err err = listen_unix(server, diag, &fd);
     if (err != ERR_OK) return err;
-    server->unix_socket = start_daemon(server, fd, false, 1);
-    if (server->unix_socket != NULL) return ERR_OK;
-    close(fd);
-    (void)unlink(server->options.unix_path);
-    return diag_set(diag, ERR_IO, "the HTTP server on %s does not start", server->options.unix_path);
+    server->unix_made = true;
+    return open_loop(server, fd, false, diag);
 }
 
 /* --- opening --- */
@@ -222,6 +231,7 @@ static enum err read_certificate(struct server *server, struct diag *diag) {
 
 static void server_free(struct server *server) {
     exchange_pool_clear(server);
+    free(server->loops);
     free(server->certificate);
     free(server->key);
     free(server->tokens);
@@ -236,6 +246,8 @@ void server_drop(struct server *server) {
 
 static enum err start(struct server *server, struct diag *diag) {
     const struct sys *sys = server->options.sys;
+    server->loops = calloc(server->options.threads + 1, sizeof *server->loops);
+    if (server->loops == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the HTTP server");
     enum err err = tokens_read(&server->options, diag, &server->tokens);
     if (err == ERR_OK) err = read_certificate(server, diag);
     if (err == ERR_OK) err = websocket_loop_open(server, diag, &server->websockets);
@@ -266,12 +278,6 @@ enum err server_open(const struct server_options *options, struct diag *diag, st
 
 /* --- closing --- */
 
-static void quiesce(struct MHD_Daemon *daemon) {
-    if (daemon == NULL) return;
-    const MHD_socket fd = MHD_quiesce_daemon(daemon);
-    if (fd != MHD_INVALID_SOCKET) close(fd);
-}
-
 static bool answering(struct server *server) {
     bool busy = atomic_load(&server->unanswered) > 0;
     pthread_mutex_lock(&server->lock);
@@ -297,16 +303,14 @@ void server_close(struct server **server_pointer) {
     if (server == NULL) return;
     *server_pointer = NULL;
     atomic_store(&server->closing, true);
-    quiesce(server->tcp);
-    quiesce(server->unix_socket);
-    if (server->unix_socket != NULL) (void)unlink(server->options.unix_path);
+    for (uint32_t i = 0; i < server->loop_count; i++) loop_quiesce(&server->loops[i]);
+    if (server->unix_made) (void)unlink(server->options.unix_path);
     finish_running(server);
     atomic_store(&server->stop, true);
     const struct sys *sys = server->options.sys;
     if (server->deadline_thread != NULL) sys->thread_join(sys->context, &server->deadline_thread);
     if (server->websockets != NULL) websocket_loop_stop(server->websockets);
-    if (server->tcp != NULL) MHD_stop_daemon(server->tcp);
-    if (server->unix_socket != NULL) MHD_stop_daemon(server->unix_socket);
+    for (uint32_t i = 0; i < server->loop_count; i++) loop_stop(&server->loops[i]);
     if (server->websockets != NULL) websocket_loop_free(&server->websockets);
     server_drop(server);
 }

@@ -1,6 +1,6 @@
 /* The HTTP and websocket server: libmicrohttpd with deadlines, limits, tokens and TLS.
  *
- * Threads: libmicrohttpd's (they run the handler), one that keeps deadlines, one for all websockets. A handler that has not
+ * Threads: `threads` for TCP and one for the Unix socket (they run the handler), one that keeps deadlines, one for all websockets. A handler that has not
  * answered when it returns leaves the connection suspended until http_reply, from any thread.
  *
  * What is refused before a handler sees it: heads past 16 KiB, 100 fields or a target past 8 KiB; framing that two readers

@@ -39,6 +39,16 @@ enum connection_doing { DOING_WAITING, DOING_BODY, DOING_HANDLING, DOING_SENDING
 struct server;
 struct exchange;
 
+/* A daemon of libmicrohttpd and the thread that runs it. */
+struct server_loop {
+    struct server *server;
+    struct MHD_Daemon *daemon;
+    struct sys_thread *thread;
+    int epoll_fd, event_fd;
+    atomic_bool stop;
+    _Atomic(struct exchange *) resumed; /* answered, to be resumed by the thread */
+};
+
 struct connection {
     struct connection *previous, *next; /* of server.connections; server.lock */
     struct server *server;
@@ -68,6 +78,7 @@ struct exchange {
     struct http_exchange http; /* first */
     uint32_t magic;
     struct server *server;
+    struct server_loop *loop;
     struct connection *connection;
     struct MHD_Connection *mhd;
     _Atomic uint32_t phase;
@@ -85,15 +96,16 @@ struct exchange {
     struct slice websocket_key; /* of a request to upgrade; empty otherwise */
     bool websocket_version_known;
     struct websocket *websocket; /* once the websocket thread has accepted */
-    struct exchange *next;       /* in the pool */
+    struct exchange *next;       /* in the pool, or among those to begin or to resume */
 };
 
 struct websocket_loop;
 
 struct server {
     struct server_options options;
-    struct MHD_Daemon *tcp, *unix_socket;
-    int unix_fd;
+    struct server_loop *loops; /* TCP's, then the Unix socket's */
+    uint32_t loop_count;
+    bool unix_made;
     char address[128];
     char *certificate, *key;
     uint8_t (*tokens)[TOKEN_BYTES];
@@ -122,12 +134,20 @@ bool exchange_account(struct exchange *exchange);
 void exchange_pool_clear(struct server *server);
 void server_drop(struct server *server); /* one owner less */
 
-/* --- request.c: libmicrohttpd's callbacks --- */
-void *request_begin(void *server, const char *target, struct MHD_Connection *mhd);
-enum MHD_Result request_handle(void *server, struct MHD_Connection *mhd, const char *url, const char *method,
+/* --- loop.c --- */
+enum err loop_start(struct server_loop *loop, struct diag *diag) MUST_USE;
+/* Any thread: the suspended exchange is answered. */
+void loop_resume(struct exchange *exchange);
+void loop_quiesce(struct server_loop *loop);
+/* Joins the thread, then stops the daemon. */
+void loop_stop(struct server_loop *loop);
+
+/* --- request.c: libmicrohttpd's callbacks; the context is the loop --- */
+void *request_begin(void *loop, const char *target, struct MHD_Connection *mhd);
+enum MHD_Result request_handle(void *loop, struct MHD_Connection *mhd, const char *url, const char *method,
                                const char *version, const char *data, size_t *data_size, void **context);
-void request_completed(void *server, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code);
-void request_connection(void *server, struct MHD_Connection *mhd, void **context,
+void request_completed(void *loop, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code);
+void request_connection(void *loop, struct MHD_Connection *mhd, void **context,
                         enum MHD_ConnectionNotificationCode code);
 
 /* --- head.c: judging a request's head --- */

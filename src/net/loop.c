@@ -1,0 +1,81 @@
+/* A thread around one libmicrohttpd daemon.
+ *
+ * libmicrohttpd 0.9.75 could run the thread itself, but its epoll loop, having got a full array of 128 events, waits for
+ * more with the same timeout before it acts on any: with more than 128 connections it sleeps on answers that are ready.
+ * MHD_run never waits, so the waiting is done here. It also lets a committer hand over a whole group of answers with one
+ * wake-up. */
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "net/server_internal.h"
+
+enum { LOOP_IDLE_MS = 1000 };
+
+void loop_resume(struct exchange *exchange) {
+    struct server_loop *loop = exchange->loop;
+    struct exchange *head = atomic_load_explicit(&loop->resumed, memory_order_relaxed);
+    do exchange->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&loop->resumed, &head, exchange, memory_order_release,
+                                                  memory_order_relaxed));
+    const uint64_t one = 1;
+    if (head == NULL) (void)!write(loop->event_fd, &one, sizeof one);
+}
+
+static void resume_all(struct server_loop *loop) {
+    struct exchange *exchange = atomic_exchange_explicit(&loop->resumed, NULL, memory_order_acquire);
+    while (exchange != NULL) {
+        struct exchange *next = exchange->next;
+        MHD_resume_connection(exchange->mhd);
+        exchange = next;
+    }
+}
+
+static void *loop_main(void *context) {
+    struct server_loop *loop = context;
+    struct pollfd waiting[2] = {{.fd = loop->epoll_fd, .events = POLLIN}, {.fd = loop->event_fd, .events = POLLIN}};
+    while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
+        MHD_UNSIGNED_LONG_LONG timeout_ms = LOOP_IDLE_MS;
+        if (MHD_get_timeout(loop->daemon, &timeout_ms) != MHD_YES || timeout_ms > LOOP_IDLE_MS)
+            timeout_ms = LOOP_IDLE_MS;
+        if (poll(waiting, 2, (int)timeout_ms) > 0 && (waiting[1].revents & POLLIN) != 0) {
+            uint64_t rung;
+            (void)!read(loop->event_fd, &rung, sizeof rung);
+        }
+        resume_all(loop);
+        (void)MHD_run(loop->daemon);
+    }
+    return NULL;
+}
+
+enum err loop_start(struct server_loop *loop, struct diag *diag) {
+    const struct sys *sys = loop->server->options.sys;
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    if (info == NULL) return diag_set(diag, ERR_IO, "libmicrohttpd has no epoll here");
+    loop->epoll_fd = info->epoll_fd;
+    loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (loop->event_fd < 0) return diag_set(diag, ERR_LIMIT, "no descriptors for the HTTP server: %s", strerror(errno));
+    return sys->thread_start(sys->context, "http", loop_main, loop, &loop->thread);
+}
+
+void loop_quiesce(struct server_loop *loop) {
+    if (loop->daemon == NULL) return;
+    const MHD_socket fd = MHD_quiesce_daemon(loop->daemon);
+    if (fd != MHD_INVALID_SOCKET) close(fd);
+}
+
+void loop_stop(struct server_loop *loop) {
+    const struct sys *sys = loop->server->options.sys;
+    const uint64_t one = 1;
+    atomic_store(&loop->stop, true);
+    if (loop->event_fd >= 0) (void)!write(loop->event_fd, &one, sizeof one);
+    if (loop->thread != NULL) sys->thread_join(sys->context, &loop->thread);
+    if (loop->daemon != NULL) {
+        resume_all(loop);
+        MHD_stop_daemon(loop->daemon);
+    }
+    loop->daemon = NULL;
+    if (loop->event_fd >= 0) close(loop->event_fd);
+    loop->event_fd = -1;
+}
