@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "base/slice.h"
 
 /* Inlined even where it is called often: a decoder's loop is several times faster when each number has its own branches. */
@@ -69,8 +73,24 @@ static const uint64_t scan_power10[19] = {1u,
 
 #define SCAN_ZEROES 0x3030303030303030u
 
-/* Digits without a superfluous leading zero, at most 16; *at moves behind them. */
-SCAN_INLINE bool scan_u63(const uint8_t **at, int64_t *ret_value) {
+/* Which of sixteen bytes are no digits: bit i for byte i. */
+SCAN_INLINE unsigned scan_others16(const uint8_t *at) {
+#ifdef __SSE2__
+    __m128i digits = _mm_xor_si128(_mm_loadu_si128((const __m128i *)at), _mm_set1_epi8('0'));
+    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(digits, _mm_set1_epi8(10)), digits));
+#else
+    unsigned mask = 0;
+    for (int i = 0; i < 2; i++) {
+        uint64_t word = scan_load8(at + 8 * i) ^ SCAN_ZEROES;
+        uint64_t others = (((word & ~SCAN_HIGHS) + 0x7676767676767676u) | word) & SCAN_HIGHS;
+        mask |= (unsigned)((others >> 7) * 0x0102040810204080u >> 56) << (8 * i);
+    }
+    return mask;
+#endif
+}
+
+/* Of 16 digits. */
+static inline bool scan_u63_long(const uint8_t **at, int64_t *ret_value) {
     const uint8_t *p = *at;
     uint64_t word = scan_load8(p) ^ SCAN_ZEROES;
     unsigned count = scan_digit_count(word);
@@ -88,9 +108,28 @@ SCAN_INLINE bool scan_u63(const uint8_t **at, int64_t *ret_value) {
     return true;
 }
 
+/* Digits without a superfluous leading zero, at most 16; *at moves behind them. Where they end is found in one step, so that
+ * what follows them need not wait for their value. */
+SCAN_INLINE bool scan_u63(const uint8_t **at, int64_t *ret_value) {
+    const uint8_t *p = *at;
+    unsigned others = scan_others16(p);
+    if (__builtin_expect(others == 0, 0)) return scan_u63_long(at, ret_value);
+    unsigned count = (unsigned)__builtin_ctz(others);
+    if (__builtin_expect(count == 0 || (p[0] == '0' && count > 1), 0)) return false;
+    *at = p + count;
+    uint64_t word = scan_load8(p) ^ SCAN_ZEROES;
+    if (count <= 8) {
+        *ret_value = (int64_t)scan_value8(scan_shift(word, count));
+        return true;
+    }
+    uint64_t low = scan_value8(scan_shift(scan_load8(p + 8) ^ SCAN_ZEROES, count - 8));
+    *ret_value = (int64_t)(scan_value8(word) * scan_power10[count - 8] + low);
+    return true;
+}
+
 /* The digits behind the point: their value without trailing zeroes and how many digits that has; *at moves behind all of
  * them. False for none, or more than 16. */
-SCAN_INLINE bool scan_fraction(const uint8_t **at, uint64_t *ret_value, unsigned *ret_digits) {
+static inline bool scan_fraction(const uint8_t **at, uint64_t *ret_value, unsigned *ret_digits) {
     const uint8_t *p = *at;
     uint64_t word = scan_load8(p) ^ SCAN_ZEROES;
     unsigned count = scan_digit_count(word);
@@ -128,9 +167,8 @@ SCAN_INLINE bool scan_fraction(const uint8_t **at, uint64_t *ret_value, unsigned
     return true;
 }
 
-/* A plain decimal, not negative, without exponent and of at most SCAN_DIGITS_MAX digits, in canonical form
- * (base/decimal.h). *at moves behind it; the caller checks what stands there, which also finds out exponents. */
-SCAN_INLINE bool scan_decimal(const uint8_t **at, int64_t *ret_mantissa, uint8_t *ret_scale) {
+/* More than eight digits before or behind the point. */
+static inline bool scan_decimal_long(const uint8_t **at, int64_t *ret_mantissa, uint8_t *ret_scale) {
     const uint8_t *p = *at;
     uint64_t word = scan_load8(p) ^ SCAN_ZEROES;
     unsigned count = scan_digit_count(word);
@@ -156,6 +194,39 @@ SCAN_INLINE bool scan_decimal(const uint8_t **at, int64_t *ret_mantissa, uint8_t
     if (!scan_fraction(&p, &fraction, &digits) || count + digits > SCAN_DIGITS_MAX) return false;
     *at = p;
     *ret_mantissa = (int64_t)(value * scan_power10[digits] + fraction);
+    *ret_scale = (uint8_t)digits;
+    return true;
+}
+
+/* A plain decimal, not negative, without exponent and of at most SCAN_DIGITS_MAX digits, in canonical form
+ * (base/decimal.h). *at moves behind it; the caller checks what stands there, which also finds out exponents. */
+SCAN_INLINE bool scan_decimal(const uint8_t **at, int64_t *ret_mantissa, uint8_t *ret_scale) {
+    const uint8_t *p = *at;
+    unsigned others = scan_others16(p), count = (unsigned)__builtin_ctz(others | 1u << 16);
+    if (__builtin_expect(count - 1 > 7, 0)) return count > 0 && scan_decimal_long(at, ret_mantissa, ret_scale);
+    if (__builtin_expect(p[0] == '0' && count > 1, 0)) return false;
+    uint64_t value = scan_value8(scan_shift(scan_load8(p) ^ SCAN_ZEROES, count));
+    if (p[count] != '.') {
+        *at = p + count;
+        *ret_mantissa = (int64_t)value;
+        *ret_scale = 0;
+        return true;
+    }
+    others &= others - 1;
+    unsigned end = (unsigned)__builtin_ctz(others | 1u << 31), digits = end - count - 1;
+    if (__builtin_expect(others == 0, 0)) { /* it goes on behind the sixteen bytes */
+        digits = scan_digit_count(scan_load8(p + count + 1) ^ SCAN_ZEROES);
+        if (digits == 8 && (uint8_t)(p[count + 9] - '0') <= 9) return scan_decimal_long(at, ret_mantissa, ret_scale);
+        end = count + 1 + digits;
+    }
+    if (__builtin_expect(digits - 1 > 7, 0)) return digits > 0 && scan_decimal_long(at, ret_mantissa, ret_scale);
+    *at = p + end;
+    uint64_t fraction = scan_shift(scan_load8(p + count + 1) ^ SCAN_ZEROES, digits);
+    unsigned zeroes = fraction == 0 ? digits : (unsigned)__builtin_clzll(fraction) >> 3;
+    /* Dividing by a power of ten is moving the digits back; in two steps, for eight zeroes. */
+    fraction = fraction << (4 * zeroes) << (4 * zeroes);
+    digits -= zeroes;
+    *ret_mantissa = (int64_t)(value * scan_power10[digits] + scan_value8(fraction));
     *ret_scale = (uint8_t)digits;
     return true;
 }

@@ -27,21 +27,32 @@ int64_t binance_interval_ms(struct slice name) {
 
 /* --- klines --- */
 
-/* What both ways of reading leave to be said of a row. */
-static bool finish_kline(struct candle *c) {
+/* Low, open, close and high in order; nearly always their scales agree. */
+static bool in_order(const struct candle *c) {
+    if (c->low.scale == c->open.scale && c->low.scale == c->close.scale && c->low.scale == c->high.scale)
+        return c->low.mantissa <= c->open.mantissa && c->low.mantissa <= c->close.mantissa &&
+               c->high.mantissa >= c->open.mantissa && c->high.mantissa >= c->close.mantissa;
+    return decimal_compare(c->low, c->open) <= 0 && decimal_compare(c->low, c->close) <= 0 &&
+           decimal_compare(c->high, c->open) >= 0 && decimal_compare(c->high, c->close) >= 0;
+}
+
+/* What both ways of reading leave to be said of a row: every field that is no column is set here. */
+SCAN_INLINE bool finish_kline(struct candle *c) {
     int64_t span = c->close_time_ms - c->open_time_ms + 1;
     if (span <= 0 || span > KLINE_SPAN_MAX_MS || c->trades < 0) return false;
-    bool ordered = decimal_compare(c->low, c->open) <= 0 && decimal_compare(c->low, c->close) <= 0 &&
-                   decimal_compare(c->high, c->open) >= 0 && decimal_compare(c->high, c->close) >= 0;
-    if (!ordered || c->low.mantissa <= 0) return false;
+    if (c->low.mantissa <= 0 || !in_order(c)) return false;
     c->native_ms = (uint32_t)span;
-    c->covered_minutes = (uint32_t)(span / MINUTE_MS);
+    c->covered_minutes = (uint32_t)span / MINUTE_MS;
     c->open_mark = (struct candle_mark){c->open_time_ms, 0};
     c->close_mark = (struct candle_mark){c->close_time_ms, 0};
     c->first_id = c->last_id = c->last_offset = -1;
+    c->hash = 0;
+    c->revision = 0;
     c->basis = BASIS_KLINES;
     c->coverage = c->trades == 0 ? COVERAGE_QUIET : COVERAGE_TRADED;
     c->final = CANDLE_FINAL_CLOCK;
+    c->reason = REASON_NONE;
+    c->conflict = false;
     return true;
 }
 
@@ -50,7 +61,8 @@ SCAN_INLINE bool take_decimal(const uint8_t **at, struct decimal *ret_value) {
     uint8_t scale;
     if (!scan_decimal(at, &mantissa, &scale) || **at != ',') return false;
     ++*at;
-    *ret_value = (struct decimal){mantissa, scale};
+    ret_value->mantissa = mantissa;
+    ret_value->scale = scale;
     return true;
 }
 
@@ -76,7 +88,6 @@ static bool scan_kline(const uint8_t **at, struct candle *row) {
     const uint8_t *p = *at;
     int64_t ignored;
     uint8_t scale;
-    memset(row, 0, sizeof *row);
     if (!take_time(&p, &row->open_time_ms)) return false;
     if (!take_decimal(&p, &row->open) || !take_decimal(&p, &row->high) || !take_decimal(&p, &row->low)) return false;
     if (!take_decimal(&p, &row->close) || !take_decimal(&p, &row->volume)) return false;
