@@ -2,12 +2,14 @@
  *
  *   book_bench trades [SERIES]   5 M trades of dense ids, ten times
  *   book_bench prices [SERIES]   5 M prices, 2 s of disorder, one hour, ten times
- *   book_bench freeze [SERIES]   what a checkpoint of that many dirty series costs, on the memory store */
+ *   book_bench freeze [SERIES] FOLDER   60 checkpoints of that many dirty price series, on LMDB in a new folder
+ *   book_bench klines [SERIES] FOLDER   90 days of 1m klines of that many series, in calls of 4,096 rows, to the shelf */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "candle/book.h"
+#include "log/log.h"
 
 enum { EVENTS = 5000000, PASSES = 10, BATCH = 1024 };
 static const int64_t T0 = INT64_C(1618617600000);
@@ -126,11 +128,156 @@ static void bench_fold(bool prices, uint32_t series_count) {
     series_table_close(&table);
 }
 
+/* --- over a store --- */
+
+struct place {
+    struct series_table *table;
+    struct log *log;
+    struct store *store;
+    struct shelf *shelf;
+    struct book *book;
+};
+
+static void open_place(struct place *p, const char *folder, bool prices, uint32_t series_count) {
+    char log_folder[512], store_folder[512];
+    struct diag diag = {0};
+    snprintf(log_folder, sizeof log_folder, "%s/log", folder);
+    snprintf(store_folder, sizeof store_folder, "%s/store", folder);
+    must(sys_make_folders(sys_real(), log_folder, &diag));
+    const struct log_options log = {.sys = sys_real(), .folder = log_folder};
+    must(log_open(&log, &diag, &p->log));
+    must(log_start(p->log, &diag));
+    must(store_lmdb_open(sys_real(), store_folder, 0, false, &diag, &p->store));
+    p->table = table_of(prices ? "desk" : "binance", prices ? SERIES_PRICE : SERIES_TRADE, series_count);
+    const struct shelf_options shelf = {.store = p->store, .log = p->log, .series = p->table, .base_ms = 60000};
+    must(shelf_open(&shelf, &diag, &p->shelf));
+    const struct book_options book = {.series = p->table,
+                                      .shelf = p->shelf,
+                                      .store = p->store,
+                                      .task = "bench",
+                                      .base_ms = 60000,
+                                      .bounded = !prices};
+    must(book_open(&book, &diag, &p->book));
+}
+
+static void close_place(struct place *p) {
+    book_close(&p->book);
+    shelf_close(&p->shelf);
+    series_table_close(&p->table);
+    store_close(&p->store);
+    log_close(&p->log);
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static enum err ignore_change(void *context, struct lane lane, enum book_change change, const struct candle *candle) {
+    (void)lane, (void)change, (void)candle;
+    ++*(uint64_t *)context;
+    return ERR_OK;
+}
+
+/* Half a second of two prices a series, then a checkpoint; the minute turns once. */
+static void bench_freeze(uint32_t series_count, const char *folder) {
+    enum { CHECKPOINTS = 60 };
+    struct place p = {0};
+    double freeze[CHECKPOINTS], commit[CHECKPOINTS], changes[CHECKPOINTS];
+    struct book_counts counts = {0};
+    uint64_t told = 0;
+    open_place(&p, folder, true, series_count);
+    for (int i = 0; i < CHECKPOINTS; i++) {
+        struct diag diag = {0};
+        for (uint32_t k = 0; k < series_count * 2; k++) {
+            struct event e = {.series = k % series_count,
+                              .time_ms = T0 + 45000 + i * 500 + k / series_count,
+                              .price = 100000 + k + i,
+                              .price_scale = 2,
+                              .quantity = 1,
+                              .kind = EVENT_PRICE};
+            must(book_apply(p.book, &e, NULL, 1, NULL, &counts, &diag));
+        }
+        must(book_clock(p.book, T0 + 45000 + i * 500, &diag));
+        double start = now_s();
+        must(book_changes(p.book, ignore_change, &told));
+        changes[i] = now_s() - start;
+        struct store_batch batch;
+        struct store_snapshot *snapshot;
+        store_batch_init(&batch, (size_t)1 << 28);
+        must(store_snapshot_open(p.store, &snapshot));
+        start = now_s();
+        must(book_freeze(p.book, snapshot, &batch, &diag));
+        freeze[i] = now_s() - start;
+        store_snapshot_close(p.store, &snapshot);
+        const struct store_batch *batches[] = {&batch};
+        start = now_s();
+        must(store_commit(p.store, batches, 1, (uint64_t)i + 1, &diag));
+        commit[i] = now_s() - start;
+        book_committed(p.book);
+        store_batch_deinit(&batch);
+    }
+    qsort(freeze, CHECKPOINTS, sizeof *freeze, compare_doubles);
+    qsort(commit, CHECKPOINTS, sizeof *commit, compare_doubles);
+    qsort(changes, CHECKPOINTS, sizeof *changes, compare_doubles);
+    printf(
+        "{\"bench\":\"freeze\",\"series\":%u,\"freeze_p50_ms\":%.2f,\"freeze_max_ms\":%.2f,\"commit_p50_ms\":%.2f,"
+        "\"changes_p50_ms\":%.2f}\n",
+        series_count, freeze[CHECKPOINTS / 2] * 1e3, freeze[CHECKPOINTS - 1] * 1e3, commit[CHECKPOINTS / 2] * 1e3,
+        changes[CHECKPOINTS / 2] * 1e3);
+    close_place(&p);
+}
+
+static void bench_klines(uint32_t series_count, const char *folder) {
+    enum { DAYS = 90, ROWS = DAYS * 1440, CALL = 4096 };
+    struct place p = {0};
+    struct candle *rows = calloc(ROWS, sizeof *rows);
+    struct book_counts counts = {0};
+    struct diag diag = {0};
+    uint64_t r = 1;
+    if (rows == NULL) exit(1);
+    open_place(&p, folder, false, series_count);
+    for (int64_t i = 0; i < ROWS; i++) {
+        int64_t close = 100000 + (int64_t)(random_next(&r) % 1000);
+        rows[i] = (struct candle){.open_time_ms = T0 + i * 60000,
+                                  .open = {close - 5, 2},
+                                  .high = {close + 9, 2},
+                                  .low = {close - 9, 2},
+                                  .close = {close, 2},
+                                  .trades = 10,
+                                  .first_id = i * 10,
+                                  .last_id = i * 10 + 9,
+                                  .final = CANDLE_FINAL_PROVEN};
+        rows[i].volume = canonical(1 + (int64_t)(random_next(&r) % 1000000), 4);
+    }
+    double start = now_s();
+    for (uint32_t s = 0; s < series_count; s++)
+        for (uint32_t at = 0; at < ROWS; at += CALL)
+            must(book_apply_klines(p.book, s, rows + at, ROWS - at < CALL ? ROWS - at : CALL, &counts, &diag));
+    struct store_batch batch;
+    struct store_snapshot *snapshot;
+    store_batch_init(&batch, (size_t)1 << 28);
+    must(store_snapshot_open(p.store, &snapshot));
+    must(book_seal_all(p.book, snapshot, &batch, &diag));
+    must(shelf_flush(p.shelf, &batch, &diag));
+    store_snapshot_close(p.store, &snapshot);
+    const struct store_batch *batches[] = {&batch};
+    must(store_commit(p.store, batches, 1, 1, &diag));
+    double seconds = now_s() - start;
+    printf("{\"bench\":\"klines\",\"series\":%u,\"rows\":%llu,\"seconds\":%.3f,\"rows_per_second\":%.0f}\n",
+           series_count, (unsigned long long)counts.fate[FATE_USED], seconds, (double)counts.read / seconds);
+    store_batch_deinit(&batch);
+    free(rows);
+    close_place(&p);
+}
+
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "all";
     uint32_t series = argc > 2 ? (uint32_t)strtoul(argv[2], NULL, 10) : 0;
     bool all = strcmp(what, "all") == 0;
     if (all || strcmp(what, "trades") == 0) bench_fold(false, series > 0 ? series : 20);
     if (all || strcmp(what, "prices") == 0) bench_fold(true, series > 0 ? series : 2000);
+    if (argc > 3 && strcmp(what, "freeze") == 0) bench_freeze(series, argv[3]);
+    if (argc > 3 && strcmp(what, "klines") == 0) bench_klines(series, argv[3]);
     return 0;
 }
