@@ -77,6 +77,7 @@ enum err block_open(struct slice bytes, struct block_view *ret_view) {
 struct decoder {
     struct shape shape;
     struct carry carry;
+    uint32_t used;          /* rows of a chunk: fewer than CHUNK only where the block has fewer */
     struct candle template; /* what is the same in all rows */
     struct reader wide[DECIMALS];
     struct column_reader columns[COLUMN_COUNT];
@@ -88,7 +89,7 @@ static enum err decoder_open(struct decoder *d, struct slice bytes) {
     struct reader r = reader_of(body_of(bytes));
     enum err err = read_header(&r, &d->shape);
     if (err != ERR_OK) return err;
-    memset(d->chunk.v, 0, sizeof d->chunk.v);
+    d->used = d->shape.rows < CHUNK ? d->shape.rows : CHUNK;
     for (int i = 0; i < COLUMN_COUNT; i++) {
         bool wide = i < DECIMALS && d->shape.wide[block_group_of[i]];
         if (wide && (!has(d->shape.present, (enum column)i) || has(d->shape.plain, (enum column)i))) return ERR_CORRUPT;
@@ -140,7 +141,7 @@ static enum err decode_constants(struct decoder *d) {
         if (!constant) continue;
         enum err err = present ? column_read(&d->columns[i], &value, 1) : ERR_OK;
         if (err != ERR_OK) return err;
-        for (int row = 0; row < CHUNK; row++) d->chunk.v[i][row] = value;
+        for (uint32_t row = 0; row < d->used; row++) d->chunk.v[i][row] = value;
         d->shape.constant |= 1u << i;
     }
     return ERR_OK;
@@ -156,7 +157,7 @@ static enum err decode_chunk(struct decoder *d, uint32_t at) {
         if (!is_wide(d, i) && has(d->shape.present, (enum column)i))
             err = column_read(&d->columns[i], c->v[i], c->count);
         else
-            for (int row = 0; row < CHUNK; row++) c->v[i][row] = 0;
+            for (uint32_t row = 0; row < d->used; row++) c->v[i][row] = 0;
     }
     if (err != ERR_OK) return err;
     return block_restore(&d->shape, c, &d->carry) ? ERR_OK : ERR_CORRUPT;
@@ -167,11 +168,12 @@ static void make_template(struct decoder *d) {
     struct candle *t = &d->template;
     const struct shape *s = &d->shape;
     memset(t, 0, sizeof *t);
-#define X(column, field) t->field = (__typeof__(t->field))d->chunk.v[column][0];
+#define X(column, field) \
+    if (has(s->constant, column)) t->field = (__typeof__(t->field))d->chunk.v[column][0];
     INTEGER_FIELDS(X)
 #undef X
 #define X(column, field) \
-    if (!s->wide[block_group_of[column]]) t->field = canonical(d->chunk.v[column][0], s->scale[block_group_of[column]]);
+    if (has(s->constant, column)) t->field = canonical(d->chunk.v[column][0], s->scale[block_group_of[column]]);
     DECIMAL_FIELDS(X)
 #undef X
 }
