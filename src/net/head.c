@@ -131,7 +131,7 @@ static unsigned check_framing(const struct request_head *head, const char *versi
 }
 
 static unsigned check_size(const struct exchange *exchange, const struct request_head *head, const char **ret_reason) {
-    *ret_reason = "the head of the request is larger than 16 KiB or 100 fields";
+    *ret_reason = "the head of the request is larger than 12 KiB or 100 fields";
     if (head->bytes > SERVER_HEAD_MAX || head->field_count > SERVER_FIELDS_MAX) return 431;
     *ret_reason = "the target of the request is too long";
     if (exchange->target_err == ERR_TOO_LARGE) return 414;

@@ -16,7 +16,7 @@
 #include "net/server_internal.h"
 
 enum {
-    CONNECTION_MEMORY_BYTES = 32 * 1024,
+    CONNECTION_MEMORY_BYTES = 16 * 1024, /* cleared for each request, so no more than a head needs */
     PEM_MAX_BYTES = 1024 * 1024,
     LISTEN_BACKLOG = 1024,
     CLOSE_WAIT_MS = 5000,

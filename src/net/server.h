@@ -3,7 +3,7 @@
  * Threads: `threads` for TCP and one for the Unix socket (they run the handler), one that keeps deadlines, one for all websockets. A handler that has not
  * answered when it returns leaves the connection suspended until http_reply, from any thread.
  *
- * What is refused before a handler sees it: heads past 16 KiB, 100 fields or a target past 8 KiB; framing that two readers
+ * What is refused before a handler sees it: heads past 12 KiB, 100 fields or a target past 8 KiB; framing that two readers
  * could understand differently (RFC 9112 section 6: Transfer-Encoding with Content-Length, other codings than chunked,
  * repeated or malformed Content-Length, several Host fields), which also closes the connection; bodies past the limit (413,
  * before reading where Content-Length says so); without a token where one is asked (401); a cross-origin POST, PUT, DELETE or

@@ -20,7 +20,7 @@
 
 enum {
     SERVER_PADDING_BYTES = 64, /* readable behind a body; codec/input.h's INPUT_PADDING_BYTES */
-    SERVER_HEAD_MAX = 16 * 1024,
+    SERVER_HEAD_MAX = 12 * 1024,
     SERVER_FIELDS_MAX = 100,
     SERVER_TICK_MS = 100,
     SERVER_ANSWER_HEADERS_MAX = 8,
