@@ -246,7 +246,8 @@ static enum err seal_and_commit(struct import *import, struct store_snapshot *sn
     if (err == ERR_OK) err = put_row(import, &batch);
     if (err == ERR_OK) err = store_batch_err(&batch);
     const struct store_batch *batches[] = {&batch};
-    if (err == ERR_OK) err = store_commit(import->parts->store, batches, 1, 1, import->diag);
+    if (err == ERR_OK)
+        err = store_commit(import->parts->store, batches, 1, task_group_stamp(import->parts->tasks), import->diag);
     store_batch_deinit(&batch);
     return err;
 }
@@ -401,6 +402,13 @@ static enum err open_book(struct import *import) {
     return book_open(&options, import->diag, &import->book);
 }
 
+/* The venue's tasks answer for its candles from now on. */
+static enum err add_venue(struct import *import) {
+    struct log_partition *partition;
+    if (import_format_of(import->reader) == IMPORT_PRICE_EVENTS) return ERR_OK;
+    return engine_add_venue(import->engine, import_venue(import->reader), import->diag, &partition);
+}
+
 static enum err run(struct import *import) {
     const struct import_request *request = import->request;
     enum err err = input_open(import->parts->sys, request->path, import->diag, &import->input);
@@ -411,7 +419,7 @@ static enum err run(struct import *import) {
     import->result.format = import_format_name[import_format_of(import->reader)];
     import->result.row.format = (uint8_t)import_format_of(import->reader);
     snprintf(import->result.row.venue, sizeof import->result.row.venue, "%s", import_venue(import->reader));
-    if ((err = open_refusals(import)) != ERR_OK) return err;
+    if ((err = open_refusals(import)) != ERR_OK || (err = add_venue(import)) != ERR_OK) return err;
     if (request->copy) return run_copy(import);
     if ((err = open_book(import)) == ERR_OK) err = read_all(import);
     return err == ERR_OK ? finish(import) : err;

@@ -41,7 +41,7 @@ enum err engine_rebuild(struct engine *engine, struct diag *diag) {
     if (err == ERR_OK) err = restore_imports(parts, &batch, diag);
     if (err == ERR_OK) err = store_batch_err(&batch);
     const struct store_batch *batches[] = {&batch};
-    if (err == ERR_OK) err = store_commit(parts->store, batches, 1, 1, diag);
+    if (err == ERR_OK) err = store_commit(parts->store, batches, 1, task_group_stamp(parts->tasks), diag);
     store_batch_deinit(&batch);
     if (err == ERR_OK) err = engine_catch_up(engine, diag);
     if (err == ERR_OK) err = task_group_checkpoint(parts->tasks, diag);

@@ -55,11 +55,42 @@ struct task_group {
     struct store_batch batch;
     struct diag commit_diag;
     enum err commit_err;
-    uint64_t generation_sequence;
+    uint64_t stamp; /* of the last commit: generation << 40 | sequence */
     int64_t last_freeze_ns;
     uint64_t input_bytes; /* folded since the last freeze */
     bool dirty;           /* anything folded since the last freeze */
 };
+
+/* Every opening is a new generation, so that what an earlier one still sends to a distant store loses. STORE_META ("flow",
+ * "generation") = le64. */
+static enum err next_generation(struct task_group *group, struct diag *diag) {
+    const struct store_key key = {STORE_META, SLICE("flow"), SLICE("generation")};
+    struct store *store = group->options.store;
+    struct store_snapshot *snapshot = NULL;
+    struct slice value;
+    uint64_t generation = 0;
+    enum err err = store_snapshot_open(store, &snapshot);
+    if (err != ERR_OK) return diag_set(diag, err, "the store gives no snapshot");
+    err = store_get(store, snapshot, &key, &value);
+    if (err == ERR_OK) {
+        struct reader in = reader_of(value);
+        generation = reader_le64(&in);
+        err = reader_end(&in);
+    } else if (err == ERR_NOT_FOUND) {
+        err = ERR_OK;
+    }
+    store_snapshot_close(store, &snapshot);
+    if (err != ERR_OK) return diag_set(diag, err, "the store's generation cannot be read");
+    group->stamp = (generation + 1) << 40;
+    store_batch_clear(&group->batch);
+    struct buf next;
+    buf_init(&next, 16);
+    buf_put_le64(&next, generation + 1);
+    store_batch_put(&group->batch, &key, buf_slice(&next));
+    buf_deinit(&next);
+    const struct store_batch *batches[] = {&group->batch};
+    return store_commit(store, batches, 1, ++group->stamp, diag);
+}
 
 enum err task_group_open(const struct task_group_options *options, struct diag *diag, struct task_group **ret_group) {
     struct task_group *group = calloc(1, sizeof *group);
@@ -69,9 +100,17 @@ enum err task_group_open(const struct task_group_options *options, struct diag *
     if (group->options.checkpoint_log_bytes == 0) group->options.checkpoint_log_bytes = CHECKPOINT_LOG_BYTES;
     store_batch_init(&group->batch, BATCH_BYTES_MAX);
     group->last_freeze_ns = sys_monotonic_ns(options->sys);
+    enum err err = options->read_only ? ERR_OK : next_generation(group, diag);
+    if (err != ERR_OK) {
+        store_batch_deinit(&group->batch);
+        free(group);
+        return err;
+    }
     *ret_group = group;
     return ERR_OK;
 }
+
+uint64_t task_group_stamp(struct task_group *group) { return ++group->stamp; }
 
 static void publish_info(struct task *task) {
     pthread_mutex_lock(&task->info_lock);
@@ -267,7 +306,7 @@ static enum err commit_frozen(struct task_group *group, struct diag *diag) {
     if (err == ERR_OK) err = store_batch_err(&group->batch);
     if (err != ERR_OK) return err;
     const struct store_batch *batches[] = {&group->batch};
-    return store_commit(group->options.store, batches, 1, ++group->generation_sequence, diag);
+    return store_commit(group->options.store, batches, 1, ++group->stamp, diag);
 }
 
 static enum err commit(struct task_group *group, struct diag *diag) {

@@ -54,6 +54,9 @@ struct task_group_options {
 
 enum err task_group_open(const struct task_group_options *options, struct diag *diag,
                          struct task_group **ret_group) MUST_USE;
+/* For commits that others make between checkpoints (imports): the next write stamp of this generation. Not while the
+ * group's threads run. */
+uint64_t task_group_stamp(struct task_group *group);
 /* Stops the threads, takes a last checkpoint, closes the processors. */
 void task_group_close(struct task_group **group);
 /* The same without a last checkpoint, as after a crash: for tests. */

@@ -455,9 +455,7 @@ static uint64_t run(uint64_t seed, uint64_t *states) {
     prng_seed(&w->prng, seed);
     w->sim = sim_make(seed);
     w->after = sim_make(seed + 1);
-    enum store_memory_mode mode = seed % 2 ? STORE_MEMORY_TRANSACTIONAL : STORE_MEMORY_ROW_BY_ROW;
     must(w, store_memory_open(STORE_MEMORY_TRANSACTIONAL, seed, &w->rows), "store", NULL);
-    (void)mode;
     for (uint32_t i = 0; i < IN_FLIGHT_MAX; i++) record_batch_builder_init(&w->flights[i].builder);
     make_events(w);
     sim_watch(w->sim, before_operation, w);
