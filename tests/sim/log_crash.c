@@ -2,7 +2,7 @@
  * was not synced, or many where they are too many; then longer random workloads. Each state is recovered with the log's own
  * code and compared, byte by byte, with what was acknowledged.
  *
- *   sim-log-crash [STATES [FIRST SEED]]      by default 1,000,000 (base/testing.h)
+ *   sim-log-crash [STATES [FIRST SEED]]      by default 1,000,000 (base/testing.h); 0: only that seed, at random
  *
  * Prints "states N violations N" and fails if there is a violation. */
 #include <assert.h>
@@ -22,9 +22,16 @@ struct crash_test {
     uint64_t seed, operation;
     const char *workload;
     uint64_t samples;
+    uint64_t run_states; /* of this workload: a seed alone says what happens */
+    uint64_t random;
     uint8_t outcomes[SIM_CHOICES_MAX];
     uint32_t choice_count;
 };
+
+static uint64_t pick(struct crash_test *test, uint64_t below) {
+    test->random = test->random * 6364136223846793005u + 1442695040888963407u;
+    return (test->random >> 33) % below;
+}
 
 static void report(struct crash_test *test, const char *how) {
     if (++test->violations > SHOWN_MAX) return;
@@ -48,13 +55,13 @@ static void crash_again(void *context, enum sim_operation operation) {
     second->done = true;
     uint8_t outcomes[SIM_CHOICES_MAX], choices[SIM_CHOICES_MAX] = {0};
     uint32_t count = sim_choices(test->crashed, outcomes);
-    for (uint32_t i = 0; i < count; i++) choices[i] = (uint8_t)world_random(&test->world, outcomes[i]);
-    sim_crash(test->crashed, choices, world_random(&test->world, UINT32_MAX), test->again);
+    for (uint32_t i = 0; i < count; i++) choices[i] = (uint8_t)pick(test, outcomes[i]);
+    sim_crash(test->crashed, choices, pick(test, UINT32_MAX), test->again);
 }
 
 /* Recovers, with a second crash at some operation of the recovery, and checks what is left then. */
 static void check_compound(struct crash_test *test) {
-    struct second_crash second = {.test = test, .at = world_random(&test->world, 12)};
+    struct second_crash second = {.test = test, .at = pick(test, 12)};
     sim_watch(test->crashed, crash_again, &second);
     bool fine = world_check(&test->world, test->crashed, false, false);
     sim_watch(test->crashed, NULL, NULL);
@@ -72,11 +79,10 @@ static void check_compound(struct crash_test *test) {
 static void check_flip(struct crash_test *test) {
     struct world *world = &test->world;
     uint8_t choices[SIM_CHOICES_MAX] = {0};
-    uint32_t topic = (uint32_t)world_random(world, WORLD_TOPICS);
+    uint32_t topic = (uint32_t)pick(test, WORLD_TOPICS);
     int64_t acked = world->topics[topic].acked_end;
     if (world->topics[topic].state != WORLD_LIVE || acked == 0) return;
-    const struct world_batch *batch =
-        world->topics[topic].batches[world_random(world, world->topics[topic].batch_count)];
+    const struct world_batch *batch = world->topics[topic].batches[pick(test, world->topics[topic].batch_count)];
     if (!batch->acked) return;
     sim_crash(world->sim, choices, 1, test->crashed);
     char path[128];
@@ -86,7 +92,7 @@ static void check_flip(struct crash_test *test) {
         size = sim_size(test->crashed, path);
     }
     if (size == 0) return;
-    sim_flip(test->crashed, path, world_random(world, size), (uint8_t)(1 << world_random(world, 8)));
+    sim_flip(test->crashed, path, pick(test, size), (uint8_t)(1 << pick(test, 8)));
     test->flips++;
     test->states++;
     if (!world_check(world, test->crashed, false, true)) report(test, "with a flipped bit");
@@ -95,14 +101,13 @@ static void check_flip(struct crash_test *test) {
 /* --- the states of one moment --- */
 
 static void check_state(struct crash_test *test, const uint8_t *choices) {
-    uint64_t seed = test->seed * 1000003 + test->states;
-    sim_crash(test->world.sim, choices, seed, test->crashed);
-    if (test->states % 32 == 0) {
+    sim_crash(test->world.sim, choices, pick(test, UINT32_MAX), test->crashed);
+    if (++test->run_states % 32 == 0) {
         check_compound(test);
         return;
     }
     test->states++;
-    if (!world_check(&test->world, test->crashed, test->states % 8 == 0, false)) report(test, "after a crash");
+    if (!world_check(&test->world, test->crashed, test->run_states % 8 == 0, false)) report(test, "after a crash");
 }
 
 static void check_all(struct crash_test *test) {
@@ -122,17 +127,16 @@ static void check_some(struct crash_test *test) {
         memset(choices, rest, test->choice_count);
         check_state(test, choices);
         uint32_t step = 1 + test->choice_count / SAMPLES;
-        for (uint32_t i = (uint32_t)world_random(&test->world, step); i < test->choice_count; i += step) {
-            choices[i] = (uint8_t)world_random(&test->world, test->outcomes[i]);
+        for (uint32_t i = (uint32_t)pick(test, step); i < test->choice_count; i += step) {
+            choices[i] = (uint8_t)pick(test, test->outcomes[i]);
             check_state(test, choices);
             choices[i] = rest;
         }
     }
     for (uint64_t n = 0; n < test->samples; n++) {
-        uint64_t bias = world_random(&test->world, 4);
+        uint64_t bias = pick(test, 4);
         for (uint32_t i = 0; i < test->choice_count; i++)
-            choices[i] =
-                world_random(&test->world, 4) < bias ? 0 : (uint8_t)world_random(&test->world, test->outcomes[i]);
+            choices[i] = pick(test, 4) < bias ? 0 : (uint8_t)pick(test, test->outcomes[i]);
         check_state(test, choices);
     }
 }
@@ -209,6 +213,8 @@ static void run(struct crash_test *test, const char *name, const char *steps) {
     test->crashed = sim_make(1);
     test->again = sim_make(2);
     test->workload = name;
+    test->run_states = 0;
+    test->random = test->seed;
     world_init(&test->world, sim, test->seed);
     sim_watch(sim, before_operation, test);
     world_open(&test->world);
@@ -242,6 +248,12 @@ int main(int argc, char **argv) {
     test->wanted = argc > 1 ? strtoull(argv[1], NULL, 10) : testing_seeds(1000000);
     test->seed = argc > 2 ? strtoull(argv[2], NULL, 10) : testing_first_seed();
     test->samples = SAMPLES;
+    if (test->wanted == 0) {
+        test->wanted = UINT64_MAX;
+        test->samples = SAMPLES / 4;
+        run_random(test);
+        test->wanted = 0;
+    }
     int64_t began = sys_monotonic_ns(sys_real());
     for (uint32_t round = 0; round < 2; round++)
         for (size_t i = 0; i < sizeof small / sizeof *small && test->states < test->wanted; i++, test->seed++)

@@ -33,7 +33,7 @@ enum err log_cursor_open(struct log_partition *partition, int64_t offset, struct
     cursor->partition = partition;
     cursor->wanted = offset;
     cursor->chain = (struct chain){.expected = offset,
-                                   .group = -1,
+                                   .group = GROUP_ANY,
                                    .kafka_end = atomic_load(&partition->kafka_end),
                                    .gaps = partition->topic->options.compacted};
     scan_init(&cursor->scan, partition->log->sys);
@@ -61,6 +61,7 @@ void log_cursor_close(struct log_cursor **cursor) {
 static void start_near(struct log_cursor *cursor, int64_t offset) {
     int64_t base = cursor->segment.base_offset;
     cursor->position = 0;
+    cursor->chain.group = GROUP_NEW;
     if (offset == base) return;
     struct index_entry entry = index_lookup(cursor->partition, base, offset);
     struct record_batch batch;
@@ -68,7 +69,7 @@ static void start_near(struct log_cursor *cursor, int64_t offset) {
     if (batch_end(&batch) - 1 - base != entry.offset_delta || batch.base_offset < base) return;
     cursor->position = entry.position;
     cursor->chain.expected = batch.base_offset;
-    cursor->chain.group = -1;
+    cursor->chain.group = GROUP_ANY;
 }
 
 static enum err open_file(struct log_cursor *cursor) {
@@ -103,7 +104,7 @@ static enum err report(struct log_cursor *cursor, int64_t lost_to, const char *t
     partition_set_damage(partition, &finding);
     cursor->finding = finding;
     cursor->chain.expected = lost_to;
-    cursor->chain.group = -1;
+    cursor->chain.group = GROUP_ANY;
     return finding_diag(&finding, diag);
 }
 
@@ -121,12 +122,10 @@ static enum err enter(struct log_cursor *cursor, struct diag *diag) {
         cursor->position = 0;
         if (!cursor->chain.gaps) return report(cursor, cursor->segment.base_offset, "a segment is missing", diag);
         cursor->chain.expected = cursor->segment.base_offset;
+        cursor->chain.group = GROUP_NEW;
         return ERR_OK;
     }
-    if (offset > cursor->segment.base_offset) {
-        cursor->chain.expected = cursor->segment.base_offset;
-        cursor->chain.group = -1;
-    }
+    if (offset > cursor->segment.base_offset) cursor->chain.expected = cursor->segment.base_offset;
     start_near(cursor, offset);
     return ERR_OK;
 }

@@ -56,10 +56,12 @@ static inline int64_t batch_group(const struct record_batch *batch) {
     return batch->base_offset - (int64_t)(((uint64_t)batch->base_offset - (uint32_t)batch->leader_epoch) & 0x7fffffff);
 }
 
+enum { GROUP_ANY = -1, /* in the middle of what is not known */ GROUP_NEW = -2 /* here a group must begin */ };
+
 /* What the fields outside the CRC must agree with. */
 struct chain {
     int64_t expected;  /* next offset */
-    int64_t group;     /* of the batch before; -1: not known */
+    int64_t group;     /* of the batch before, or one of these */
     int64_t kafka_end; /* leader epochs below say nothing */
     bool gaps;         /* compaction may have been here */
 };

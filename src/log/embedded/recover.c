@@ -213,7 +213,7 @@ static enum err recover_last(struct recovery *r, const struct segment *segment) 
                  "a batch is damaged, and later ones, written after it was synced, are not");
         r->position = at;
         r->chain.expected = witness.base_offset;
-        r->chain.group = -1;
+        r->chain.group = GROUP_ANY;
     }
 }
 
@@ -233,10 +233,10 @@ static enum err recover_closed(struct recovery *r, const struct segment *segment
         if (lost_to == next_base) break;
         r->position = at;
         r->chain.expected = found.base_offset;
-        r->chain.group = -1;
+        r->chain.group = GROUP_ANY;
     }
     r->chain.expected = next_base;
-    r->chain.group = -1;
+    r->chain.group = GROUP_NEW;
     return ERR_OK;
 }
 
@@ -277,7 +277,8 @@ static enum err recover_tail(struct recovery *r) {
     while (at < r->count && r->segments[at].base_offset < r->recorded.segment) at++;
     bool found = at < r->count && r->segments[at].base_offset == r->recorded.segment;
     bool nothing_yet = r->count == 0 && r->recorded.position == 0 && r->recorded.end_offset == r->recorded.segment;
-    r->chain = (struct chain){.expected = r->recorded.end_offset, .group = -1, .kafka_end = r->recorded.kafka_end};
+    r->chain =
+        (struct chain){.expected = r->recorded.end_offset, .group = GROUP_NEW, .kafka_end = r->recorded.kafka_end};
     r->position = r->recorded.position;
     if (nothing_yet) return ERR_OK;
     if (!found) {
@@ -290,7 +291,9 @@ static enum err recover_tail(struct recovery *r) {
     for (; at < r->count; at++) {
         enum err err = recover_segment(r, at);
         if (err) return err;
-        if (at + 1 < r->count) r->position = 0;
+        if (at + 1 == r->count) break;
+        r->position = 0;
+        r->chain.group = GROUP_NEW;
     }
     return ERR_OK;
 }

@@ -159,11 +159,11 @@ bool chain_follow(struct chain *chain, const struct record_batch *batch) {
     int64_t group = batch_group(batch);
     if (batch->base_offset < chain->expected) return false;
     if (batch->base_offset < chain->kafka_end) {
-        group = -1;
+        group = GROUP_ANY;
     } else if (chain->gaps && batch->leader_epoch == compacted_epoch(batch->base_offset)) {
-        group = -1;
+        group = GROUP_NEW; /* Behind the last of them is a segment of its own. */
     } else {
-        bool continues = chain->group == -1 || group == chain->group;
+        bool continues = chain->group == GROUP_ANY || group == chain->group;
         if (batch->base_offset != chain->expected || (group != batch->base_offset && !continues)) return false;
     }
     chain->expected = batch_end(batch);
