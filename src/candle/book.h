@@ -3,7 +3,7 @@
  *
  * A candle is a function of the set of its events: any order, any duplication, any split of the input into calls give the
  * same rows in every field but revision, final, last_offset (for prices: any order within the grace). The rules for ids,
- * coverage, late events and closing are in docs/candles.md and at the head of book.c. */
+ * coverage, late events and closing are in docs/candles.md; the parts of the book at the head of book_lane.h. */
 #ifndef CANDLE_BOOK_H
 #define CANDLE_BOOK_H
 
@@ -19,8 +19,9 @@ struct book_options {
     const char *task;        /* name for those rows, e.g. "candles/prices/0" */
     uint32_t base_ms;        /* 60000 or 1000 */
     uint32_t price_grace_ms; /* 0: 10 s */
-    bool bounded;            /* an import: nothing is live, `book_finish` ends it */
-    size_t max_bytes;        /* memory for open candles and states; 0: 1 GiB */
+    bool bounded;     /* an import: nothing is live, `book_finish` ends it. It shares the ids that `task` has seen
+                                and goes by its own watermark */
+    size_t max_bytes; /* memory for open candles and states; 0: 1 GiB */
 };
 
 enum err book_open(const struct book_options *options, struct diag *diag, struct book **ret_book) MUST_USE;

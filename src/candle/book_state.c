@@ -45,8 +45,15 @@ static int64_t get_time(struct reader *in, int64_t none) {
 
 static void put_recents(struct buf *out, const struct recents *recents) {
     buf_put_uvarint(out, recents->count);
-    for (uint32_t i = 0; i < recents->capacity; i++)
-        if (recents->slots[i] != 0) buf_put_le64(out, recents->slots[i]);
+    size_t bytes = recents->count * sizeof recents->slots[0];
+    uint8_t *to = bytes == 0 ? NULL : buf_reserve(out, bytes);
+    if (to == NULL) return;
+    for (uint32_t i = 0; i < recents->capacity; i++) {
+        if (recents->slots[i] == 0) continue;
+        memcpy(to, &recents->slots[i], sizeof recents->slots[0]); /* little-endian, as every machine we run on */
+        to += sizeof recents->slots[0];
+    }
+    buf_commit(out, bytes);
 }
 
 static enum err get_recents(struct reader *in, struct recents *recents) {
