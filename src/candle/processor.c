@@ -16,6 +16,7 @@ enum {
     RECORD_EVENTS_MAX = 256,
     WATCHERS_MAX = 4,
     FUTURE_MS = 5 * 60 * 1000,
+    EXPIRE_MS = 60 * 60 * 1000, /* candles past their retention leave this often */
     ARENA_BYTES_MAX = 256 * 1024 * 1024,
     PROCESSOR_MAGIC = 0x63616e64,
 };
@@ -46,6 +47,8 @@ struct candle_processor {
     struct ledger_row *ledger; /* during a fold */
     struct diag *diag;
 
+    int64_t append_ms;     /* of the newest record folded */
+    int64_t expired_ms;    /* when expiry was looked at last, by append time */
     uint8_t *latest_dirty; /* one a series number */
     uint32_t latest_capacity;
 };
@@ -188,6 +191,7 @@ static enum err fold(struct processor *processor, const struct record_batch *bat
     if (err == ERR_OK) err = output_submit(self->late);
     if (err == ERR_OK) err = output_submit(self->invalid);
     self->event_count = 0;
+    if (batch->max_timestamp_ms > self->append_ms) self->append_ms = batch->max_timestamp_ms;
     return err;
 }
 
@@ -269,6 +273,11 @@ static enum err freeze(struct processor *processor, struct store_snapshot *snaps
         self->latest_dirty[series] = 0;
     }
     put_outputs(self, batch);
+    if (self->append_ms - self->expired_ms >= EXPIRE_MS) {
+        err = shelf_expire(self->options.shelf, snapshot, self->append_ms, batch, diag);
+        if (err != ERR_OK) return err;
+        self->expired_ms = self->append_ms;
+    }
     return store_batch_err(batch);
 }
 

@@ -210,6 +210,7 @@ static enum err open_candles(struct engine *engine, struct diag *diag) {
     if (err != ERR_OK) return diag_set(diag, err, "no memory");
     const struct config *c = &engine->config;
     const struct shelf_options shelf = {
+        .sys = parts->sys,
         .store = parts->store,
         .log = parts->log,
         .series = parts->series,

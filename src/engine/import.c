@@ -233,10 +233,14 @@ static void put_latest(struct import *import, struct store_batch *batch) {
     }
 }
 
-static enum err seal_and_commit(struct import *import, struct store_snapshot *snapshot) {
+/* The snapshot is closed before the commit: the store may have to grow, which waits for readers. */
+static enum err seal_and_commit(struct import *import) {
     struct store_batch batch;
+    struct store_snapshot *snapshot = NULL;
     store_batch_init(&batch, BATCH_BYTES_MAX);
-    enum err err = book_seal_all(import->book, snapshot, &batch, import->diag);
+    enum err err = store_snapshot_open(import->parts->store, &snapshot);
+    if (err == ERR_OK) err = book_seal_all(import->book, snapshot, &batch, import->diag);
+    if (snapshot != NULL) store_snapshot_close(import->parts->store, &snapshot);
     if (err == ERR_OK) err = shelf_flush(import->parts->shelf, &batch, import->diag);
     if (err == ERR_OK) err = output_submit(import->invalid);
     if (err == ERR_OK) err = output_submit(import->late);
@@ -252,29 +256,34 @@ static enum err seal_and_commit(struct import *import, struct store_snapshot *sn
     return err;
 }
 
-static enum err finish(struct import *import) {
-    enum err err = book_finish(import->book, import->diag);
+static enum err look_up(struct import *import, struct numbering *numbering) {
     struct store_snapshot *snapshot = NULL;
-    if (err == ERR_OK) err = store_snapshot_open(import->parts->store, &snapshot);
+    enum err err = store_snapshot_open(import->parts->store, &snapshot);
     if (err != ERR_OK) return err;
+    err = import_rows_visit(import->parts->store, snapshot, visit_number, numbering);
+    store_snapshot_close(import->parts->store, &snapshot);
+    return err;
+}
+
+static enum err finish(struct import *import) {
     struct import_row *row = &import->result.row;
     input_identity(import->input, row->identity);
     struct numbering numbering = {.next = 1, .identity = row->identity};
-    err = import_rows_visit(import->parts->store, snapshot, visit_number, &numbering);
-    if (err == ERR_OK && numbering.known) {
+    enum err err = look_up(import, &numbering);
+    if (err != ERR_OK) return err;
+    if (numbering.known) {
         *row = numbering.row;
         import->result.repeated = true;
-    } else if (err == ERR_OK) {
-        struct input_progress progress;
-        input_progress(import->input, &progress);
-        row->number = numbering.next;
-        row->plain_bytes = progress.plain_bytes;
-        row->committed_ms = sys_wall_ms(import->parts->sys);
-        row->ledger = ledger_of(&import->counts);
-        err = seal_and_commit(import, snapshot);
+        return ERR_OK;
     }
-    store_snapshot_close(import->parts->store, &snapshot);
-    return err;
+    if ((err = book_finish(import->book, import->diag)) != ERR_OK) return err;
+    struct input_progress progress;
+    input_progress(import->input, &progress);
+    row->number = numbering.next;
+    row->plain_bytes = progress.plain_bytes;
+    row->committed_ms = sys_wall_ms(import->parts->sys);
+    row->ledger = ledger_of(&import->counts);
+    return seal_and_commit(import);
 }
 
 /* --- copying: every message into the venue's topic --- */

@@ -1,5 +1,6 @@
 /* The store made anew from the log (`wick fsck --rebuild`): index rows of sealed blocks, the import register, and then every
  * record that the topics still hold, folded again. */
+#include "candle/series_row.h"
 #include "engine/engine.h"
 #include "flow/imports.h"
 
@@ -39,6 +40,7 @@ enum err engine_rebuild(struct engine *engine, struct diag *diag) {
     store_batch_init(&batch, BATCH_BYTES_MAX);
     enum err err = shelf_rebuild(parts->shelf, &batch, diag);
     if (err == ERR_OK) err = restore_imports(parts, &batch, diag);
+    for (uint32_t i = 0; i < series_count(parts->series); i++) series_row_put(&batch, series_get(parts->series, i));
     if (err == ERR_OK) err = store_batch_err(&batch);
     const struct store_batch *batches[] = {&batch};
     if (err == ERR_OK) err = store_commit(parts->store, batches, 1, task_group_stamp(parts->tasks), diag);
