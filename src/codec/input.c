@@ -8,6 +8,9 @@
 
 #include "codec/input_unwrap.h"
 
+/* Plain bytes are read, hashed and decoded a piece at a time, each while it is in the second-level cache. */
+enum { PLAIN_PIECE_BYTES = 128 * 1024, PEEK_BYTES = 128 * 1024 };
+
 struct input {
     const struct sys *sys;
     struct sys_file *file; /* NULL: standard input, or memory */
@@ -83,7 +86,7 @@ static enum input_wrapping wrapping_of(const uint8_t *head, size_t size) {
 static enum err begin(struct input *input, struct diag *diag) {
     input->source = (struct input_source){.read = read_stored, .context = input};
     input->source.data = malloc(INPUT_PIECE_BYTES);
-    input->capacity = 2 * INPUT_PIECE_BYTES;
+    input->capacity = 2 * PLAIN_PIECE_BYTES;
     input->data = malloc(input->capacity + INPUT_PADDING_BYTES);
     input->hash = XXH3_createState();
     if (input->source.data == NULL || input->data == NULL || input->hash == NULL)
@@ -202,9 +205,9 @@ static enum err fill(struct input *input) {
         input->hashed = input->end;
     }
     enum err err = ERR_OK;
-    if (input->capacity - input->end < INPUT_PIECE_BYTES) err = grow(input);
+    if (input->capacity - input->end < PLAIN_PIECE_BYTES) err = grow(input);
     size_t read = 0;
-    if (err == ERR_OK) err = read_plain(input, input->data + input->end, INPUT_PIECE_BYTES, &read);
+    if (err == ERR_OK) err = read_plain(input, input->data + input->end, PLAIN_PIECE_BYTES, &read);
     input->end += read;
     input->plain_bytes += read;
     if (err != ERR_OK) input->stopped = err;
@@ -272,7 +275,7 @@ enum err input_bytes(struct input *input, size_t size, struct diag *diag, struct
 static bool peeked_enough(const struct input *input) {
     enum { PEEK_LINES = 3 };
     const uint8_t *at = input->data + input->start, *end = input->data + input->end;
-    if (end - at >= INPUT_PIECE_BYTES / 2) return true;
+    if (end - at >= PEEK_BYTES) return true;
     int lines = 0;
     while (lines < PEEK_LINES && at < end && (at = memchr(at, '\n', (size_t)(end - at))) != NULL) at++, lines++;
     return lines == PEEK_LINES;

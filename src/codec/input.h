@@ -1,6 +1,6 @@
 /* A file as lines, whatever it is wrapped in: plain, gzip (several members), zstd (several frames), or a zip of one file.
  *
- * The wrapping is told by the first bytes, not the name. Reads ahead in pieces of 256 KiB, which stay in the cache; memory
+ * The wrapping is told by the first bytes, not the name. Reads ahead in pieces of 128 KiB, which stay in the cache; memory
  * stays under 1 MiB plus twice the longest line, and the window of a zstd frame (8 MiB of its usual levels, at most
  * 128 MiB). Nothing is ever unpacked as a whole, so a small file that unpacks to a large one costs time only. One thread. */
 #ifndef CODEC_INPUT_H
@@ -19,7 +19,7 @@ enum err input_open(const struct sys *sys, const char *path, struct diag *diag, 
 enum err input_open_memory(struct slice bytes, struct diag *diag, struct input **ret_input) MUST_USE;
 void input_close(struct input **input);
 
-/* As many whole lines as are at hand (at least one, up to about 256 KiB): *ret_lines ends with a newline, except at the end of a
+/* As many whole lines as are at hand (at least one, up to about 128 KiB): *ret_lines ends with a newline, except at the end of a
  * file without one. INPUT_PADDING_BYTES behind it are readable. Lives until the next call. ERR_END; ERR_TOO_LARGE for a line
  * past INPUT_LINE_MAX (it is skipped; go on); ERR_CORRUPT where the wrapping is damaged or ends early (what came before was
  * handed out); ERR_IO. */

@@ -248,7 +248,8 @@ static enum err take_scalar(struct walk *w, struct json_value *value) {
     if (text.data[0] == '-' || (text.data[0] >= '0' && text.data[0] <= '9')) {
         if (scan_json_number(text.data, text.data + text.size) != text.data + text.size)
             return fail(w, ERR_SYNTAX, start, "malformed number");
-        if (text.size > w->parser->limits.number_bytes) return fail(w, ERR_PRECISION, start, "a number's text is too long");
+        if (text.size > w->parser->limits.number_bytes)
+            return fail(w, ERR_PRECISION, start, "a number's text is too long");
         value->type = JSON_NUMBER;
         value->text = text.data;
         value->text_size = (uint32_t)text.size;
