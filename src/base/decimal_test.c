@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/decimal.h"
+#include "base/testing.h"
 
 static uint64_t random_state;
 static uint64_t random_next(void) {
@@ -141,7 +142,7 @@ static void random_number(char *text) {
 static void test_parse_and_format_agree(void **state) {
     (void)state;
     random_state = 1;
-    for (unsigned round = 0; round < 300000; round++) {
+    for (uint64_t round = 0; round < testing_seeds(300000); round++) {
         char text[80], expected[80];
         random_number(text);
         canonical_of(text, expected);
@@ -161,7 +162,7 @@ static void test_parse_paths_agree_on_noise(void **state) {
     (void)state;
     random_state = 2;
     static const char alphabet[] = "0123456789.-+eE /:,";
-    for (unsigned round = 0; round < 300000; round++) {
+    for (uint64_t round = 0; round < testing_seeds(300000); round++) {
         char text[80];
         random_number(text);
         text[random_below((unsigned)strlen(text))] = alphabet[random_below(sizeof alphabet - 1)];
@@ -279,7 +280,7 @@ static struct decimal random_decimal(void) {
 static void test_arithmetic_against_reference(void **state) {
     (void)state;
     random_state = 3;
-    for (unsigned round = 0; round < 20000; round++) {
+    for (uint64_t round = 0; round < testing_seeds(20000); round++) {
         struct decimal a = random_decimal(), b = random_below(10) ? random_decimal() : a, got = {0};
         struct slow x = slow_of(a), y = slow_of(b);
         struct slow sum = slow_add(&x, &y);

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/testing.h"
 #include "candle/candle.h"
 
 static uint64_t random_state;
@@ -86,7 +87,7 @@ static struct candle merged(const struct candle *parts, unsigned count) {
 
 static void test_merge_is_associative(void **state) {
     (void)state;
-    for (unsigned seed = 0; seed < 20000; seed++) {
+    for (uint64_t seed = 0; seed < testing_seeds(20000); seed++) {
         random_state = seed;
         struct candle parts[12];
         unsigned count = 2 + below(11);
@@ -101,7 +102,7 @@ static void test_merge_is_associative(void **state) {
 /* What a roll-up must be, said once more in plain loops. */
 static void test_merge_agrees_with_definition(void **state) {
     (void)state;
-    for (unsigned seed = 0; seed < 5000; seed++) {
+    for (uint64_t seed = 0; seed < testing_seeds(5000); seed++) {
         random_state = seed;
         struct candle parts[8];
         for (unsigned i = 0; i < 8; i++) parts[i] = random_candle(i);

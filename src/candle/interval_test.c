@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/testing.h"
 #include "candle/interval.h"
 
 static uint64_t random_state;
@@ -171,7 +172,7 @@ static void test_buckets_partition_time(void **state) {
     (void)state;
     for (unsigned z = 0; z < ZONE_COUNT; z++) {
         struct zone *zone = zone_names[z] == NULL ? NULL : zone_of(zone_names[z]);
-        for (unsigned seed = 0; seed < 1500; seed++) {
+        for (unsigned seed = 0; seed < testing_seeds(1500); seed++) {
             random_state = seed * 100 + z;
             struct origin origin = {zone, (uint8_t)(random_next() % 8)};
             struct interval interval = random_interval();

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "base/testing.h"
 #include "candle/read.h"
 
 static uint64_t random_state;
@@ -416,9 +417,9 @@ static void test_reads_agree_with_definition(void **state) {
     struct zone *zones[] = {NULL, zone_of("Europe/Berlin"), zone_of("+05:45"), zone_of("Australia/Lord_Howe")};
     struct candle_source from = source();
     uint64_t compared = 0, quiet = 0;
-    for (uint64_t seed = 0; seed < 150; seed++) {
+    for (uint64_t i = 0, seed = testing_first_seed(); i < testing_seeds(150); i++, seed++) {
         random_world(seed);
-        for (unsigned i = 0; i < 4; i++) {
+        for (unsigned turn = 0; turn < 4; turn++) {
             struct candle_query q = random_query(zones[below(4)]);
             struct result want = {0}, got = {0};
             struct diag diag;
@@ -436,7 +437,7 @@ static void test_reads_agree_with_definition(void **state) {
             free(got.rows);
         }
     }
-    assert_true(compared > 50000 && quiet > 1000);
+    assert_true(compared > testing_seeds(50000) && quiet > testing_seeds(1000));
     for (unsigned i = 1; i < 4; i++)
         if (zones[i] != NULL) zone_close(&zones[i]);
 }
