@@ -246,7 +246,8 @@ enum { STREAM = 40, AHEAD = 24, CLOSER = 12, HASHES = 16 };
 static inline void look_ahead(const struct book *book, const struct event *e) {
     const char *lane = (const char *)lane_find(book, e->series, basis_of_kind[e->kind]);
     if (lane == NULL) return;
-    for (size_t at = 0; at < offsetof(struct lane_state, current_chunk); at += 64) __builtin_prefetch(lane + at, 1);
+    size_t need = e->kind == EVENT_PRICE ? 192 : offsetof(struct lane_state, epoch_start_ms);
+    for (size_t at = 0; at < need; at += 64) __builtin_prefetch(lane + at, 1);
 }
 
 static inline void look_closer(const struct book *book, const struct event *e, uint64_t hash) {

@@ -69,18 +69,21 @@ struct lane_state {
     int64_t current_ms; /* start of the hot row; INT64_MIN: none is */
     int64_t check_ms;   /* the earliest end + grace of an open row; INT64_MAX: none is open */
     int64_t max_ms;     /* largest event time seen: the watermark; INT64_MIN: none */
+    int64_t recent_ms;  /* recents[recent_index] began; the other ended. INT64_MIN: none yet */
+    struct recents recents[2];
+
     uint64_t used;
+    uint32_t grace_ms;
+    uint8_t recent_index;
     uint8_t ids_kind; /* enum lane_ids */
     uint8_t listed;   /* LISTED_* */
-    bool live, saved_series, fresh /* no state was restored */;
-    uint32_t grace_ms;
+    bool live;
+    struct minute hot;
+
     struct idset ids;
     uint32_t *hashes;       /* of id & (RECENT_HASHES - 1), lower half; dense only */
     int64_t epoch_start_ms; /* of `ids` */
-    int64_t recent_ms;      /* recents[recent_index] began; the other ended. INT64_MIN: none yet */
-    struct recents recents[2];
-    uint32_t recent_index;
-    struct minute hot;
+    bool saved_series, fresh /* no state was restored */;
     struct chunk *current_chunk; /* of the hot row */
     uint64_t current_bit;
 
@@ -105,7 +108,9 @@ struct lane_state {
     int64_t unloaded_open_ms; /* restored: the earliest open row, not in memory yet; INT64_MIN: none */
     struct lane_parked *parked;
     struct kline_tail *tail;
-};
+} __attribute__((aligned(64)));
+
+_Static_assert(offsetof(struct lane_state, hot) + offsetof(struct minute, volume) <= 192, "a price needs three lines");
 
 /* The day of klines being read by a bounded book. */
 struct kline_tail {

@@ -21,15 +21,13 @@ struct minute_wide {
 };
 
 struct minute {
+    /* what prices need comes first, within 96 bytes */
     int64_t open, high, low, close; /* at price_scale */
-    __int128 volume, buy_volume;    /* at quantity_scale */
-    __int128 quote, buy_quote;      /* at quote_scale, which of folded trades is price_scale + quantity_scale */
-    int64_t open_order, close_order;
-    int64_t first_id, last_id; /* of all ids in it, those filtered included; -1 */
     int64_t trades;
     uint64_t hash;
     int64_t last_offset;
     struct minute_wide *wide;
+    int64_t open_order, close_order;
     uint32_t open_at, close_at; /* ms since the start, of the open and the close */
     uint32_t revision;
     uint8_t price_scale, quantity_scale, quote_scale;
@@ -40,6 +38,10 @@ struct minute {
     uint8_t left_ok : 1;   /* loaded: the id before first_id, after last_id, is known to have been seen */
     uint8_t right_ok : 1;
     uint8_t unproven : 1; /* a quiet minute whose proof was lost */
+
+    __int128 volume, buy_volume; /* at quantity_scale */
+    __int128 quote, buy_quote;   /* at quote_scale, which of folded trades is price_scale + quantity_scale */
+    int64_t first_id, last_id;   /* of its trades; -1 */
 };
 
 _Static_assert(sizeof(struct minute) == 176, "120,000 of them are 20 MiB");
