@@ -67,8 +67,11 @@ static void open_parts(struct fixture *fixture) {
     char path[128];
     snprintf(path, sizeof path, "%s/log", fixture->folder);
     must(sys_make_folders(sys_real(), path, &diag), &diag);
-    must(log_open(&(struct log_options){.sys = sys_real(), .folder = path, .segment_bytes = 16 * 1024 * 1024}, &diag,
-                  &fixture->log),
+    must(log_open(&(struct log_options){.sys = sys_real(),
+                                        .folder = path,
+                                        .segment_bytes = 16 * 1024 * 1024,
+                                        .reserve_bytes = fixture->reserve_bytes},
+                  &diag, &fixture->log),
          &diag);
     make_topic(fixture, "prices", fixture->partitions);
     make_topic(fixture, "prices.invalid", 1);

@@ -94,6 +94,34 @@ static void test_too_many_events(void **state) {
     buf_deinit(&body);
 }
 
+/* A full disk: writes are told to come again, reads go on. */
+static void test_no_space(void **state) {
+    (void)state;
+    struct fixture full = {0};
+    fixture_open(&full, 1, false);
+    assert_int_equal(fixture_post(&full, "/v1/prices", price_json("BTC", "1", TIME)), 200);
+    fixture_close(&full);
+    full.reserve_bytes = UINT64_MAX / 2;
+    fixture_open(&full, 1, false);
+    /* What is preallocated still takes some. */
+    int tries = 0;
+    struct buf body;
+    buf_init(&body, 4 * 1024 * 1024);
+    for (int i = 0; i < 4000; i++) {
+        buf_put_text(&body, price_json("BTC", "2", TIME + i));
+        buf_put_u8(&body, '\n');
+    }
+    buf_put_u8(&body, 0);
+    do fixture_post(&full, "/v1/prices", (const char *)body.data);
+    while (full.status == 200 && ++tries < 100);
+    fixture_expect(&full, 503, "\"code\":\"no-space\"");
+    fixture_get(&full, "/v1/latest?series=binance:BTC/USDT");
+    fixture_expect(&full, 200, "\"latest\":[{");
+    buf_deinit(&body);
+    fixture_close(&full);
+    fixture_remove(&full);
+}
+
 /* --- reading --- */
 
 static void put(const char *base, const char *price, int64_t time_ms) {
@@ -511,6 +539,7 @@ int main(void) {
         TEST(test_methods),
         cmocka_unit_test(test_partitions),
         cmocka_unit_test(test_idempotency),
+        cmocka_unit_test(test_no_space),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -87,8 +87,7 @@ static enum err keep_candle(void *context, const struct candle *candle) {
 
 /* Closed before, and changed since. */
 static bool is_revised(const struct subscription *subscription, const struct candle *candle) {
-    return candle->final != CANDLE_OPEN && candle->revision > 0 &&
-           candle->open_time_ms <= subscription->closed_through;
+    return candle->final != CANDLE_OPEN && candle->revision > 0 && candle->open_time_ms <= subscription->closed_through;
 }
 
 static bool is_news(const struct subscription *subscription, const struct candle *candle) {

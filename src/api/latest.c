@@ -114,7 +114,7 @@ static enum err tuple_name(const struct json_value *tuple, struct arena *arena, 
 
 static enum err wanted_element(struct api *api, struct http_exchange *exchange, const struct json_value *element,
                                struct wanted *wanted, struct diag *diag) {
-    struct slice name;
+    struct slice name = SLICE_NONE;
     if (json_type_of(element) == JSON_OBJECT) {
         enum err err = tuple_name(element, &exchange->arena, diag, &name);
         return err != ERR_OK ? err : wanted_add(api, wanted, name, SLICE("price"), diag);
