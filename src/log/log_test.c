@@ -534,6 +534,84 @@ static void test_many_threads_append(void **state) {
     assert_int_equal(fsck(place).ok, 1);
 }
 
+struct tail {
+    struct log_partition *partition;
+    struct sys_bell bell;
+    int64_t until, records, next;
+    int errors;
+};
+
+static enum err count_record(void *context, const struct record *record) {
+    struct tail *tail = context;
+    if (record->offset < tail->next) tail->errors++;
+    tail->next = record->offset + 1;
+    tail->records++;
+    return ERR_OK;
+}
+
+static void *follow_tail(void *argument) {
+    struct tail *tail = argument;
+    struct log_cursor *cursor;
+    if (log_cursor_open(tail->partition, 0, NULL, &cursor) != ERR_OK) tail->errors++;
+    while (tail->next < tail->until && tail->errors == 0) {
+        struct record_batch batch;
+        struct diag diag;
+        enum err err = log_cursor_next(cursor, &diag, &batch);
+        if (err == ERR_END) sys_bell_wait(&tail->bell, 1000);
+        if (err == ERR_END) continue;
+        if (err || record_batch_visit(&batch, NULL, count_record, tail)) tail->errors++;
+    }
+    log_cursor_close(&cursor);
+    return NULL;
+}
+
+static void *submit_keys(void *argument) {
+    struct submitter *s = argument;
+    for (int i = 0; i < s->count; i++) {
+        struct log_append a;
+        char key[3] = {'k', (char)('0' + i % 10), 0};
+        make_batch(&s->place, key, i, 20);
+        if (submit(&s->place, s->log, s->partition, &a) != ERR_OK) s->failed++;
+    }
+    return NULL;
+}
+
+/* A writer that rolls, readers at its tail, and compaction at once. */
+static void test_readers_follow_beside_writer_and_compaction(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){.compacted = true});
+    struct diag diag;
+    assert_int_equal(log_start(log, &diag), ERR_OK);
+    struct submitter submitter = {.place = *place, .log = log, .partition = p, .count = 500};
+    record_batch_builder_init(&submitter.place.builder);
+    struct tail tails[2];
+    struct sys_thread *threads[3];
+    for (int i = 0; i < 2; i++) {
+        tails[i] = (struct tail){.partition = p, .until = 10000};
+        assert_int_equal(log_watch(p, &tails[i].bell), ERR_OK);
+        assert_int_equal(sys_real()->thread_start(NULL, "tail", follow_tail, &tails[i], &threads[i]), ERR_OK);
+    }
+    assert_int_equal(sys_real()->thread_start(NULL, "submit", submit_keys, &submitter, &threads[2]), ERR_OK);
+    while (log_end_offset(p) < 10000) {
+        assert_int_equal(log_compact(log, "t", &diag), ERR_OK);
+        assert_int_equal(log_retain(log, place->now_ms, &diag), ERR_OK);
+    }
+    for (int i = 0; i < 3; i++) sys_real()->thread_join(NULL, &threads[i]);
+    assert_int_equal(submitter.failed, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(tails[i].errors, 0);
+        assert_int_equal(tails[i].next, 10000);
+        log_unwatch(p, &tails[i].bell);
+    }
+    assert_int_equal(log_compact(log, "t", &diag), ERR_OK);
+    struct newest newest = read_newest(p);
+    for (int i = 0; i < 10; i++) assert_int_equal(newest.offset[i], 9800 + i * 20 + 19);
+    record_batch_builder_deinit(&submitter.place.builder);
+    log_close(&log);
+    assert_int_equal(fsck(place).ok, 1);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -548,6 +626,7 @@ int main(void) {
         TEST(test_compaction_keeps_the_newest_of_each_key_at_its_offset),
         TEST(test_another_process_reads_beside_the_writer),
         TEST(test_many_threads_append),
+        TEST(test_readers_follow_beside_writer_and_compaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,7 +160,8 @@ static void before_operation(void *context, enum sim_operation operation) {
 /* --- workloads --- */
 
 /* A letter is a step: c create, a append to the first topic, b to the second, s commit a group, i idle (a durable end is
- * recorded), o close and open, R retention, C compaction, d delete the first topic, D the second, p replace a file. */
+ * recorded), o close and open, R retention, C compaction, d delete the first topic, D the second, p replace a file,
+ * f the next preallocation finds the disk full. */
 static const char *const small[] = {
     "ccs",
     "cas",
@@ -181,12 +182,14 @@ static const char *const small[] = {
     "cbbbbsbbbbsbbbbsbbbbsCbsCo",
     "cbbbbsbbbbsbbbbsD",
     "casaasoaaasoi",
+    "caaasaafasaaasafaasas",
 };
 
 static void do_step(struct crash_test *test, char step) {
     struct world *world = &test->world;
     switch (step) {
         case 'c':
+            sim_fail(world->sim, SIM_ALLOCATE, 0, ERR_OK);
             world_create(world, 0);
             world_create(world, 1);
             break;
@@ -195,6 +198,7 @@ static void do_step(struct crash_test *test, char step) {
         case 's':
         case 'i': world_step(world); break;
         case 'o':
+            sim_fail(world->sim, SIM_ALLOCATE, 0, ERR_OK);
             world_close(world);
             world_open(world);
             break;
@@ -203,6 +207,7 @@ static void do_step(struct crash_test *test, char step) {
         case 'd': world_delete(world, 0); break;
         case 'D': world_delete(world, 1); break;
         case 'p': world_replace(world); break;
+        case 'f': sim_fail(world->sim, SIM_ALLOCATE, 1, ERR_NO_SPACE); break;
         default: assert(!"a step");
     }
     for (uint32_t i = 0; i < WORLD_TOPICS; i++) world->topics[i].time_ms += 30000;
@@ -219,6 +224,7 @@ static void run(struct crash_test *test, const char *name, const char *steps) {
     sim_watch(sim, before_operation, test);
     world_open(&test->world);
     for (; *steps != '\0' && test->states < test->wanted; steps++) do_step(test, *steps);
+    sim_fail(sim, SIM_ALLOCATE, 0, ERR_OK);
     world_close(&test->world);
     test->operation = 0;
     sim_watch(sim, NULL, NULL);
@@ -230,7 +236,7 @@ static void run(struct crash_test *test, const char *name, const char *steps) {
 }
 
 static void run_random(struct crash_test *test) {
-    static const char steps[] = "aaaaabbbbbssssssiioRCpdDc"; /* likelihoods */
+    static const char steps[] = "aaaaabbbbbssssssiioRCpdDcff"; /* likelihoods */
     char script[128] = "c";
     uint64_t random = test->seed * 0x9e3779b97f4a7c15u;
     size_t length = 8 + (random >> 40) % 100;

@@ -75,8 +75,25 @@ void world_create(struct world *world, uint32_t number) {
     find_partitions(world, world->log);
 }
 
+/* A batch that was refused: those behind it move up. */
+static void refused(struct world_batch *batch) {
+    struct world_topic *topic = batch->topic;
+    uint32_t at = 0;
+    while (topic->batches[at] != batch) at++;
+    topic->batch_count--;
+    memmove(topic->batches + at, topic->batches + at + 1, (topic->batch_count - at) * sizeof(struct world_batch *));
+    for (; at < topic->batch_count; at++) topic->batches[at]->base_offset -= batch->record_count;
+    topic->submitted_end -= batch->record_count;
+    free(batch->bytes);
+    free(batch);
+}
+
 static void acked(struct log_append *append) {
     struct world_batch *batch = append->context;
+    if (append->err == ERR_NO_SPACE || append->err == ERR_CONFLICT) {
+        refused(batch);
+        return;
+    }
     assert(append->err == ERR_OK && !append->duplicate && append->base_offset == batch->base_offset);
     batch->acked = true;
     batch->group = batch->world->group;
@@ -121,6 +138,7 @@ void world_submit(struct world *world, uint32_t number) {
     if (topic->state != WORLD_LIVE || topic->batch_count == WORLD_BATCHES_MAX) return;
     struct world_batch *batch = make_batch(world, topic);
     batch->world = world;
+    batch->topic = topic;
     topic->batches = reallocarray(topic->batches, topic->batch_count + 1, sizeof(struct world_batch *));
     assert(topic->batches != NULL);
     topic->batches[topic->batch_count++] = batch;

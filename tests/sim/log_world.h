@@ -8,6 +8,7 @@
 enum { WORLD_TOPICS = 2, WORLD_BATCHES_MAX = 4096, WORLD_KEYS = 4 };
 
 struct world;
+struct world_topic;
 
 /* One batch that was submitted. Its payload says which it is, so nothing can stand for anything else. */
 struct world_batch {
@@ -19,6 +20,7 @@ struct world_batch {
     int32_t sequence;
     bool acked;
     struct world *world;
+    struct world_topic *topic;
     struct log_append append;
 };
 

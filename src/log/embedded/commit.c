@@ -212,7 +212,7 @@ static uint64_t piece_bytes(const struct log_partition *partition, const struct 
 }
 
 /* Puts the partition back to where the piece began, after a disk that was full in spite of the preallocation. */
-static void undo_piece(struct piece *piece, struct log_append *first, const struct log_append *end) {
+static void undo_piece(struct piece *piece, struct log_append *first, const struct log_append *end, enum err err) {
     struct log_partition *partition = piece->partition;
     for (struct log_append *append = first; append != end; append = append->next) {
         struct record_batch batch;
@@ -220,7 +220,7 @@ static void undo_piece(struct piece *piece, struct log_append *first, const stru
         if (record_batch_parse_header(slice_of(append->batch, append->batch_bytes), &batch) == ERR_OK)
             producers_undo(&partition->producers, &batch);
         append->base_offset = -1;
-        append->err = ERR_NO_SPACE;
+        append->err = err;
     }
     partition->next_offset = piece->first_offset;
     partition->position = piece->first_position;
@@ -247,8 +247,8 @@ static enum err write_piece(struct log_partition *partition, struct group *group
         if (piece.part_count == LOG_PARTS_MAX) err = write_parts(&piece);
     }
     if (!err) err = write_parts(&piece);
-    if (err == ERR_NO_SPACE) {
-        undo_piece(&piece, first, append);
+    if (err_class(err) == ERR_CLASS_RESOURCE) {
+        undo_piece(&piece, first, append, err);
         err = ERR_OK;
     }
     *ret_rest = append;

@@ -70,7 +70,9 @@
  *
  * Append: preallocate, renew the slot if `limit` is near, write, fdatasync, and only then move the end and answer.
  * Roll: sync the old segment; make, preallocate and sync the new file; sync the folder; cut the old file's preallocated tail
- * and sync it; write the slot. A file may so have a tail of zeroes and a successor: that is allowed.
+ * and sync it; write the slot. A file may so have a tail of zeroes and a successor: that is allowed. A roll that fails for want
+ * of space leaves the old segment in use; should a crash bring the new file back, it is empty, and its base is not the old
+ * one's end: recovery removes it.
  * Retention: slot with the new `log start`, then unlink. Segments wholly below `log start` are litter.
  * Compaction: write and sync <from>.log.clean; slot with `swap from`, `swap to`; rename it over <from>.log, unlink every
  * other segment with swap from < base < swap to; sync the folder; slot without. Recovery does the last part again.

@@ -17,7 +17,9 @@ struct recovery {
     uint64_t position; /* in the last segment: where the next batch goes */
     struct sys_file *file;
     struct scan scan;
-    bool read_any; /* batches behind the recorded end */
+    bool read_any;   /* batches behind the recorded end */
+    bool unreadable; /* the disk failed at `position` */
+    bool no_record;  /* durable-end says nothing */
     bool damaged;
 };
 
@@ -162,6 +164,7 @@ static enum err follow(struct recovery *r) {
         struct record_batch batch;
         enum err err = scan_batch(&r->scan, r->position, &batch);
         if (err == ERR_NO_MEMORY) return err;
+        r->unreadable = err == ERR_IO;
         if (err || !chain_follow(&r->chain, &batch)) return ERR_OK;
         err = producers_note(&r->partition->producers, &batch);
         if (err) return err;
@@ -178,7 +181,7 @@ static enum err find_witness(struct recovery *r, uint64_t *ret_position, struct 
         struct record_batch batch;
         enum err err = scan_find(&r->scan, at, r->chain.expected, &at, &batch);
         if (err) return err;
-        if (batch_group(&batch) > r->chain.expected || batch.base_offset < r->recorded.kafka_end) {
+        if (batch_group(&batch) > r->chain.expected || batch.base_offset < r->recorded.kafka_end || r->unreadable) {
             *ret_position = at;
             *ret_batch = batch;
             return ERR_OK;
@@ -202,11 +205,11 @@ static enum err recover_last(struct recovery *r, const struct segment *segment) 
         uint64_t at;
         struct record_batch witness;
         err = find_witness(r, &at, &witness);
-        if (err == ERR_END) {
-            if (r->chain.expected < r->recorded.kafka_end && scan_dirty(&r->scan, r->position))
-                note_rot(r, segment, r->position, -1, -1, "a batch that Kafka wrote is damaged");
-            return ERR_OK;
-        }
+        if (err == ERR_END && r->unreadable)
+            return note_rot(r, segment, r->position, -1, -1, "the disk cannot read the end of the log");
+        if (err == ERR_END && r->chain.expected < r->recorded.kafka_end && scan_dirty(&r->scan, r->position))
+            return note_rot(r, segment, r->position, -1, -1, "a batch that Kafka wrote is damaged");
+        if (err == ERR_END) return ERR_OK;
         if (err) return err;
         if (was_being_written(r, &suspicions)) continue;
         note_rot(r, segment, r->position, r->chain.expected, witness.base_offset - 1,
@@ -250,10 +253,32 @@ static enum err cut_closed(struct recovery *r, struct segment *segment, uint64_t
     return err;
 }
 
+/* Segments behind this one that nothing was ever written to, although this one went on: a roll that failed for want of
+ * space, and whose file a crash brought back. */
+static enum err drop_stillborn(struct recovery *r, uint32_t at) {
+    while (r->count > at + 1) {
+        enum err err = open_segment(r, &r->segments[r->count - 1]);
+        if (err) return err;
+        scan_start(&r->scan, r->file, r->segments[r->count - 1].bytes);
+        if (scan_dirty(&r->scan, 0)) return ERR_OK;
+        if (r->partition->log->options.read_only)
+            r->count--;
+        else
+            err = remove_segment(r, r->count - 1);
+        if (err) return err;
+    }
+    return ERR_OK;
+}
+
+static bool is_overrun(const struct recovery *r, uint32_t at) {
+    return at + 1 < r->count && r->chain.expected > r->segments[at + 1].base_offset &&
+           r->segments[at].base_offset == r->recorded.segment && !r->damaged;
+}
+
 static enum err recover_segment(struct recovery *r, uint32_t at) {
     const struct segment *segment = &r->segments[at];
     bool last = at + 1 == r->count;
-    if (!last && r->segments[at + 1].base_offset <= r->chain.expected && r->position == segment->bytes) return ERR_OK;
+    if (!last && r->segments[at + 1].base_offset == r->chain.expected && r->position == segment->bytes) return ERR_OK;
     enum err err = open_segment(r, segment);
     if (err) return err;
     uint64_t size;
@@ -265,6 +290,14 @@ static enum err recover_segment(struct recovery *r, uint32_t at) {
     }
     if (last && segment->base_offset == r->recorded.segment && r->recorded.limit < size) size = r->recorded.limit;
     scan_start(&r->scan, r->file, size);
+    err = follow(r);
+    if (!err && is_overrun(r, at)) {
+        err = drop_stillborn(r, at);
+        if (!err) err = open_segment(r, segment);
+        scan_start(&r->scan, r->file, size);
+        last = at + 1 == r->count;
+    }
+    if (err) return err;
     if (last) return recover_last(r, segment);
     err = recover_closed(r, segment, r->segments[at + 1].base_offset);
     return err ? err : cut_closed(r, &r->segments[at], size);
@@ -308,8 +341,8 @@ static enum err read_record(struct recovery *r, struct diag *diag) {
     int64_t first = r->count > 0 ? r->segments[0].base_offset : 0;
     r->recorded =
         (struct durable_end){.end_offset = first, .segment = first, .start_offset = first, .limit = UINT64_MAX};
-    r->chain.expected = first;
-    return note_rot(r, NULL, 0, -1, -1, "what is known of the partition's end is damaged; all of it was read again");
+    r->damaged = r->no_record = true;
+    return ERR_OK;
 }
 
 /* Cuts what is torn and makes durable what a killed process may have left in memory. */
@@ -381,6 +414,8 @@ static enum err recover(struct recovery *r, struct diag *diag) {
         note_rot(r, &r->segments[0], 0, r->recorded.start_offset, r->segments[0].base_offset - 1,
                  "the segments before this one are missing");
     if (!err) err = recover_tail(r);
+    if (!err && r->no_record)
+        note_rot(r, NULL, 0, -1, -1, "what is known of the partition's end is damaged; all of it was read again");
     if (!err) err = settle(r);
     if (!err) install(r);
     if (!err) err = forget_cut(r->partition);

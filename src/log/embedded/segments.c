@@ -184,6 +184,7 @@ static enum err roll(struct log_partition *partition) {
     segments_set_last(partition, partition->position);
     err = finish_file(partition);
     if (!err) err = adopt_file(partition, fresh, allocated);
+    if (partition->file != fresh) partition->log->sys->disk_ops->close(partition->log->sys->disk, &fresh);
     if (!err) err = durable_end_record(partition, 1, 0);
     atomic_store(&partition->roll_wanted, false);
     return err;

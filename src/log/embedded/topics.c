@@ -39,7 +39,8 @@ enum err partition_new(struct log *log, struct topic *topic, uint32_t index, str
 void partition_free(struct log_partition *partition) {
     if (partition == NULL) return;
     const struct sys *sys = partition->log->sys;
-    index_writer_close(&partition->indexes, sys);
+    sys->disk_ops->close(sys->disk, &partition->indexes.index); /* Not written: this may be after a failure. */
+    sys->disk_ops->close(sys->disk, &partition->indexes.time_index);
     sys->disk_ops->close(sys->disk, &partition->file);
     sys->disk_ops->close(sys->disk, &partition->ends);
     producers_deinit(&partition->producers);
