@@ -218,14 +218,14 @@ static inline bool usual_price(const struct book *book, struct lane_state *lane,
         index ^= 1;
     }
     struct recents *recents = &lane->recents[index];
-    if (recents->count * 2 >= recents->capacity) return false;
-    uint64_t slot = hash == 0 ? 1 : hash;
-    uint32_t mask = recents->capacity - 1, at = (uint32_t)slot & mask;
-    while (recents->slots[at] != 0 && recents->slots[at] != slot) at = (at + 1) & mask;
-    if (recents->slots[at] == slot) return false;
-    if (!minute_add_price(&lane->hot, e, (uint32_t)(e->time_ms - lane->current_ms))) return false;
-    recents->slots[at] = slot;
-    recents->count++;
+    if (recents_full(recents) || lane->hot.wide != NULL) return false;
+    uint32_t at = (uint32_t)(e->time_ms - lane->current_ms);
+    struct minute *m = &lane->hot;
+    int64_t price;
+    if (!minute_scaled(e->price, e->price_scale, m->price_scale, &price)) return false;
+    if (!recents_add_new(recents, hash == 0 ? 1 : hash)) return false;
+    minute_mark(m, price, at, 0, 0);
+    m->trades++;
     usual_end(lane, e, offset, hash);
     return true;
 }
@@ -255,7 +255,8 @@ static inline void look_closer(const struct book *book, const struct event *e, u
     if (lane == NULL) return;
     const struct recents *recents = &lane->recents[lane->recent_index];
     if (e->kind == EVENT_PRICE && recents->capacity > 0)
-        __builtin_prefetch(&recents->slots[hash & (recents->capacity - 1)], 1);
+        __builtin_prefetch(
+            &recents->slots[recents_is_list(recents) ? recents->count / 2 : hash & (recents->capacity - 1)]);
     else if (lane->ids.count > 0)
         __builtin_prefetch(&lane->ids.ranges[lane->ids.count - 1], 1);
 }

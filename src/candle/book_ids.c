@@ -16,19 +16,27 @@ static const struct id_range no_range = {0, -1, 0, 0};
 
 /* --- recent events without ids --- */
 
-enum { RECENTS_MIN = 16, RECENTS_MAX = 1 << 24 };
+enum { RECENTS_MIN = 8, RECENTS_MAX = 1 << 24 };
+
+static void place(uint64_t *slots, uint32_t mask, uint64_t hash) {
+    uint32_t at = (uint32_t)hash & mask;
+    while (slots[at] != 0) at = (at + 1) & mask;
+    slots[at] = hash;
+}
 
 static enum err recents_grow(struct recents *recents) {
     uint32_t capacity = recents->capacity == 0 ? RECENTS_MIN : recents->capacity * 2;
+    if (recents->capacity == RECENTS_LIST_MAX) capacity = RECENTS_LIST_MAX * 4;
     if (capacity > RECENTS_MAX) return ERR_LIMIT;
     uint64_t *slots = calloc(capacity, sizeof *slots);
     if (slots == NULL) return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < recents->capacity; i++) {
-        uint64_t hash = recents->slots[i];
-        if (hash == 0) continue;
-        uint32_t at = (uint32_t)hash & (capacity - 1);
-        while (slots[at] != 0) at = (at + 1) & (capacity - 1);
-        slots[at] = hash;
+    uint32_t used = recents_is_list(recents) ? recents->count : recents->capacity;
+    for (uint32_t i = 0; i < used; i++) {
+        if (recents->slots[i] == 0) continue;
+        if (capacity <= RECENTS_LIST_MAX)
+            slots[i] = recents->slots[i];
+        else
+            place(slots, capacity - 1, recents->slots[i]);
     }
     free(recents->slots);
     recents->slots = slots;
@@ -38,24 +46,17 @@ static enum err recents_grow(struct recents *recents) {
 
 enum err recents_add(struct recents *recents, uint64_t hash, bool *ret_known) {
     if (hash == 0) hash = 1;
-    if (recents->count * 2 >= recents->capacity) {
+    if (recents_full(recents)) {
         enum err err = recents_grow(recents);
         if (err) return err;
     }
-    uint32_t mask = recents->capacity - 1, at = (uint32_t)hash & mask;
-    for (; recents->slots[at] != 0; at = (at + 1) & mask)
-        if (recents->slots[at] == hash) {
-            *ret_known = true;
-            return ERR_OK;
-        }
-    recents->slots[at] = hash;
-    recents->count++;
-    *ret_known = false;
+    *ret_known = !recents_add_new(recents, hash);
     return ERR_OK;
 }
 
 static void recents_clear(struct recents *recents) {
-    if (recents->count > 0) memset(recents->slots, 0, recents->capacity * sizeof recents->slots[0]);
+    if (recents->count > 0 && !recents_is_list(recents))
+        memset(recents->slots, 0, recents->capacity * sizeof recents->slots[0]);
     recents->count = 0;
 }
 
@@ -80,6 +81,10 @@ static enum err judge_bare(struct lane_state *lane, const struct event *e, uint6
     bool known = false;
     uint32_t index = e->time_ms >= lane->recent_ms ? lane->recent_index : lane->recent_index ^ 1;
     enum err err = recents_add(&lane->recents[index], hash, &known);
+    if (err == ERR_LIMIT) {
+        v->fate = FATE_INVALID;
+        return ERR_OK;
+    }
     if (err) return err;
     if (known && !PLANTED(PLANT_DEDUP_OFF)) v->fate = FATE_DUPLICATE;
     return ERR_OK;

@@ -43,11 +43,34 @@ struct chunk {
     struct minute *rows;
 };
 
-/* A set of 64-bit hashes; two of them hold the events without ids of this stretch of time and of the one before. */
+/* A set of 64-bit hashes; two of them hold the events without ids of this stretch of time and of the one before. Few are a
+ * list, which thin series never leave: it is one or two cache lines, and is cleared by forgetting its length. */
+enum { RECENTS_LIST_MAX = 32 };
 struct recents {
-    uint64_t *slots; /* 0 is empty */
+    uint64_t *slots; /* a list of `count`, or open addressing, where 0 is empty */
     uint32_t count, capacity;
 };
+
+static inline bool recents_is_list(const struct recents *r) { return r->capacity <= RECENTS_LIST_MAX; }
+static inline bool recents_full(const struct recents *r) {
+    return recents_is_list(r) ? r->count == r->capacity : r->count * 2 >= r->capacity;
+}
+/* Adds a hash that is not 0 to a set that is not full; false if it was there. */
+static inline bool recents_add_new(struct recents *r, uint64_t hash) {
+    if (recents_is_list(r)) {
+        bool known = false;
+        for (uint32_t i = 0; i < r->count; i++) known |= r->slots[i] == hash;
+        if (known) return false;
+        r->slots[r->count++] = hash;
+        return true;
+    }
+    uint32_t mask = r->capacity - 1, at = (uint32_t)hash & mask;
+    for (; r->slots[at] != 0; at = (at + 1) & mask)
+        if (r->slots[at] == hash) return false;
+    r->slots[at] = hash;
+    r->count++;
+    return true;
+}
 
 struct id_epoch {
     int64_t end_ms; /* event times before it */

@@ -48,7 +48,8 @@ static void put_recents(struct buf *out, const struct recents *recents) {
     size_t bytes = recents->count * sizeof recents->slots[0];
     uint8_t *to = bytes == 0 ? NULL : buf_reserve(out, bytes);
     if (to == NULL) return;
-    for (uint32_t i = 0; i < recents->capacity; i++) {
+    uint32_t used = recents_is_list(recents) ? recents->count : recents->capacity;
+    for (uint32_t i = 0; i < used; i++) {
         if (recents->slots[i] == 0) continue;
         memcpy(to, &recents->slots[i], sizeof recents->slots[0]); /* little-endian, as every machine we run on */
         to += sizeof recents->slots[0];
