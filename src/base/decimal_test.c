@@ -115,11 +115,11 @@ static void canonical_of(const char *text, char *ret_canonical) {
     size_t decimals = strlen(fraction);
     while (decimals > 0 && fraction[decimals - 1] == '0') decimals--;
     if (decimals == 0 && whole == 1 && text[0] == '0') {
-        strcpy(ret_canonical, "0");
+        memcpy(ret_canonical, "0", 2);
         return;
     }
-    sprintf(ret_canonical, "%s%.*s%s%.*s", negative ? "-" : "", (int)whole, text, decimals ? "." : "", (int)decimals,
-            fraction);
+    snprintf(ret_canonical, 80, "%s%.*s%s%.*s", negative ? "-" : "", (int)whole, text, decimals ? "." : "",
+             (int)decimals, fraction);
 }
 
 static void random_number(char *text) {
@@ -151,7 +151,7 @@ static void test_parse_and_format_agree(void **state) {
         struct decimal normal = decimal_normalize(value);
         assert_true(normal.mantissa == value.mantissa && normal.scale == value.scale);
         /* The same with an exponent takes the general path. */
-        strcat(text, "e0");
+        memcpy(text + strlen(text), "e0", 3);
         struct decimal general = parsed(text);
         assert_true(general.mantissa == value.mantissa && general.scale == value.scale);
     }
@@ -170,7 +170,7 @@ static void test_parse_paths_agree_on_noise(void **state) {
         enum err err = decimal_parse(slice_text(text), &a);
         bool exponent = strpbrk(text, "eE") != NULL;
         char longer[80];
-        sprintf(longer, "%s%s", text, exponent ? "" : "e0");
+        snprintf(longer, sizeof longer, "%s%s", text, exponent ? "" : "e0");
         assert_int_equal(decimal_parse(slice_text(longer), &b), err);
         assert_true(a.mantissa == b.mantissa && a.scale == b.scale);
     }

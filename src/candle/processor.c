@@ -371,5 +371,11 @@ enum err candle_processor_open(const struct candle_task_options *options, struct
 
 struct candle_source candle_processor_source(struct processor *processor) {
     struct candle_processor *self = self_of(processor);
-    return (struct candle_source){self->book, self->options.shelf, self->options.store};
+    return (struct candle_source){
+        .book = self->book,
+        .shelf = self->options.shelf,
+        .store = self->options.store,
+        .series = self->options.series,
+        .base_ms = self->options.base_ms,
+    };
 }

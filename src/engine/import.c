@@ -24,9 +24,7 @@ struct import {
     struct output *invalid, *late;
     struct event *events;
     enum event_fate *fates;
-    struct candle *klines; /* of one series, waiting to be applied */
-    uint32_t kline_count;
-    uint32_t kline_series;
+    struct candle *klines;
     struct book_counts counts;
     struct import_result result;
     uint64_t since_progress;
@@ -86,41 +84,14 @@ static enum err fold_events(struct import *import, uint32_t count) {
     return err;
 }
 
-static enum err fold_klines(struct import *import) {
-    if (import->kline_count == 0) return ERR_OK;
-    touch_range(import, import->klines[0].open_time_ms);
-    touch_range(import, import->klines[import->kline_count - 1].close_time_ms);
-    enum err err = book_apply_klines(import->book, import->kline_series, import->klines, import->kline_count,
-                                     &import->counts, import->diag);
-    import->kline_count = 0;
-    return err;
-}
-
 static enum err refuse_item(struct import *import, struct import_item *item, const char *reason) {
     import->counts.read++;
     import->counts.fate[FATE_INVALID]++;
     return put_refused(import, import->invalid, item, reason);
 }
 
-static enum err take_kline(struct import *import, struct import_item *item) {
-    if (item->kline_ms != import->parts->base_ms) {
-        snprintf(item->reason, sizeof item->reason,
-                 "a row of %u ms, but the base interval is %u ms; coarser candles are made from base ones",
-                 item->kline_ms, import->parts->base_ms);
-        return refuse_item(import, item, "interval");
-    }
-    enum err err = ERR_OK;
-    bool follows = import->kline_count > 0 && import->kline_series == item->series &&
-                   import->klines[import->kline_count - 1].open_time_ms < item->kline.open_time_ms;
-    if (import->kline_count == KLINES_MAX || (import->kline_count > 0 && !follows)) err = fold_klines(import);
-    import->kline_series = item->series;
-    import->klines[import->kline_count++] = item->kline;
-    return err;
-}
-
 static enum err take_item(struct import *import, struct import_item *item) {
     switch (item->kind) {
-        case IMPORT_KLINE: return take_kline(import, item);
         case IMPORT_REJECT: return refuse_item(import, item, err_name(item->err));
         default: import->result.skipped++; return ERR_OK;
     }
@@ -146,7 +117,49 @@ static enum err read_all(struct import *import) {
         if ((err = fold_events(import, count)) != ERR_OK) return err;
         if (has_item && (err = take_item(import, &item)) != ERR_OK) return err;
         report_progress(import, count);
-        if (end) return fold_klines(import);
+        if (end) return ERR_OK;
+    }
+}
+
+/* Rows of another length than the base are refused one by one: what is coarser is made from base rows. */
+static enum err refuse_length(struct import *import, const struct candle *row) {
+    struct import_item item = {0};
+    snprintf(item.reason, sizeof item.reason,
+             "the row of %lld is %u ms long, but the base interval is %u ms; coarser candles are made from base ones",
+             (long long)row->open_time_ms, row->native_ms, import->parts->base_ms);
+    return refuse_item(import, &item, "interval");
+}
+
+static enum err fold_klines(struct import *import, uint32_t series, uint32_t count) {
+    enum err err = ERR_OK;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
+        if (import->klines[i].native_ms != import->parts->base_ms) {
+            err = refuse_length(import, &import->klines[i]);
+            continue;
+        }
+        if (kept != i) import->klines[kept] = import->klines[i];
+        kept++;
+    }
+    if (err != ERR_OK || kept == 0) return err;
+    touch_range(import, import->klines[0].open_time_ms);
+    touch_range(import, import->klines[kept - 1].close_time_ms);
+    return book_apply_klines(import->book, series, import->klines, kept, &import->counts, import->diag);
+}
+
+static enum err read_klines(struct import *import) {
+    for (;;) {
+        struct import_item item;
+        bool has_item = false;
+        uint32_t count = 0, series = SERIES_NONE;
+        enum err err = import_read_klines(import->reader, import->klines, KLINES_MAX, import->diag, &series, &count,
+                                          &item, &has_item);
+        bool end = err == ERR_END;
+        if (err != ERR_OK && !end) return err;
+        if (count > 0 && (err = fold_klines(import, series, count)) != ERR_OK) return err;
+        if (has_item && (err = take_item(import, &item)) != ERR_OK) return err;
+        report_progress(import, count);
+        if (end) return ERR_OK;
     }
 }
 
@@ -430,7 +443,8 @@ static enum err run(struct import *import) {
     snprintf(import->result.row.venue, sizeof import->result.row.venue, "%s", import_venue(import->reader));
     if ((err = open_refusals(import)) != ERR_OK || (err = add_venue(import)) != ERR_OK) return err;
     if (request->copy) return run_copy(import);
-    if ((err = open_book(import)) == ERR_OK) err = read_all(import);
+    bool klines = import_format_of(import->reader) == IMPORT_BINANCE_KLINES;
+    if ((err = open_book(import)) == ERR_OK) err = klines ? read_klines(import) : read_all(import);
     return err == ERR_OK ? finish(import) : err;
 }
 

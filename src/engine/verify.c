@@ -128,7 +128,7 @@ static enum err fold_subset(struct verify *v, const struct pushed *p, uint32_t c
     if ((err = book_open(&options, v->diag, &book)) != ERR_OK) return err;
     struct book_counts counts = {0};
     err = book_apply(book, v->subset, NULL, count, NULL, &counts, v->diag);
-    const struct candle_source source = {.book = book};
+    const struct candle_source source = {.book = book, .series = v->series, .base_ms = options.base_ms};
     const struct candle_query query = {
         .series = p->series,
         .interval = interval,

@@ -54,6 +54,18 @@ static enum err open_csv(struct import_reader *reader, const char *path, const s
     return import_csv_series(reader, path, options->series, diag);
 }
 
+/* A capture begins with the URL that it came from: whose venue it is must be known before the first event. */
+static enum err venue_of_capture(struct import_reader *reader, struct diag *diag) {
+    struct slice head = input_peek(reader->input);
+    const uint8_t *newline = head.size == 0 ? NULL : memchr(head.data, '\n', head.size);
+    const char *venue =
+        newline == NULL ? NULL : market_venue_of_url(slice_of(head.data, (size_t)(newline - head.data)));
+    if (reader->venue_given || venue == NULL) return ERR_OK;
+    if (market_set_venue(&reader->market, venue) != ERR_OK)
+        return diag_set(diag, ERR_SYNTAX, "the URL's venue is none");
+    return ERR_OK;
+}
+
 static enum err open_format(struct import_reader *reader, const char *path, const struct import_options *options,
                             struct diag *diag) {
     switch (reader->format) {
@@ -80,6 +92,7 @@ enum err import_open(struct input *input, const char *path, const struct import_
     const char *venue = options->venue != NULL ? options->venue : usual;
     if (err == ERR_OK && (err = market_init(&reader->market, series, venue)) == ERR_SYNTAX)
         diag_set(diag, err, "\"%s\" is no venue's name", venue);
+    if (err == ERR_OK && reader->format == IMPORT_BINANCE_CAPTURE) err = venue_of_capture(reader, diag);
     if (err == ERR_OK) err = open_format(reader, path, options, diag);
     if (err != ERR_OK) {
         diag_where(diag, "%s", path);

@@ -361,7 +361,7 @@ static void fold_reference(struct world *w, uint32_t count_events, struct rows *
         .duplicate = counts.fate[FATE_DUPLICATE],
         .invalid = counts.fate[FATE_INVALID],
     };
-    const struct candle_source source = {.book = book};
+    const struct candle_source source = {.book = book, .series = table, .base_ms = 60000};
     read_all(w, &source, table, rows);
     decoder->ops->close(&decoder);
     book_close(&book);
