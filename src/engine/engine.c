@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "candle/series_row.h"
 #include "sys/phase.h"
 
 enum {
@@ -208,6 +209,13 @@ static enum err open_candles(struct engine *engine, struct diag *diag) {
     if (err == ERR_OK) err = candle_desk_open(&parts->desk);
     if (err == ERR_OK) err = zones_open(parts->sys, &engine->zones);
     if (err != ERR_OK) return diag_set(diag, err, "no memory");
+    /* Before any decoder can give a stored series another number. */
+    struct store_snapshot *snapshot = NULL;
+    if ((err = store_snapshot_open(parts->store, &snapshot)) != ERR_OK)
+        return diag_set(diag, err, "the store gives no snapshot");
+    err = series_rows_load(parts->series, parts->store, snapshot, diag);
+    store_snapshot_close(parts->store, &snapshot);
+    if (err != ERR_OK) return err;
     const struct config *c = &engine->config;
     const struct shelf_options shelf = {
         .sys = parts->sys,
