@@ -13,7 +13,7 @@ struct store_conform {
     enum err (*reopen)(void *context, struct store **ret_store);
     void *context;
     bool stamps;   /* older stamps lose */
-    bool threaded; /* readers on other threads */
+    bool threaded; /* readers on other threads see whole commits */
 };
 
 /* Runs the suite; the number of failed tests. */
