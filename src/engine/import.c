@@ -25,6 +25,8 @@ struct import {
     struct event *events;
     enum event_fate *fates;
     struct candle *klines;
+    struct event *newest; /* of each series, to be its latest price; time_ms 0: none */
+    uint32_t newest_count;
     struct book_counts counts;
     struct import_result result;
     uint64_t since_progress;
@@ -68,6 +70,38 @@ static void touch_range(struct import *import, int64_t time_ms) {
     if (time_ms > row->to_ms) row->to_ms = time_ms;
 }
 
+static enum err grow_newest(struct import *import, uint32_t series) {
+    uint32_t count = import->newest_count == 0 ? 1024 : import->newest_count;
+    while (count <= series) count *= 2;
+    struct event *newest = aligned_alloc(64, count * sizeof *newest);
+    if (newest == NULL) return ERR_NO_MEMORY;
+    if (import->newest != NULL) memcpy(newest, import->newest, import->newest_count * sizeof *newest);
+    memset(newest + import->newest_count, 0, (count - import->newest_count) * sizeof *newest);
+    free(import->newest);
+    import->newest = newest;
+    import->newest_count = count;
+    return ERR_OK;
+}
+
+/* The table of latest prices is for readers on other threads; a file's thousands a series need not all go through it. */
+static enum err keep_newest(struct import *import, const struct event *event) {
+    enum err err = ERR_OK;
+    if (event->series >= import->newest_count && (err = grow_newest(import, event->series)) != ERR_OK) return err;
+    struct event *newest = &import->newest[event->series];
+    if (event->time_ms < newest->time_ms) return ERR_OK;
+    if (event->time_ms == newest->time_ms && newest->time_ms != 0)
+        err = latest_offer(import->parts->latest, newest, -1); /* order within a time is the table's business */
+    *newest = *event;
+    return err;
+}
+
+static enum err offer_newest(struct import *import) {
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < import->newest_count && err == ERR_OK; i++)
+        if (import->newest[i].time_ms != 0) err = latest_offer(import->parts->latest, &import->newest[i], -1);
+    return err;
+}
+
 static enum err fold_events(struct import *import, uint32_t count) {
     if (count == 0) return ERR_OK;
     uint64_t late_before = import->counts.fate[FATE_LATE];
@@ -75,7 +109,7 @@ static enum err fold_events(struct import *import, uint32_t count) {
     for (uint32_t i = 0; err == ERR_OK && i < count; i++) {
         if (import->fates[i] == FATE_USED) {
             touch_range(import, import->events[i].time_ms);
-            err = latest_offer(import->parts->latest, &import->events[i], -1);
+            err = keep_newest(import, &import->events[i]);
         }
     }
     if (import->counts.fate[FATE_LATE] == late_before) return err;
@@ -289,7 +323,7 @@ static enum err finish(struct import *import) {
         import->result.repeated = true;
         return ERR_OK;
     }
-    if ((err = book_finish(import->book, import->diag)) != ERR_OK) return err;
+    if ((err = book_finish(import->book, import->diag)) != ERR_OK || (err = offer_newest(import)) != ERR_OK) return err;
     struct input_progress progress;
     input_progress(import->input, &progress);
     row->number = numbering.next;
@@ -459,6 +493,7 @@ static void close_import(struct import *import) {
     free(import->events);
     free(import->fates);
     free(import->klines);
+    free(import->newest);
 }
 
 enum err import_run(struct engine *engine, const struct import_request *request, struct diag *diag,
