@@ -27,12 +27,18 @@ static void block_signals(sigset_t *signals) {
     pthread_sigmask(SIG_BLOCK, signals, NULL);
 }
 
+static void end_process(void *context) {
+    (void)context;
+    kill(getpid(), SIGTERM);
+}
+
 static int serve(struct cli *cli) {
     sigset_t signals;
     block_signals(&signals);
     struct diag diag = {0};
     struct engine *engine = NULL;
     enum err err = engine_open(cli->sys, &cli->config, ENGINE_SERVE, &diag, &engine);
+    if (err == ERR_OK) engine_on_failure(engine, end_process, NULL);
     if (err == ERR_OK) err = engine_start(engine, &diag);
     if (err != ERR_OK) {
         engine_close(&engine);
@@ -44,9 +50,15 @@ static int serve(struct cli *cli) {
     int signal_number = 0;
     do sigwait(&signals, &signal_number);
     while (signal_number == SIGHUP);
+    enum err failure = engine_failure(engine);
+    if (failure != ERR_OK) {
+        diag_set(&diag, failure, "the log: %s", err_message(failure));
+        diag_where(&diag, "%s", cli->config.data);
+        diag_hint(&diag, "nothing unsynced was acknowledged; look at the disk, then start again");
+    }
     fprintf(stderr, "wick: stopping\n");
     engine_close(&engine);
-    return EXIT_DONE;
+    return failure == ERR_OK ? EXIT_DONE : cli_fail(failure, &diag);
 }
 
 static int run(struct cli *cli) {

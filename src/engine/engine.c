@@ -28,6 +28,9 @@ struct engine {
     struct sys_thread *keeper; /* status records, retention */
     struct sys_bell keeper_bell;
     atomic_bool stop;
+    _Atomic int failure; /* enum err of the log */
+    void (*failed)(void *context);
+    void *failed_context;
     struct log_partition *prices_invalid;
 };
 
@@ -291,11 +294,13 @@ enum err engine_open(const struct sys *sys, const struct config *config, enum en
 struct status_append {
     struct log_append append;
     struct record_batch_builder builder;
+    _Atomic int *failure;
     atomic_bool busy;
 };
 
 static void status_done(struct log_append *append) {
     struct status_append *status = append->context;
+    if (append->err == ERR_SYNC || append->err == ERR_IO) atomic_store(status->failure, (int)append->err);
     atomic_store(&status->busy, false);
 }
 
@@ -335,11 +340,13 @@ static void wait_status(struct status_append *status) {
 static void *keeper_main(void *argument) {
     struct engine *engine = argument;
     static const int64_t QUIET_MS = 10 * 60 * 1000;
+    bool told = false;
     struct status_append status[PRICE_PARTITIONS_MAX] = {0};
     int64_t seen_end[PRICE_PARTITIONS_MAX] = {0}, active_ms[PRICE_PARTITIONS_MAX] = {0};
     int64_t retained_ms = sys_wall_ms(engine->parts.sys);
     for (uint32_t i = 0; i < engine->prices_count; i++) {
         record_batch_builder_init(&status[i].builder);
+        status[i].failure = &engine->failure;
         seen_end[i] = log_end_offset(engine->prices[i]);
         active_ms[i] = retained_ms;
     }
@@ -352,6 +359,10 @@ static void *keeper_main(void *argument) {
             if (end > seen_end[i] + 1) active_ms[i] = now_ms;
             seen_end[i] = end;
             if (now_ms - active_ms[i] < QUIET_MS) put_status(engine, &status[i], engine->prices[i]);
+        }
+        if (atomic_load(&engine->failure) != ERR_OK && !told && engine->failed != NULL) {
+            told = true;
+            engine->failed(engine->failed_context);
         }
         if (now_ms - retained_ms < RETAIN_MS) continue;
         retained_ms = now_ms;
@@ -403,6 +414,13 @@ enum err engine_start(struct engine *engine, struct diag *diag) {
     }
     return err;
 }
+
+void engine_on_failure(struct engine *engine, void (*failed)(void *context), void *context) {
+    engine->failed = failed;
+    engine->failed_context = context;
+}
+
+enum err engine_failure(const struct engine *engine) { return (enum err)atomic_load(&engine->failure); }
 
 const char *engine_address(const struct engine *engine) { return server_address(engine->server); }
 

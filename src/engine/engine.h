@@ -20,6 +20,11 @@ enum err engine_open(const struct sys *sys, const struct config *config, enum en
 void engine_close(struct engine **engine);
 /* Committer, tasks, status records, server. */
 enum err engine_start(struct engine *engine, struct diag *diag) MUST_USE;
+/* A failed sync is final: nothing more is acknowledged, and `failed` is called once, on a thread of the engine's, so that the
+ * process can end and the next start can look at what is on the disk. Before engine_start. */
+void engine_on_failure(struct engine *engine, void (*failed)(void *context), void *context);
+/* ERR_OK, or what the log failed with. */
+enum err engine_failure(const struct engine *engine);
 const char *engine_address(const struct engine *engine);
 /* Folds everything durable (modes without threads). */
 enum err engine_catch_up(struct engine *engine, struct diag *diag) MUST_USE;
