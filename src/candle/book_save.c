@@ -7,6 +7,7 @@
 
 #include "candle/book_lane.h"
 #include "candle/series_row.h"
+#include "sys/phase.h"
 
 enum { SEAL_REST = 120, SEALS_A_FREEZE = 64, LOOKS_A_FREEZE = 512 };
 static const int64_t seal_after_ms = 10 * 60 * 1000; /* after the day's end, of the watermark or the clock */
@@ -159,7 +160,10 @@ static enum err seal_day(struct book *book, struct lane_state *lane, int32_t day
         err = shelf_scan(book->options.shelf, snapshot, &range, visit_first, book, book->diag);
     if (err || book->rows.count == 0) return err;
     rows_stored(book, lane);
-    return shelf_seal(book->options.shelf, snapshot, lane->lane, book->rows.candles, book->rows.count, book->diag);
+    phase_begin(PHASE_SEAL);
+    err = shelf_seal(book->options.shelf, snapshot, lane->lane, book->rows.candles, book->rows.count, book->diag);
+    phase_end(PHASE_SEAL);
+    return err;
 }
 
 static enum err seal_due(struct book *book, struct lane_state *lane, struct store_snapshot *snapshot, uint32_t *seals) {

@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "candle/shelf_parts.h"
+#include "sys/phase.h"
 
 enum {
     INDEX_ROWS_MAX = 1 << 22,
@@ -274,7 +275,10 @@ static void forget(struct shelf_sealing *s) {
 
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) {
     struct shelf_sealing *s = shelf->sealing;
+    bool sealed = s->row_count > 0;
+    if (sealed) phase_begin(PHASE_SEAL);
     enum err err = ship_all(shelf);
+    if (sealed) phase_end(PHASE_SEAL);
     if (err != ERR_OK) diag_set(diag, err, "sealed candles did not reach the log: %s", err_message(err));
     if (err == ERR_OK) err = store_batch_visit(&s->pending, copy_write, batch);
     for (uint32_t i = 0; i < s->row_count && err == ERR_OK; i++) {
