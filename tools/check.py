@@ -388,8 +388,9 @@ def main():
         return 2
     if arguments.sim is not None:
         folder = runner.build("plants")
-        program = os.path.join(folder, "tests", "sim", "sim")
-        return subprocess.run([program, "--seed", str(arguments.sim)], cwd=ROOT).returncode
+        programs = (["sim-engine", "1"], ["sim-log-crash", "20000"])
+        return max(subprocess.run([os.path.join(folder, "tests", "sim", name), count, str(arguments.sim)], cwd=ROOT).returncode
+                   for name, count in programs)
     if arguments.plant is not None:
         runner.stage("build", lambda: runner.build("plants"))
         found = runner.totals.failed == 0 and runner.plant(arguments.plant)
