@@ -1,7 +1,7 @@
 /* The HTTP API: routes over log, tasks and candles. The routes and their JSON are in docs/http.md.
  *
  * One `struct api` serves all transports: it is an http_handler, and a set of websocket sessions. It owns nothing of what
- * it is given; close the server first, then the api, then the rest. */
+ * it is given; close the server first, then the tasks, then the api, then the rest. */
 #ifndef API_API_H
 #define API_API_H
 

@@ -292,7 +292,7 @@ static void see(struct task_call *call, struct processor *processor, enum err er
     struct seen *seen = call->context;
     assert_int_equal(err, ERR_OK);
     seen->sum = ((struct summing *)processor)->sum;
-    seen->ran = true;
+    __atomic_store_n(&seen->ran, true, __ATOMIC_RELEASE);
 }
 
 /* A call sees everything that was durable when it was made. */

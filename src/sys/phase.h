@@ -1,6 +1,9 @@
 /* Which phase the program is in, for the test that kills it (tests/kill): in test builds (-Dplants=true) a page of memory
  * shared through the file that the environment variable WICK_PHASES names holds one counter a phase, above zero while
- * a thread is inside. The page outlives the process, so it says where the kill fell. In other builds nothing is left of it. */
+ * a thread is inside. The page outlives the process, so it says where the kill fell. In other builds nothing is left of it.
+ *
+ * WICK_KILL=PHASE,N,END kills the process with SIGKILL at the Nth time that the phase (a number as below) begins (END 0) or
+ * has done its work and is about to end (END 1). */
 #ifndef SYS_PHASE_H
 #define SYS_PHASE_H
 

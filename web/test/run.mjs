@@ -1,6 +1,8 @@
 // The page's tests: node test/run.mjs [--url http://..] [--only WORDS] [--shots FOLDER]
 // Against the mock; with WICK=path/to/wick against the real program; with --url against one that runs (what needs to stop
-// it, or to write into it, is left out then). Last line: N passed, N failed, N skipped.
+// it, or to write into it, is left out then). What needs scripted faults runs against the mock, also with WICK; --needs fault
+// runs that alone. Last line: N passed, N failed, N skipped.
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +19,7 @@ const option = (name) => {
 };
 const url = option('url');
 const only = option('only');
+const needs = option('needs');
 const shots = option('shots');
 const SEED_MINUTES = 1800;
 const can = url ? {} : kind === 'wick' ? { stop: true, send: true, empty: true, exact: true } : { stop: true, send: true, empty: true, fault: true };
@@ -74,11 +77,13 @@ async function shared() {
 
 if (shots) mkdirSync(shots, { recursive: true });
 if (kind === 'mock' && !url && !existsSync(join(here, '../dist/app.js'))) await build(join(here, '../dist'), join(here, '../node_modules'));
-for (const [name, work] of await unitTests()) await attempt(name, work);
+if (!needs) for (const [name, work] of await unitTests()) await attempt(name, work);
 await withBrowser(async (newPage) => {
   const program = await shared();
   try {
     for (const test of tests) {
+      if (needs && !test[1][needs]) continue;
+      if (!needs && kind === 'wick' && !url && test[1].fault) continue;
       const missing = Object.keys(test[1]).filter((need) => !can[need]);
       if (missing.length && (!only || test[0].includes(only))) {
         count.skipped++;
@@ -89,5 +94,15 @@ await withBrowser(async (newPage) => {
     await program.close();
   }
 });
+if (!needs && kind === 'wick' && !url) {
+  const { WICK, ...env } = process.env;
+  const words = [fileURLToPath(import.meta.url), '--needs', 'fault', ...(only ? ['--only', only] : []), ...(shots ? ['--shots', shots] : [])];
+  const done = spawnSync(process.execPath, words, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  const sums = /(\d+) passed, (\d+) failed, (\d+) skipped\s*$/.exec(done.stdout) ?? [0, 0, 1, 0];
+  process.stdout.write(done.stdout.replace(/\d+ passed.*\s*$/, ''));
+  count.passed += Number(sums[1]);
+  count.failed += Number(sums[2]);
+  count.skipped += Number(sums[3]);
+}
 console.log(`${count.passed} passed, ${count.failed} failed, ${count.skipped} skipped`);
 process.exit(count.failed ? 1 : 0);

@@ -226,7 +226,7 @@ static void shuffle(struct write *list, uint32_t count, uint64_t *random) {
         else
             heads[pick] = heads[--head_count];
     }
-    memcpy(list, out, count * sizeof *list);
+    if (count > 0) memcpy(list, out, count * sizeof *list);
     free(hashes);
     free(heads);
     free(out);
