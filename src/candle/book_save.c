@@ -276,7 +276,9 @@ static enum err seal_until(struct book *book, struct lane_state *lane, int64_t u
         bool day_ends = last || lane->chunks[i + 1]->start_ms / DAY_MS != chunk->start_ms / DAY_MS;
         if (err || !day_ends || book->rows.count == 0 || (!last && book->rows.count < RUN_ROWS)) continue;
         rows_stored(book, lane);
+        phase_begin(PHASE_SEAL);
         err = shelf_seal(book->options.shelf, snapshot, lane->lane, book->rows.candles, book->rows.count, book->diag);
+        phase_end(PHASE_SEAL);
         book->rows.count = 0;
     }
     return err;
