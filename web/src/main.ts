@@ -199,8 +199,14 @@ function restore(): void {
 
 // --- what is shown ---
 
+/** What is left must be what Back finds, also where its candles had not come yet. */
+function keepAddress(): void {
+  if (view.series) history.replaceState(null, '', addressText(view, feed?.loaded ? chart.range : null, theme, tab));
+}
+
 function select(series: string, kind: Kind | ''): void {
   if (info && series === info.series && kind === info.kind && feed) return;
+  keepAddress();
   view.series = series;
   view.kind = kind;
   wantedRange = null;
