@@ -71,6 +71,10 @@ struct cli_column {
 /* Writes an array of JSON objects as table, CSV or JSON to standard output. */
 enum err cli_print_rows(const struct cli *cli, struct slice json, const char *member, const struct cli_column *columns,
                         uint32_t column_count, struct diag *diag) MUST_USE;
+/* Asks for `target` (deinited here) and prints the rows of the answer's `member` (NULL: the answer itself): all that the
+ * listing commands do. Returns the exit code. */
+int cli_show(struct cli *cli, struct buf *target, const char *member, const struct cli_column *columns,
+             uint32_t column_count);
 void cli_put(const void *bytes, size_t size); /* standard output; exits with 5 if that fails */
 void cli_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* A progress bar on standard error, if that is a terminal. */

@@ -6,19 +6,13 @@ static const struct cli_column columns[] = {
 };
 
 static int run(struct cli *cli) {
-    struct buf target, body;
-    struct diag diag = {0};
+    struct buf target;
     buf_init(&target, 16 * 1024);
     buf_put_text(&target, "/v1/gaps");
     if (cli->word_count > 0) cli_put_argument(&target, "series", cli->words[0]);
     cli_put_argument(&target, "from", cli_value(cli, "from"));
     cli_put_argument(&target, "to", cli_value(cli, "to"));
-    enum err err = cli_ask(cli, HTTP_GET, cli_target(&target), SLICE_NONE, &diag, &body);
-    if (err == ERR_OK)
-        err = cli_print_rows(cli, buf_slice(&body), NULL, columns, sizeof columns / sizeof *columns, &diag);
-    buf_deinit(&body);
-    buf_deinit(&target);
-    return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
+    return cli_show(cli, &target, NULL, columns, sizeof columns / sizeof *columns);
 }
 
 static const struct cli_option options[] = {

@@ -10,18 +10,12 @@ static const struct cli_column columns[] = {
 };
 
 static int run(struct cli *cli) {
-    struct buf target, body;
-    struct diag diag = {0};
+    struct buf target;
     buf_init(&target, 1024 * 1024);
     buf_put_text(&target, "/v1/latest");
     for (uint32_t i = 0; i < cli->word_count; i++) cli_put_argument(&target, "series", cli->words[i]);
     cli_put_argument(&target, "base", cli_value(cli, "base"));
-    enum err err = cli_ask(cli, HTTP_GET, cli_target(&target), SLICE_NONE, &diag, &body);
-    if (err == ERR_OK)
-        err = cli_print_rows(cli, buf_slice(&body), "latest", columns, sizeof columns / sizeof *columns, &diag);
-    buf_deinit(&body);
-    buf_deinit(&target);
-    return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
+    return cli_show(cli, &target, "latest", columns, sizeof columns / sizeof *columns);
 }
 
 static const struct cli_option options[] = {

@@ -154,3 +154,14 @@ enum err cli_print_rows(const struct cli *cli, struct slice json, const char *me
     json_parser_close(&parser);
     return err;
 }
+
+int cli_show(struct cli *cli, struct buf *target, const char *member, const struct cli_column *columns,
+             uint32_t column_count) {
+    struct buf body;
+    struct diag diag = {0};
+    enum err err = cli_ask(cli, HTTP_GET, cli_target(target), SLICE_NONE, &diag, &body);
+    if (err == ERR_OK) err = cli_print_rows(cli, buf_slice(&body), member, columns, column_count, &diag);
+    buf_deinit(&body);
+    buf_deinit(target);
+    return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
+}
