@@ -91,7 +91,7 @@ static enum err listen_tcp(struct server *server, struct diag *diag, int *ret_fd
     if (!server->loopback && server->options.token_count == 0 && !server->options.allow_public) {
         (void)diag_set(diag, ERR_DENIED, "listening on %s lets anyone on the network read and write",
                        server->options.listen);
-        diag_hint(diag, "set a token, or http.allow_public: true if that is meant");
+        diag_hint(diag, "set a token, or http.public: true if that is meant");
         return ERR_DENIED;
     }
     const int on = 1;
