@@ -257,12 +257,19 @@ enum err book_lane(struct book *book, struct lane lane, struct book_lane_info *r
     return ERR_OK;
 }
 
+/* Filtered ids have no time: the trades beyond them then bound the hole, and without any it is of every time. */
 static enum err visit_gaps(const struct idset *ids, int64_t from_ms, int64_t to_ms,
                            enum err (*visit)(void *context, const struct book_gap *gap), void *context) {
+    int64_t after_ms = IDSET_NO_TIME;
+    uint32_t timed = 0; /* the next range at or behind `i` that has a time */
     for (uint32_t i = 1; i < ids->count; i++) {
         const struct id_range *before = &ids->ranges[i - 1], *after = &ids->ranges[i];
-        struct book_gap gap = {before->last + 1, after->first - 1, before->last_ms, after->first_ms};
-        if (gap.after_ms >= to_ms || gap.before_ms < from_ms) continue;
+        if (before->last_ms >= 0) after_ms = before->last_ms;
+        if (timed < i) timed = i;
+        while (timed < ids->count && ids->ranges[timed].first_ms < 0) timed++;
+        int64_t before_ms = timed < ids->count ? ids->ranges[timed].first_ms : IDSET_NO_TIME;
+        struct book_gap gap = {before->last + 1, after->first - 1, after_ms, before_ms};
+        if (gap.after_ms >= to_ms || (gap.before_ms >= 0 && gap.before_ms < from_ms)) continue;
         enum err err = visit(context, &gap);
         if (err) return err;
     }

@@ -91,7 +91,7 @@ enum err book_lane(struct book *book, struct lane lane, struct book_lane_info *r
 /* Holes in the ids of a lane that touch [from, to) in time; first and last missing id, and the times around them. */
 struct book_gap {
     int64_t first_id, last_id;
-    int64_t after_ms, before_ms; /* event times of the neighbours */
+    int64_t after_ms, before_ms; /* event times of the trades beside it; -1: none is known */
 };
 enum err book_gaps(struct book *book, struct lane lane, int64_t from_ms, int64_t to_ms,
                    enum err (*visit)(void *context, const struct book_gap *gap), void *context) MUST_USE;

@@ -15,9 +15,17 @@ struct sides {
     bool left;  /* nor right before it */
     bool right; /* nor right behind it */
     bool newest;
+    bool runs_on; /* without a hole to a trade of another row: filtered ids alone prove no end */
 };
 
-static struct sides sides_of(const struct lane_state *lane, const struct row *row) {
+/* The newest trade of the ids that hold the row's last one: is it of another row? */
+static bool runs_on(const struct book *book, const struct idset *set, const struct row *row) {
+    uint32_t at = idset_find(set, row->minute->last_id);
+    if (at == set->count || set->ranges[at].first > row->minute->last_id || set->ranges[at].last_ms < 0) return false;
+    return book_start_of(book, set->ranges[at].last_ms) != row->start_ms;
+}
+
+static struct sides sides_of(const struct book *book, const struct lane_state *lane, const struct row *row) {
     const struct minute *m = row->minute;
     const struct idset *set = ids_at(lane, row->start_ms + m->close_at);
     return (struct sides){
@@ -25,13 +33,15 @@ static struct sides sides_of(const struct lane_state *lane, const struct row *ro
         .left = m->left_ok || m->first_id == 0 || idset_contains(set, m->first_id - 1),
         .right = m->right_ok || idset_contains(set, m->last_id + 1),
         .newest = m->last_id == idset_max(set),
+        .runs_on = m->right_ok || runs_on(book, set, row),
     };
 }
 
-static enum candle_coverage dense_coverage(const struct lane_state *lane, const struct row *row) {
+static enum candle_coverage dense_coverage(const struct book *book, const struct lane_state *lane,
+                                           const struct row *row) {
     const struct minute *m = row->minute;
     if (m->first_id < 0) return COVERAGE_PARTIAL;
-    struct sides sides = sides_of(lane, row);
+    struct sides sides = sides_of(book, lane, row);
     return sides.whole && sides.left && (sides.right || sides.newest) ? COVERAGE_TRADED : COVERAGE_PARTIAL;
 }
 
@@ -51,16 +61,16 @@ enum candle_coverage row_coverage(const struct book *book, const struct lane_sta
     if (m->trades == 0) return m->unproven ? COVERAGE_UNKNOWN : COVERAGE_QUIET;
     if (m->partial) return COVERAGE_PARTIAL;
     if (lane->ids_kind == LANE_KLINES) return COVERAGE_TRADED;
-    return lane->ids_kind == LANE_DENSE ? dense_coverage(lane, row) : feed_coverage(book, lane, row);
+    return lane->ids_kind == LANE_DENSE ? dense_coverage(book, lane, row) : feed_coverage(book, lane, row);
 }
 
-static bool row_proven(const struct lane_state *lane, const struct row *row) {
+static bool row_proven(const struct book *book, const struct lane_state *lane, const struct row *row) {
     const struct minute *m = row->minute;
     if (lane->ids_kind == LANE_KLINES) return true;
     if (m->trades == 0) return !m->by_status && !m->unproven;
     if (lane->ids_kind != LANE_DENSE || m->first_id < 0 || m->partial) return false;
-    struct sides sides = sides_of(lane, row);
-    return sides.whole && sides.left && sides.right;
+    struct sides sides = sides_of(book, lane, row);
+    return sides.whole && sides.left && sides.right && sides.runs_on;
 }
 
 void row_to_candle(const struct book *book, const struct lane_state *lane, const struct row *row,
@@ -73,7 +83,7 @@ void row_to_candle(const struct book *book, const struct lane_state *lane, const
     candle->native_ms = (uint32_t)book->base_ms;
     candle->coverage = (uint8_t)row_coverage(book, lane, row);
     candle->covered_minutes = candle->coverage >= COVERAGE_QUIET;
-    if (row_closed(row)) candle->final = row_proven(lane, row) ? CANDLE_FINAL_PROVEN : CANDLE_FINAL_CLOCK;
+    if (row_closed(row)) candle->final = row_proven(book, lane, row) ? CANDLE_FINAL_PROVEN : CANDLE_FINAL_CLOCK;
 }
 
 /* --- closing --- */
@@ -122,7 +132,7 @@ enum err lane_close_due(struct book *book, struct lane_state *lane, int64_t wate
 enum err lane_close_proven(struct book *book, struct lane_state *lane, int64_t time_ms) {
     struct row row;
     enum err err = row_find(book, lane, book_start_of(book, time_ms), &row);
-    if (err || row.minute == NULL || row_closed(&row) || !row_proven(lane, &row)) return err;
+    if (err || row.minute == NULL || row_closed(&row) || !row_proven(book, lane, &row)) return err;
     return row_close(book, lane, &row);
 }
 

@@ -130,6 +130,30 @@ static void test_filtered(void **state) {
     assert_int_equal(dense_row(s, 4).coverage, COVERAGE_TRADED);
 }
 
+static enum event_fate filtered(struct setting *s, int64_t id, int64_t minute, int64_t second) {
+    struct event e = trade_of(s->dense, id, T0 + minute * MINUTE + second * 1000, 999, 1);
+    e.filtered = true;
+    return apply_one(s->book, &e, id);
+}
+
+/* An id behind the last trade that is no trade itself proves no end of the minute: the next trade may be of it yet. */
+static void test_filtered_proves_no_end(void **state) {
+    struct setting *s = *state;
+    trade(s, 10, 0, 1, 100);
+    trade(s, 12, 1, 2, 101);
+    filtered(s, 13, 1, 3);
+    assert_int_equal(filtered(s, 11, 1, 1), FATE_FILTERED);
+    assert_int_equal(dense_row(s, 1).coverage, COVERAGE_TRADED);
+    assert_int_equal(dense_row(s, 1).final, CANDLE_OPEN);
+    trade(s, 14, 1, 4, 102);
+    filtered(s, 15, 1, 5);
+    assert_int_equal(dense_row(s, 1).final, CANDLE_OPEN);
+    assert_int_equal(dense_row(s, 1).revision, 0);
+    trade(s, 16, 2, 0, 103);
+    assert_int_equal(dense_row(s, 1).final, CANDLE_FINAL_PROVEN);
+    assert_int_equal(dense_row(s, 1).trades, 2);
+}
+
 static void test_id_reset(void **state) {
     struct setting *s = *state;
     trade(s, 5000, 0, 1, 100);
@@ -210,6 +234,22 @@ static void test_gaps(void **state) {
     assert_int_equal(gap.last_id, 14);
     assert_int_equal(gap.after_ms, T0 + 1000);
     assert_int_equal(gap.before_ms, T0 + 5 * MINUTE + 2000);
+}
+
+static void test_gaps_beside_filtered(void **state) {
+    struct setting *s = *state;
+    struct book_gap gap = {0};
+    struct lane lane = {s->dense, BASIS_TRADES};
+    trade(s, 10, 0, 1, 100);
+    filtered(s, 12, 1, 0);
+    assert_int_equal(book_gaps(s->book, lane, 0, INT64_MAX, visit_gap, &gap), ERR_OK);
+    assert_int_equal(gap.first_id, 11);
+    assert_int_equal(gap.before_ms, -1); /* nothing after it yet */
+    trade(s, 14, 5, 0, 100);
+    assert_int_equal(book_gaps(s->book, lane, T0 + 2 * MINUTE, INT64_MAX, visit_gap, &gap), ERR_OK);
+    assert_int_equal(gap.first_id, 13);
+    assert_int_equal(gap.after_ms, T0 + 1000);
+    assert_int_equal(gap.before_ms, T0 + 5 * MINUTE);
 }
 
 static void status(struct setting *s, uint32_t series, int64_t since_ms, int64_t last_ms) {
@@ -400,6 +440,8 @@ int main(void) {
         RULE(test_proven_before_grace),
         RULE(test_duplicates_and_conflicts),
         RULE(test_filtered),
+        RULE(test_filtered_proves_no_end),
+        RULE(test_gaps_beside_filtered),
         RULE(test_id_reset),
         RULE(test_prices),
         RULE(test_sparse),
