@@ -81,6 +81,9 @@ void cli_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void cli_progress(const char *what, double part, const char *detail);
 void cli_progress_end(void);
 
+/* --- bench_read.c --- */
+enum err bench_read(struct cli *cli, struct diag *diag) MUST_USE;
+
 /* The commands, one file each. */
 extern const struct cli_command command_run, command_import, command_candles, command_latest, command_series,
     command_why, command_gaps, command_verify, command_ledger, command_topic, command_fsck, command_generate,
