@@ -6,6 +6,7 @@
  *   book_coverage.c  what a row may claim; quiet minutes; closing
  *   book_state.c     the fold state of a lane as bytes
  *   book_save.c      what changed, checkpoints, sealing
+ *   book_slice.c     rows copied for a reader on another thread
  *   book.c           the public verbs
  *
  * Rows lie in chunks of ROWS_A_CHUNK base intervals, so that a lane is a short sorted array of chunks, a row is found by
@@ -125,6 +126,7 @@ struct lane_state {
     int64_t quiet_next_ms; /* the next minute to be called quiet by the feed's word */
 
     int64_t stored_from_ms, stored_until_ms; /* open times of rows ever handed to the shelf; from > until: none */
+    int64_t kept_from_ms; /* every row at or after it is in memory; INT64_MIN: all are */
     struct unsealed_day *days;
     uint32_t day_count, day_capacity;
     uint64_t late, duplicate, filtered, conflicts;

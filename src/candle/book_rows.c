@@ -70,6 +70,7 @@ static enum err find_stored(struct book *book, struct lane_state *lane) {
     if (err) return err;
     lane->stored_from_ms = first;
     lane->stored_until_ms = last;
+    lane->kept_from_ms = last + book->base_ms;
     return ERR_OK;
 }
 
@@ -103,7 +104,7 @@ static struct lane_state *lane_new(struct book *book, const struct series *serie
     lane->recent_ms = lane->sparse_bucket = lane->sealed_until_ms = lane->unloaded_open_ms = INT64_MIN;
     lane->floor_id = -1;
     lane->stored_from_ms = INT64_MAX;
-    lane->stored_until_ms = INT64_MIN;
+    lane->stored_until_ms = lane->kept_from_ms = INT64_MIN;
     lane->fresh = true;
     return lane;
 }
@@ -419,6 +420,7 @@ static void chunk_drop(struct book *book, struct lane_state *lane, uint32_t at) 
     struct chunk *chunk = lane->chunks[at];
     lane->open_rows -= (uint32_t)__builtin_popcountll(chunk->open);
     book->bytes -= sizeof *chunk + chunk->capacity * sizeof *chunk->rows;
+    if (chunk->start_ms + book->chunk_ms > lane->kept_from_ms) lane->kept_from_ms = chunk->start_ms + book->chunk_ms;
     for (uint8_t i = 0; i < chunk->count; i++) minute_deinit(&chunk->rows[i]);
     free(chunk->rows);
     free(chunk);

@@ -259,6 +259,7 @@ static enum err restore_lane(void *context, struct slice row, struct slice value
     if (err == ERR_OK) err = lane_state_decode(&in, lane);
     if (err) return diag_set(restore->diag, err, "the fold state of series number %u cannot be read", series);
     lane->saved_series = true;
+    if (lane->stored_until_ms != INT64_MIN) lane->kept_from_ms = lane->stored_until_ms + book->base_ms;
     if (book->options.bounded) return park(lane);
     if (lane->unloaded_open_ms != INT64_MIN) lane->check_ms = lane->unloaded_open_ms + book->base_ms + lane->grace_ms;
     if (lane->live && lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;

@@ -14,8 +14,8 @@ static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* --- the plan: rows, tier, lanes --- */
 
-static enum err snapshot_begin(struct read *read) {
-    if (read->source->store == NULL) return ERR_OK;
+enum err read_snapshot(struct read *read) {
+    if (read->snapshot != NULL || read->source->store == NULL) return ERR_OK;
     return store_snapshot_open(read->source->store, &read->snapshot);
 }
 
@@ -25,16 +25,15 @@ static void snapshot_end(struct read *read) {
 }
 
 /* Rows are read from the first bucket that begins in the range to the end of the last that does. */
-static void plan_range(struct read *read) {
-    const struct candle_query *q = read->query;
+void candle_query_span(const struct candle_query *q, int64_t *ret_from_ms, int64_t *ret_to_ms) {
     int64_t from = most(q->from_ms, 0), to = least(q->to_ms, READ_TIME_MAX_MS), start, end;
-    read->from_ms = read->to_ms = 0;
+    *ret_from_ms = *ret_to_ms = 0;
     if (from >= to) return;
     interval_bucket(q->interval, &q->origin, from, &start, &end);
-    read->from_ms = start >= from ? start : end;
-    if (read->from_ms >= to) read->from_ms = to;
+    *ret_from_ms = *ret_to_ms = start >= from ? start : least(end, to);
+    if (*ret_from_ms >= to) return;
     interval_bucket(q->interval, &q->origin, to - 1, &start, &end);
-    read->to_ms = read->from_ms < to ? end : read->from_ms;
+    *ret_to_ms = end;
 }
 
 static void name_of_ms(int64_t ms, char text[static 16]) {
@@ -42,6 +41,11 @@ static void name_of_ms(int64_t ms, char text[static 16]) {
     if (ms % DAY_MS != 0) interval = (struct interval){INTERVAL_MINUTE, (uint32_t)(ms / 60000)};
     if (ms % 60000 != 0) interval = (struct interval){INTERVAL_SECOND, (uint32_t)(ms / 1000)};
     interval_format(interval, text);
+}
+
+static int64_t typical_ms(struct interval interval) {
+    static const int64_t ms[] = {1000, 60000, 3600000, DAY_MS, 7 * INT64_C(86400000), 30 * INT64_C(86400000)};
+    return ms[interval.unit] * interval.count;
 }
 
 static enum err plan_tier(struct read *read) {
@@ -62,6 +66,8 @@ static enum err plan_tier(struct read *read) {
     }
     read->tier = 0;
     while (read->tier_ms[read->tier] != tier_ms) read->tier++;
+    if (q->origin.zone == NULL && q->interval.unit <= INTERVAL_DAY && typical_ms(q->interval) == tier_ms)
+        read->rollup.same_ms = tier_ms;
     return ERR_OK;
 }
 
@@ -69,13 +75,14 @@ static const struct series *series_of(const struct read *read) {
     return read->source->series == NULL ? NULL : series_get(read->source->series, read->query->series);
 }
 
+static bool has_memory(const struct read *read) { return read->source->book != NULL || read->source->slice != NULL; }
+
 static enum err lane_book_edges(struct read *read, struct read_lane *lane) {
     struct candle row;
     struct read_span all = {TIER_BASE_INDEX, 0, READ_TIME_MAX_MS},
                      range = {TIER_BASE_INDEX, read->from_ms, read->to_ms};
-    struct book *book = read->source->book;
     lane->book_from_ms = INT64_MAX;
-    if (book == NULL) return ERR_OK;
+    if (!has_memory(read)) return ERR_OK;
     enum err err = lane_book_edge(read, lane, &range, false, &row);
     if (err == ERR_OK) lane->book_from_ms = row.open_time_ms;
     if (err == ERR_OK || err == ERR_NOT_FOUND) err = lane_book_edge(read, lane, &all, true, &row);
@@ -83,53 +90,65 @@ static enum err lane_book_edges(struct read *read, struct read_lane *lane) {
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
-/* What lies behind `closed_until` may still change: the clock of the series, and whole days that are sealed. */
-static void plan_closed(struct read *read, struct lane lane, int64_t sealed_ms) {
+/* The clock of the series less its grace: what ends before it is over. INT64_MIN where the book does not say. */
+static int64_t lane_clock(const struct read *read, struct lane lane) {
     const struct series *series = series_of(read);
-    struct book_lane_info info;
-    int64_t grace_ms = series == NULL ? 0 : series->grace_ms;
-    if (read->source->book != NULL && book_lane(read->source->book, lane, &info) == ERR_OK && info.watermark_ms > 0)
-        read->rollup.closed_until_ms = most(read->rollup.closed_until_ms, info.watermark_ms - grace_ms);
-    read->rollup.closed_until_ms = most(read->rollup.closed_until_ms, sealed_ms);
+    struct book_lane_info info = {0};
+    if (read->source->slice != NULL)
+        info.watermark_ms = read->source->slice->lanes[lane.basis].watermark_ms;
+    else if (read->source->book != NULL && book_lane(read->source->book, lane, &info) != ERR_OK)
+        return INT64_MIN;
+    return info.watermark_ms > 0 ? info.watermark_ms - (series == NULL ? 0 : series->grace_ms) : INT64_MIN;
+}
+
+/* Does the slice tell all that this read wants of the lane? Then it has every row from the range's start on, and, where
+ * ids are dense, one with an id before it; and nothing that the shelf knows would close a bucket. */
+static bool is_in_memory(const struct read *read, const struct read_lane *lane, int64_t clock_ms) {
+    if (read->source->slice == NULL || read->tier != TIER_BASE_INDEX) return false;
+    const struct slice_lane *own = &read->source->slice->lanes[lane->lane.basis];
+    if (!own->known || own->whole_from_ms > read->from_ms) return false;
+    if (read->rollup.same_ms != read->tier_ms[TIER_BASE_INDEX] && clock_ms < read->to_ms) return false;
+    if (!lane->dense || own->rows.count == 0) return !lane->dense;
+    const struct candle *first = &own->rows.rows[0];
+    return first->open_time_ms < read->from_ms && first->open_time_ms >= own->whole_from_ms && first->last_id >= 0;
 }
 
 /* Rows of longer tiers exist up to the first day that is not sealed and has rows, or has changed since. */
-static enum err plan_split(struct read *read, const struct read_lane *lane, int64_t sealed_ms, int64_t reopened_ms) {
+static void plan_split(struct read *read, const struct read_lane *lane, const struct shelf_bounds *bounds) {
     int64_t split = lane->book_from_ms;
     if (read->tier != TIER_BASE_INDEX) {
-        struct candle row;
-        struct read_span open = {TIER_BASE_INDEX, most(sealed_ms, 0), READ_TIME_MAX_MS};
-        enum err err = lane->top_ms > sealed_ms ? lane_edge(read, lane, &open, false, &row) : ERR_NOT_FOUND;
-        if (err && err != ERR_NOT_FOUND) return err;
-        if (err == ERR_OK) split = least(split, row.open_time_ms);
+        split = least(split, bounds->open_ms);
         split = split == INT64_MAX ? split : floor_to(split, DAY_MS);
-        split = least(split, reopened_ms);
+        split = least(split, bounds->reopened_ms);
     }
     read->split_ms = least(read->split_ms, split);
-    return ERR_OK;
 }
 
-/* Adds the lane if it has rows at all; moves split and closed_until. */
+static enum err lane_bounds(struct read *read, const struct read_lane *lane, struct shelf_bounds *ret_bounds) {
+    if (read->source->shelf == NULL || lane->in_memory) return ERR_OK;
+    enum err err = read_snapshot(read);
+    return err != ERR_OK ? err : shelf_bounds(read->source->shelf, read->snapshot, lane->lane, ret_bounds);
+}
+
+/* Adds the lane if it has rows at all; moves split and closed_until. What lies behind closed_until may still change: the
+ * clock of the series, and whole days that are sealed. */
 static enum err plan_lane(struct read *read, uint8_t basis) {
     const struct series *series = series_of(read);
     struct read_lane lane = {.lane = {read->query->series, basis}, .last_id = -1, .top_ms = INT64_MIN};
+    struct shelf_bounds bounds = {INT64_MIN, INT64_MAX, INT64_MAX, INT64_MIN};
+    if (series != NULL && (series->kind == SERIES_PRICE) != (basis == BASIS_PRICES)) return ERR_OK;
     lane.dense = series != NULL && series->ids == SERIES_IDS_DENSE && basis <= BASIS_AGGREGATED;
+    int64_t clock_ms = lane_clock(read, lane.lane);
+    lane.in_memory = is_in_memory(read, &lane, clock_ms);
     enum err err = lane_book_edges(read, &lane);
-    int64_t sealed_ms = INT64_MIN, reopened_ms = INT64_MAX;
-    if (err == ERR_OK && read->source->shelf != NULL) {
-        err = shelf_sealed_until(read->source->shelf, read->snapshot, lane.lane, &sealed_ms, &reopened_ms);
-        struct read_span open = {TIER_BASE_INDEX, most(most(sealed_ms, lane.top_ms), 0), READ_TIME_MAX_MS};
-        struct candle row;
-        if (err == ERR_OK) err = lane_edge(read, &lane, &open, true, &row);
-        if (err == ERR_OK) lane.top_ms = row.close_time_ms + 1;
-        if (err == ERR_NOT_FOUND) err = ERR_OK;
-    }
+    if (err == ERR_OK) err = lane_bounds(read, &lane, &bounds);
     if (err) return err;
-    plan_closed(read, lane.lane, sealed_ms);
-    lane.top_ms = most(lane.top_ms, sealed_ms);
+    read->rollup.closed_until_ms = most(read->rollup.closed_until_ms, most(clock_ms, bounds.sealed_ms));
+    lane.top_ms = most(lane.top_ms, most(bounds.end_ms, bounds.sealed_ms));
     if (lane.top_ms <= read->from_ms) return ERR_OK;
     read->lanes[read->lane_count++] = lane;
-    return plan_split(read, &lane, sealed_ms, reopened_ms);
+    plan_split(read, &lane, &bounds);
+    return ERR_OK;
 }
 
 /* Cuts off the time behind the last row, so that an open range is not long. */
@@ -236,7 +255,6 @@ static enum err read_range(struct read *read, int64_t from_ms, int64_t to_ms) {
         at_ms = span.to_ms;
         if (err || at_ms >= to_ms) break;
         snapshot_end(read); /* within 100 ms: old pages of the store cannot be used again before */
-        err = snapshot_begin(read);
     }
     return err == ERR_OK ? read_end(read, from_ms, to_ms) : err;
 }
@@ -279,11 +297,6 @@ static void settle(struct newest *n) {
         memmove(n->candles + n->room - n->count, n->candles, n->count * sizeof *n->candles);
         n->filled += (uint32_t)n->count;
     }
-}
-
-static int64_t typical_ms(struct interval interval) {
-    static const int64_t ms[] = {1000, 60000, 3600000, DAY_MS, 7 * INT64_C(86400000), 30 * INT64_C(86400000)};
-    return ms[interval.unit] * interval.count;
 }
 
 static int64_t bucket_start(const struct read *read, int64_t time_ms) {
@@ -345,10 +358,9 @@ static enum err read_newest(struct read *read, candle_visit visit, void *context
 /* --- */
 
 static enum err read_all(struct read *read, candle_visit visit, void *context) {
-    plan_range(read);
+    candle_query_span(read->query, &read->from_ms, &read->to_ms);
     if (read->from_ms >= read->to_ms) return ERR_OK;
     enum err err = plan_tier(read);
-    if (err == ERR_OK) err = snapshot_begin(read);
     if (err == ERR_OK) err = plan_lanes(read);
     if (err || read->lane_count == 0 || read->from_ms >= read->to_ms) return err;
     read->rollup.from_ms = read->from_ms;
@@ -364,6 +376,7 @@ static enum err read_all(struct read *read, candle_visit visit, void *context) {
 enum err candle_read(const struct candle_source *source, const struct candle_query *query, candle_visit visit,
                      void *context, struct diag *diag) {
     assert(source->shelf == NULL || source->store != NULL);
+    assert(source->book == NULL || source->slice == NULL);
     struct read read = {.source = source, .query = query, .diag = diag};
     read.rollup.interval = query->interval;
     read.rollup.origin = query->origin;

@@ -4,18 +4,6 @@
 #include "base/plant.h"
 #include "candle/read_parts.h"
 
-enum err candle_rows_add(struct candle_rows *rows, const struct candle *row) {
-    if (rows->count == rows->capacity) {
-        uint32_t capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
-        struct candle *grown = realloc(rows->rows, capacity * sizeof *grown);
-        if (grown == NULL) return ERR_NO_MEMORY;
-        rows->rows = grown;
-        rows->capacity = capacity;
-    }
-    rows->rows[rows->count++] = *row;
-    return ERR_OK;
-}
-
 static enum err visit_add(void *context, const struct candle *row) { return candle_rows_add(context, row); }
 
 static struct shelf_range range_of(const struct read *read, const struct read_lane *lane,
@@ -24,11 +12,34 @@ static struct shelf_range range_of(const struct read *read, const struct read_la
 }
 
 static bool has_book(const struct read *read, const struct read_span *span) {
-    return read->source->book != NULL && span->tier == TIER_BASE_INDEX;
+    return (read->source->book != NULL || read->source->slice != NULL) && span->tier == TIER_BASE_INDEX;
 }
 
 static bool book_touches(const struct read *read, const struct read_lane *lane, const struct read_span *span) {
     return has_book(read, span) && lane->book_from_ms < span->to_ms;
+}
+
+static enum err scan_slice(const struct candle_slice *slice, const struct shelf_range *range, candle_visit visit,
+                           void *context) {
+    uint32_t count;
+    const struct candle *rows = candle_slice_rows(slice, range->lane.basis, range->from_ms, range->to_ms, &count);
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++)
+        err = visit(context, &rows[range->descending ? count - 1 - i : i]);
+    return err == ERR_END ? ERR_OK : err;
+}
+
+static enum err scan_book(const struct read *read, const struct shelf_range *range, candle_visit visit, void *context) {
+    if (read->source->slice != NULL) return scan_slice(read->source->slice, range, visit, context);
+    return book_scan(read->source->book, range, visit, context);
+}
+
+static enum err scan_shelf(struct read *read, const struct read_lane *lane, const struct shelf_range *range,
+                           candle_visit visit, void *context) {
+    if (read->source->shelf == NULL || lane->in_memory) return ERR_OK;
+    enum err err = read_snapshot(read);
+    if (err != ERR_OK) return err;
+    return shelf_scan(read->source->shelf, read->snapshot, range, visit, context, read->diag);
 }
 
 /* --- one row --- */
@@ -45,10 +56,7 @@ static enum err first_or_last(struct read *read, const struct read_lane *lane, c
     range.descending = last;
     enum err err = ERR_OK;
     if (range.from_ms >= range.to_ms) return ERR_NOT_FOUND;
-    if (book)
-        err = book_scan(read->source->book, &range, visit_one, &row);
-    else if (read->source->shelf != NULL)
-        err = shelf_scan(read->source->shelf, read->snapshot, &range, visit_one, &row, read->diag);
+    err = book ? scan_book(read, &range, visit_one, &row) : scan_shelf(read, lane, &range, visit_one, &row);
     if (err) return err;
     if (row.open_time_ms == INT64_MIN) return ERR_NOT_FOUND;
     *ret_row = row;
@@ -57,7 +65,7 @@ static enum err first_or_last(struct read *read, const struct read_lane *lane, c
 
 enum err lane_book_edge(struct read *read, const struct read_lane *lane, const struct read_span *span, bool last,
                         struct candle *ret_row) {
-    assert(span->tier == TIER_BASE_INDEX && read->source->book != NULL);
+    assert(has_book(read, span));
     return first_or_last(read, lane, span, last, true, ret_row);
 }
 
@@ -121,9 +129,8 @@ static enum err look_back(struct read *read, struct read_lane *lane, const struc
     struct look_back look = {lane, 0};
     struct shelf_range range = range_of(read, lane, &before);
     range.descending = true;
-    if (has_book(read, &before)) err = book_scan(read->source->book, &range, visit_back, &look);
-    if (err == ERR_OK && lane->last_id < 0 && read->source->shelf != NULL)
-        err = shelf_scan(read->source->shelf, read->snapshot, &range, visit_back, &look, read->diag);
+    if (has_book(read, &before)) err = scan_book(read, &range, visit_back, &look);
+    if (err == ERR_OK && lane->last_id < 0) err = scan_shelf(read, lane, &range, visit_back, &look);
     return err;
 }
 
@@ -170,7 +177,8 @@ struct feed {
     const struct read_span *span;
     candle_visit visit;
     void *context;
-    uint32_t book_next;
+    const struct candle *book; /* the book's rows of the span */
+    uint32_t book_next, book_count;
     bool began, stopped;
 };
 
@@ -194,33 +202,37 @@ static enum err pass(struct feed *feed, const struct candle *row) {
 
 static enum err visit_shelf(void *context, const struct candle *row) {
     struct feed *feed = context;
-    const struct candle_rows *book = &feed->read->book_rows;
-    while (feed->book_next < book->count && book->rows[feed->book_next].open_time_ms < row->open_time_ms) {
-        enum err err = pass(feed, &book->rows[feed->book_next++]);
+    while (feed->book_next < feed->book_count && feed->book[feed->book_next].open_time_ms < row->open_time_ms) {
+        enum err err = pass(feed, &feed->book[feed->book_next++]);
         if (err) return err;
     }
-    if (feed->book_next < book->count && book->rows[feed->book_next].open_time_ms == row->open_time_ms)
-        return pass(feed, &book->rows[feed->book_next++]);
+    if (feed->book_next < feed->book_count && feed->book[feed->book_next].open_time_ms == row->open_time_ms)
+        return pass(feed, &feed->book[feed->book_next++]);
     return pass(feed, row);
 }
 
-static enum err visit_book(void *context, const struct candle *row) { return pass(context, row); }
+static enum err feed_book(struct feed *feed, const struct shelf_range *range) {
+    struct read *read = feed->read;
+    if (read->source->slice != NULL) {
+        feed->book =
+            candle_slice_rows(read->source->slice, range->lane.basis, range->from_ms, range->to_ms, &feed->book_count);
+        return ERR_OK;
+    }
+    read->book_rows.count = 0;
+    enum err err = book_scan(read->source->book, range, visit_add, &read->book_rows);
+    feed->book = read->book_rows.rows;
+    feed->book_count = read->book_rows.count;
+    return err;
+}
 
 enum err lane_rows(struct read *read, struct read_lane *lane, const struct read_span *span, candle_visit visit,
                    void *context) {
     struct shelf_range range = range_of(read, lane, span);
     struct feed feed = {.read = read, .lane = lane, .span = span, .visit = visit, .context = context};
-    bool book = book_touches(read, lane, span);
-    enum err err = ERR_OK;
-    read->book_rows.count = 0;
-    if (read->source->shelf == NULL) {
-        if (book) err = book_scan(read->source->book, &range, visit_book, &feed);
-        return err == ERR_OK && feed.stopped ? ERR_END : err;
-    }
-    if (book) err = book_scan(read->source->book, &range, visit_add, &read->book_rows);
-    if (err == ERR_OK) err = shelf_scan(read->source->shelf, read->snapshot, &range, visit_shelf, &feed, read->diag);
-    while (err == ERR_OK && !feed.stopped && feed.book_next < read->book_rows.count)
-        err = pass(&feed, &read->book_rows.rows[feed.book_next++]);
+    enum err err = book_touches(read, lane, span) ? feed_book(&feed, &range) : ERR_OK;
+    if (err == ERR_OK) err = scan_shelf(read, lane, &range, visit_shelf, &feed);
+    while (err == ERR_OK && !feed.stopped && feed.book_next < feed.book_count)
+        err = pass(&feed, &feed.book[feed.book_next++]);
     return err == ERR_OK && feed.stopped ? ERR_END : err;
 }
 

@@ -23,6 +23,7 @@ struct rollup {
     void *context;
     uint32_t limit;          /* 0: none */
     int64_t closed_until_ms; /* all that lies before is over, and its missing minutes are holes */
+    int64_t same_ms;         /* rows of this length are buckets as they are; 0: none are known to be */
 
     uint32_t count; /* visited */
     bool active;
@@ -40,6 +41,7 @@ enum err rollup_finish(struct rollup *rollup) MUST_USE;
 struct read_lane {
     struct lane lane;
     bool dense;
+    bool in_memory;       /* the slice holds all that is asked for: the shelf is not */
     int64_t book_from_ms; /* first row of the book in the range; INT64_MAX: none */
     int64_t top_ms;       /* no row lies behind it */
     int64_t fill_from_ms; /* no quiet rows before it */
@@ -48,11 +50,6 @@ struct read_lane {
     int64_t next_ms; /* end of the last row */
     int64_t last_id;
     struct decimal close;
-};
-
-struct candle_rows {
-    struct candle *rows;
-    uint32_t count, capacity;
 };
 
 struct read {
@@ -68,7 +65,7 @@ struct read {
     uint64_t row_count;           /* given to the rollup */
     struct read_lane lanes[BASIS_COUNT];
     unsigned lane_count;
-    struct candle_rows book_rows;
+    struct candle_rows book_rows; /* of the book; a slice's are read where they lie */
     struct candle_rows picks[READ_TIERS][BASIS_COUNT];
     struct rollup rollup;
 };
@@ -78,9 +75,11 @@ struct read_span {
     int64_t from_ms, to_ms;
 };
 
+/* Opens the snapshot that the shelf is read with, if there is none. */
+enum err read_snapshot(struct read *read) MUST_USE;
+
 /* Forgets what came last. */
 void lane_start(struct read_lane *lane, int64_t from_ms);
-enum err candle_rows_add(struct candle_rows *rows, const struct candle *row) MUST_USE;
 
 /* Visits the rows of a lane in a span, ascending, quiet ones filled in where ids prove them. ERR_END from `visit` comes
  * back as ERR_END. */

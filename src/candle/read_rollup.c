@@ -40,6 +40,8 @@ static bool is_whole(const struct candle *row) {
 }
 
 static enum err begin(struct rollup *r, const struct candle *row) {
+    if (length_of(row) == r->same_ms && is_whole(row))
+        return row->open_time_ms < r->from_ms || row->open_time_ms >= r->to_ms ? ERR_OK : give(r, row);
     interval_bucket(r->interval, &r->origin, row->open_time_ms, &r->start_ms, &r->end_ms);
     if (r->start_ms < r->from_ms || r->start_ms >= r->to_ms) return ERR_OK;
     /* Most rows of most queries: stored as they are asked for. */

@@ -113,11 +113,19 @@ enum err shelf_scan(struct shelf *shelf, struct store_snapshot *snapshot, const 
     return ERR_OK;
 }
 
-enum err shelf_sealed_until(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t *ret_ms,
-                            int64_t *ret_reopened_ms) {
-    (void)shelf, (void)snapshot;
-    *ret_ms = world->lanes[lane.basis].sealed_ms;
-    *ret_reopened_ms = world->lanes[lane.basis].reopened_ms;
+/* Units of an hour are open unless their day is sealed and was not opened again. */
+enum err shelf_bounds(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
+                      struct shelf_bounds *ret_bounds) {
+    (void)shelf;
+    assert_non_null(snapshot);
+    const struct fake_lane *own = &world->lanes[lane.basis];
+    *ret_bounds = (struct shelf_bounds){own->sealed_ms, own->reopened_ms, INT64_MAX, INT64_MIN};
+    for (unsigned i = 0; i < MINUTES; i++) {
+        int64_t time = minute_time(i);
+        if (!own->stored[i] || time < world->expired_base_ms) continue;
+        ret_bounds->end_ms = time + MINUTE;
+        if (time >= own->sealed_ms && ret_bounds->open_ms == INT64_MAX) ret_bounds->open_ms = time - time % 3600000;
+    }
     return ERR_OK;
 }
 
@@ -181,16 +189,18 @@ static void random_lane(uint8_t basis) {
     struct fake_lane *lane = &world->lanes[basis];
     int64_t id = 1000;
     unsigned density = 1 + below(100), first = below(MINUTES), last = first + below(MINUTES - first + 1);
+    if (below(2)) last = MINUTES;
     bool run = true;
     unsigned sealed_days = below(4) == 0 ? DAYS : below(DAYS + 1);
     lane->sealed_ms = sealed_days == 0 ? INT64_MIN : world_start + (int64_t)sealed_days * DAY;
     lane->reopened_ms = INT64_MAX;
     unsigned book_from = below(3) == 0 ? below(MINUTES) : MINUTES - below(300);
+    bool all_in_book = below(2);
     for (unsigned i = first; i < last; i++) {
         if (below(200) == 0) run = !run;
         if (!run || below(100) >= density) continue;
         struct candle row = random_row(i, basis, &id);
-        bool book = i >= book_from && below(4) > 0;
+        bool book = i >= book_from && (all_in_book || below(4) > 0);
         if (book) lane->in_book[i] = true, lane->book_rows[i] = row;
         if (book && below(2) == 0) row = random_row(i, basis, &(int64_t){row.first_id - 1}); /* an older version */
         if (!book || below(2) == 0) lane->stored[i] = true, lane->shelf_rows[i] = row;
@@ -202,12 +212,62 @@ static void random_lane(uint8_t basis) {
 static void random_world(uint64_t seed) {
     random_state = seed;
     memset(world, 0, sizeof *world);
-    unsigned mask = 1 + below(15);
+    unsigned mask = below(8) == 0 ? 1u << BASIS_PRICES : 1 + below(7);
     for (uint8_t basis = 0; basis < BASIS_COUNT; basis++) {
         world->lanes[basis].sealed_ms = INT64_MIN;
         world->lanes[basis].reopened_ms = INT64_MAX;
         if (mask >> basis & 1) random_lane(basis);
     }
+}
+
+/* --- a slice of the fake book: what its header promises, and nothing more --- */
+
+static struct candle_slice slice;
+
+static void slice_add(uint8_t basis, unsigned i) {
+    assert_int_equal(candle_rows_add(&slice.lanes[basis].rows, &world->lanes[basis].book_rows[i]), ERR_OK);
+}
+
+static void slice_before(uint8_t basis, unsigned from, bool dense) {
+    const struct fake_lane *lane = &world->lanes[basis];
+    unsigned first = from, found = from;
+    while (first > 0 && (found == from || (dense && lane->book_rows[found].last_id < 0)))
+        if (lane->in_book[--first]) found = first;
+    for (unsigned i = found; i < from; i++)
+        if (lane->in_book[i]) slice_add(basis, i);
+}
+
+static void take_lane(uint8_t basis, unsigned from, unsigned to, bool dense) {
+    const struct fake_lane *lane = &world->lanes[basis];
+    unsigned last = MINUTES, whole = MINUTES;
+    slice.lanes[basis].rows.count = 0;
+    slice.lanes[basis].known = true;
+    slice.lanes[basis].watermark_ms = lane->watermark_ms;
+    slice_before(basis, from, dense);
+    for (; from < MINUTES && (from < to || last == MINUTES); from++) {
+        if (!lane->in_book[from]) continue;
+        slice_add(basis, from);
+        if (from >= to) last = from;
+    }
+    for (unsigned i = MINUTES; i-- > from;)
+        if (lane->in_book[i]) {
+            slice_add(basis, i);
+            break;
+        }
+    while (whole > 0 && (lane->in_book[whole - 1] || !lane->stored[whole - 1])) whole--;
+    slice.lanes[basis].whole_from_ms = whole == 0 ? INT64_MIN : minute_time(whole);
+}
+
+static unsigned minute_at(int64_t time_ms) {
+    if (time_ms <= world_start) return 0;
+    return time_ms >= minute_time(MINUTES) ? MINUTES : (unsigned)((time_ms - world_start) / MINUTE);
+}
+
+static void take_slice(const struct candle_query *q, bool dense) {
+    int64_t from, to;
+    candle_query_span(q, &from, &to);
+    for (uint8_t basis = 0; basis < BASIS_COUNT; basis++)
+        take_lane(basis, minute_at(from), minute_at(to), dense && basis <= BASIS_AGGREGATED);
 }
 
 /* --- the definition --- */
@@ -355,7 +415,7 @@ static void assert_same(const struct candle *got, const struct candle *want, uin
 }
 
 static struct series_table *table;
-static uint32_t dense_series, sparse_series;
+static uint32_t dense_series, sparse_series, price_series;
 
 static int set_up(void **state) {
     (void)state;
@@ -365,21 +425,37 @@ static int set_up(void **state) {
     assert_int_equal(series_intern(table, &key, &dense_series), ERR_OK);
     key.venue = SLICE("huobi");
     assert_int_equal(series_intern(table, &key, &sparse_series), ERR_OK);
+    key.kind = SERIES_PRICE;
+    assert_int_equal(series_intern(table, &key, &price_series), ERR_OK);
     /* The fake's watermark counts the grace in. */
-    for (uint32_t i = 0; i < 2; i++) ((struct series *)(uintptr_t)series_get(table, i))->grace_ms = 0;
+    for (uint32_t i = 0; i < 3; i++) ((struct series *)(uintptr_t)series_get(table, i))->grace_ms = 0;
     return world == NULL;
 }
 static int tear_down(void **state) {
     (void)state;
     series_table_close(&table);
+    candle_slice_deinit(&slice);
     free(world);
     return 0;
 }
 
 static struct candle_source source(void) {
     static int something;
-    return (struct candle_source){(struct book *)&something, (struct shelf *)&something, (struct store *)&something,
-                                  table, 60000};
+    return (struct candle_source){.book = (struct book *)&something,
+                                  .shelf = (struct shelf *)&something,
+                                  .store = (struct store *)&something,
+                                  .series = table,
+                                  .base_ms = 60000};
+}
+
+static enum err read_by(bool sliced, const struct candle_query *q, candle_visit visit, void *context,
+                        struct diag *diag) {
+    struct candle_source from = source();
+    if (!sliced) return candle_read(&from, q, visit, context, diag);
+    take_slice(q, q->series == dense_series);
+    from.book = NULL;
+    from.slice = &slice;
+    return candle_read(&from, q, visit, context, diag);
 }
 
 static struct zone *zone_of(const char *name) {
@@ -396,48 +472,66 @@ static struct zone *zone_of(const char *name) {
     return zone;
 }
 
+static bool is_price_world(void) { return world->lanes[BASIS_PRICES].watermark_ms != 0; }
+
 static struct candle_query random_query(const struct zone *zone) {
     static const struct interval intervals[] = {
         {INTERVAL_MINUTE, 1}, {INTERVAL_MINUTE, 5}, {INTERVAL_MINUTE, 7}, {INTERVAL_MINUTE, 15}, {INTERVAL_HOUR, 1},
         {INTERVAL_HOUR, 4},   {INTERVAL_DAY, 1},    {INTERVAL_DAY, 3},    {INTERVAL_WEEK, 1},    {INTERVAL_MONTH, 1}};
     struct candle_query q = {.interval = intervals[below(10)], .origin = {zone, (uint8_t)below(8)}};
     q.series = below(2) ? dense_series : sparse_series;
+    if (is_price_world()) q.series = price_series;
     int64_t a = world_start - DAY + (int64_t)(random_next() % ((DAYS + 2) * (uint64_t)DAY));
     int64_t b = world_start - DAY + (int64_t)(random_next() % ((DAYS + 2) * (uint64_t)DAY));
     if (below(3)) a -= a % MINUTE, b -= b % MINUTE;
     q.from_ms = below(4) == 0 ? 0 : a < b ? a : b;
     q.to_ms = below(4) == 0 ? INT64_MAX : a < b ? b : a;
+    if (below(3) == 0) { /* what is new, as most readers ask */
+        q.from_ms = minute_time(MINUTES) - (int64_t)below(300) * MINUTE;
+        q.to_ms = below(2) ? INT64_MAX : q.from_ms + (int64_t)below(300) * MINUTE;
+        q.interval = (struct interval){INTERVAL_MINUTE, below(3) ? 1 : 5};
+    }
     if (below(2)) q.limit = 1 + below(below(2) ? 10 : 3000);
     q.newest = q.limit > 0 && below(2);
     return q;
 }
 
+static uint64_t compared, quiet;
+
+static void compare_read(const struct candle_query *q, const struct result *want, bool sliced, uint64_t seed) {
+    struct result got = {0};
+    struct diag diag;
+    if (read_by(sliced, q, add_result, &got, &diag) != ERR_OK) fail_msg("%s", diag.what);
+    assert_int_equal(open_snapshots, 0);
+    for (uint32_t k = 0; k < want->count && k < got.count; k++) {
+        assert_same(&got.rows[k], &want->rows[k], seed);
+        compared++;
+        quiet += got.rows[k].coverage == COVERAGE_QUIET;
+    }
+    if (got.count != want->count)
+        fail_msg("seed %lu: %u rows instead of %u", (unsigned long)seed, got.count, want->count);
+    free(got.rows);
+}
+
 static void test_reads_agree_with_definition(void **state) {
     (void)state;
     struct zone *zones[] = {NULL, zone_of("Europe/Berlin"), zone_of("+05:45"), zone_of("Australia/Lord_Howe")};
-    struct candle_source from = source();
-    uint64_t compared = 0, quiet = 0;
+    unsigned from_memory = 0;
     for (uint64_t i = 0, seed = testing_first_seed(); i < testing_seeds(150); i++, seed++) {
         random_world(seed);
         for (unsigned turn = 0; turn < 4; turn++) {
             struct candle_query q = random_query(zones[below(4)]);
-            struct result want = {0}, got = {0};
-            struct diag diag;
+            struct result want = {0};
             define(&q, q.series == dense_series, &want);
-            if (candle_read(&from, &q, add_result, &got, &diag) != ERR_OK) fail_msg("%s", diag.what);
-            assert_int_equal(open_snapshots, 0);
-            for (uint32_t k = 0; k < want.count && k < got.count; k++) {
-                assert_same(&got.rows[k], &want.rows[k], seed);
-                compared++;
-                quiet += got.rows[k].coverage == COVERAGE_QUIET;
-            }
-            if (got.count != want.count)
-                fail_msg("seed %lu: %u rows instead of %u", (unsigned long)seed, got.count, want.count);
+            compare_read(&q, &want, false, seed);
+            world->scans = 0;
+            compare_read(&q, &want, true, seed);
+            from_memory += want.count > 0 && world->scans == 0;
             free(want.rows);
-            free(got.rows);
         }
     }
-    assert_true(compared > testing_seeds(50000) && quiet > testing_seeds(1000));
+    assert_true(compared > testing_seeds(100000) && quiet > testing_seeds(2000));
+    assert_true(from_memory >= testing_seeds(10));
     for (unsigned i = 1; i < 4; i++)
         if (zones[i] != NULL) zone_close(&zones[i]);
 }

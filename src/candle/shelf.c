@@ -231,19 +231,70 @@ enum err shelf_edge(struct shelf *shelf, struct store_snapshot *snapshot, enum s
     return ERR_OK;
 }
 
-enum err shelf_sealed_until(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t *ret_ms,
-                            int64_t *ret_reopened_ms) {
-    struct span all = {INT64_MIN + 1, INT64_MAX};
-    int64_t last = 0, first_open = 0;
-    enum err err = shelf_edge(shelf, snapshot, STORE_BLOCKS, lane, TIER_BASE, all, true, &last);
-    if (err != ERR_OK && err != ERR_NOT_FOUND) return err;
-    int64_t until = err == ERR_OK ? floor_to(last, SHELF_DAY_MS) + SHELF_DAY_MS : INT64_MIN;
-    err = shelf_edge(shelf, snapshot, STORE_CANDLES, lane, TIER_BASE, all, false, &first_open);
-    if (err != ERR_OK && err != ERR_NOT_FOUND) return err;
-    bool reopened = err == ERR_OK && first_open < until;
-    *ret_ms = until;
-    *ret_reopened_ms = reopened ? floor_to(first_open, SHELF_DAY_MS) : INT64_MAX;
-    return ERR_OK;
+struct ends {
+    int64_t start_ms; /* of the first one visited */
+    int64_t last_ms;
+};
+
+static enum err visit_last_block(void *context, struct slice row, struct slice value) {
+    struct ends *ends = context;
+    struct location location;
+    enum err err = shelf_location_parse(row, value, &location);
+    if (err != ERR_OK) return err;
+    *ends = (struct ends){location.period_start_ms, location.last_ms};
+    return ERR_END;
+}
+
+static enum err visit_last_unit(void *context, struct slice row, struct slice value) {
+    struct ends *ends = context;
+    struct block_view view;
+    enum err err = shelf_key_parse_time(row, &ends->start_ms);
+    if (err == ERR_OK) err = block_open(value, &view);
+    if (err != ERR_OK) return err;
+    ends->last_ms = view.last_open_ms;
+    return ERR_END;
+}
+
+static enum err find_last(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, bool sealed,
+                          struct ends *ends) {
+    struct shelf_key key;
+    shelf_key_lane(shelf, lane, TIER_BASE, &key);
+    const struct store_key from = shelf_store_key(sealed ? STORE_BLOCKS : STORE_CANDLES, &key);
+    static const uint8_t top[8] = {255, 255, 255, 255, 255, 255, 255, 255};
+    *ends = (struct ends){INT64_MIN, INT64_MIN};
+    return store_scan(shelf->options.store, snapshot, &from, slice_of(top, 8), true,
+                      sealed ? visit_last_block : visit_last_unit, ends);
+}
+
+static enum err first_open(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t from_ms,
+                           int64_t *ret_ms) {
+    enum err err =
+        shelf_edge(shelf, snapshot, STORE_CANDLES, lane, TIER_BASE, (struct span){from_ms, INT64_MAX}, false, ret_ms);
+    if (err == ERR_NOT_FOUND) *ret_ms = INT64_MAX;
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+enum err shelf_bounds(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
+                      struct shelf_bounds *ret_bounds) {
+    struct shelf_bounds b = {INT64_MIN, INT64_MAX, INT64_MAX, INT64_MIN};
+    struct ends block, unit;
+    const int64_t tier = shelf->tiers[TIER_BASE].ms;
+    enum err err = find_last(shelf, snapshot, lane, true, &block);
+    if (err == ERR_OK) err = find_last(shelf, snapshot, lane, false, &unit);
+    if (err != ERR_OK) return err;
+    if (block.start_ms != INT64_MIN) b.sealed_ms = floor_to(block.start_ms, SHELF_DAY_MS) + SHELF_DAY_MS;
+    if (block.start_ms != INT64_MIN) b.end_ms = block.last_ms + tier;
+    if (unit.start_ms != INT64_MIN && unit.last_ms + tier > b.end_ms) b.end_ms = unit.last_ms + tier;
+    int64_t first = INT64_MAX;
+    if (unit.start_ms != INT64_MIN) err = first_open(shelf, snapshot, lane, INT64_MIN + 1, &first);
+    if (err == ERR_OK && first < b.sealed_ms) {
+        b.reopened_ms = floor_to(first, SHELF_DAY_MS);
+        err = unit.start_ms < b.sealed_ms ? ERR_OK : first_open(shelf, snapshot, lane, b.sealed_ms, &b.open_ms);
+    } else {
+        b.open_ms = first;
+    }
+    if (err == ERR_OK) *ret_bounds = b;
+    return err;
 }
 
 struct lane_list {
@@ -326,6 +377,7 @@ enum err shelf_open(const struct shelf_options *options, struct diag *diag, stru
 
 void shelf_close(struct shelf **shelf) {
     if (*shelf == NULL) return;
+    shelf_load_close(*shelf);
     shelf_sealing_close(*shelf);
     shelf_cache_close(&(*shelf)->cache);
     shelf_scans_close(*shelf);

@@ -47,13 +47,18 @@ struct shelf_range {
     int64_t to_ms;
     bool descending;
 };
-/* Tier rows above the base exist only for sealed days; for later ones the caller merges base rows: `shelf_sealed_until`
- * says where that begins (UTC midnight; base rows at or after it, and of days re-opened by late events, must be merged;
- * *ret_reopened_ms is the earliest such day before it, or INT64_MAX). */
 enum err shelf_scan(struct shelf *shelf, struct store_snapshot *snapshot, const struct shelf_range *range,
                     candle_visit visit, void *context, struct diag *diag) MUST_USE;
-enum err shelf_sealed_until(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t *ret_ms,
-                            int64_t *ret_reopened_ms) MUST_USE;
+/* What the shelf has of a lane. Tier rows above the base exist only for sealed days; for later ones, and for days that late
+ * events have re-opened, the caller merges base rows. */
+struct shelf_bounds {
+    int64_t sealed_ms;   /* end of the last sealed day, a UTC midnight; INT64_MIN: none is */
+    int64_t reopened_ms; /* the earliest day before it that has open rows again; INT64_MAX: none */
+    int64_t open_ms;     /* no row that is not sealed lies between sealed_ms and this; INT64_MAX: there is none */
+    int64_t end_ms;      /* behind the last base row; INT64_MIN: there is none */
+};
+enum err shelf_bounds(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
+                      struct shelf_bounds *ret_bounds) MUST_USE;
 /* Visits every lane that has rows. */
 enum err shelf_lanes(struct shelf *shelf, struct store_snapshot *snapshot,
                      enum err (*visit)(void *context, struct lane lane), void *context) MUST_USE;
@@ -72,6 +77,17 @@ enum err shelf_put(struct shelf *shelf, struct store_snapshot *snapshot, struct 
  * two flushes (ERR_STATE): the snapshot does not show what was not committed. */
 enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
                     const struct candle *candles, uint32_t count, struct diag *diag) MUST_USE;
+/* The same for imports: one UTC day of a lane, of which rows there are at most SHELF_LOAD_ROWS, packed by a thread beside the
+ * caller's, who helps where that one falls behind. Takes the rows over and leaves another buffer of that room; a first one is
+ * malloc(SHELF_LOAD_ROWS * sizeof(struct candle)). Days that are not new, and shelves of 1s, take shelf_seal's way. Before
+ * anything else is written or flushed comes shelf_load_end. At most SHELF_LOADS_MAX days are under way. */
+enum { SHELF_LOAD_ROWS = 1440, SHELF_LOADS_MAX = 8 };
+enum err shelf_load(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, struct candle **rows,
+                    uint32_t count, struct diag *diag) MUST_USE;
+enum err shelf_load_end(struct shelf *shelf, struct store_snapshot *snapshot, struct diag *diag) MUST_USE;
+/* Everything since the last flush is forgotten: an import failed. Blocks already in the log stay there, and no row of the
+ * index points at them. */
+void shelf_abandon(struct shelf *shelf);
 /* Waits for the appends of all seals since the last flush and adds their index rows, tier rows and deletions to `batch`.
  * On failure all of them are forgotten: seal again. */
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;

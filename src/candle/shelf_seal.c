@@ -5,26 +5,7 @@
 
 #include "candle/shelf_parts.h"
 
-struct rows {
-    struct candle *list;
-    uint32_t count, capacity;
-};
-
-struct seal {
-    struct shelf *shelf;
-    struct store_snapshot *snapshot;
-    struct lane lane;
-    struct diag *diag;
-    int64_t until_ms; /* everything before it is sealed, this call included */
-    bool stored;      /* something is stored of the days at hand */
-    bool first_touch; /* nothing of the lane was sealed since the last flush: the snapshot shows all there is */
-    struct rows quarters, days;
-    struct candle quarter, day; /* being summed */
-    uint32_t quarter_parts, day_parts;
-    struct rows old, merged;
-};
-
-static enum err rows_add(struct rows *rows, const struct candle *row) {
+static enum err rows_add(struct seal_rows *rows, const struct candle *row) {
     if (rows->count == rows->capacity) {
         uint32_t capacity = rows->capacity == 0 ? 128 : rows->capacity * 2;
         struct candle *list = realloc(rows->list, capacity * sizeof *list);
@@ -113,25 +94,31 @@ static enum err is_stored(struct seal *seal, int tier, struct span span, bool *r
 
 /* --- blocks --- */
 
-static enum err append_block(struct seal *seal, int tier, struct span period, const struct candle *rows, uint32_t count,
-                             bool stored) {
-    struct buf *bytes = shelf_scratch(seal->shelf);
+static enum err append_packed(struct seal *seal, int tier, struct span period, const struct candle *rows,
+                              uint32_t count, bool stored, struct slice block) {
     struct location location = {.period_start_ms = period.start_ms,
                                 .first_ms = rows[0].open_time_ms,
                                 .last_ms = rows[count - 1].open_time_ms,
+                                .size_bytes = (uint32_t)block.size,
                                 .rows = count,
                                 .version = 1};
     enum err err = stored ? next_version(seal, tier, period.start_ms, &location.version) : ERR_OK;
-    if (err == ERR_OK) err = block_encode(bytes, seal->shelf->tiers[tier].ms, period.start_ms, rows, count);
-    location.size_bytes = (uint32_t)bytes->size;
+    return err == ERR_OK ? shelf_append(seal->shelf, seal->lane, tier, block, &location, seal->diag) : err;
+}
+
+static enum err append_block(struct seal *seal, int tier, struct span period, const struct candle *rows, uint32_t count,
+                             bool stored) {
+    struct buf *bytes = &shelf_scratch(seal->shelf)->block;
+    buf_clear(bytes);
+    enum err err = block_encode(bytes, seal->shelf->tiers[tier].ms, period.start_ms, rows, count);
     if (err != ERR_OK) return diag_set(seal->diag, err, "cannot pack sealed candles: %s", err_message(err));
-    return shelf_append(seal->shelf, seal->lane, tier, buf_slice(bytes), &location, seal->diag);
+    return append_packed(seal, tier, period, rows, count, stored, buf_slice(bytes));
 }
 
 /* --- tier rows --- */
 
 /* Minutes that no row tells of are unknown. */
-static enum err finish_row(struct rows *to, struct candle *sum, uint32_t parts, uint32_t part_ms, uint32_t tier_ms) {
+static enum err finish_row(struct seal_rows *to, const struct candle *sum, uint32_t parts, uint32_t part_ms, uint32_t tier_ms) {
     uint64_t known_ms = part_ms < 60000 ? (uint64_t)parts * part_ms : (uint64_t)sum->covered_minutes * 60000;
     struct candle row = *sum;
     if (known_ms < tier_ms) {
@@ -148,14 +135,6 @@ static enum err finish_row(struct rows *to, struct candle *sum, uint32_t parts, 
     return rows_add(to, &row);
 }
 
-/* Begins a sum with its first part. */
-static void start_row(struct candle *sum, const struct candle *first, int64_t length_ms) {
-    *sum = *first;
-    int64_t rest = sum->open_time_ms % length_ms;
-    sum->open_time_ms -= rest < 0 ? rest + length_ms : rest;
-    sum->close_time_ms = sum->open_time_ms + length_ms - 1;
-}
-
 static enum err finish_day(struct seal *seal) {
     const struct shelf *shelf = seal->shelf;
     if (seal->day_parts == 0) return ERR_OK;
@@ -164,34 +143,26 @@ static enum err finish_day(struct seal *seal) {
     return finish_row(&seal->days, &seal->day, parts, shelf->tiers[TIER_BASE].ms, shelf->tiers[TIER_DAY].ms);
 }
 
-/* A finished 15m sum into the row list and the day's sum. */
-static enum err finish_quarter(struct seal *seal) {
+/* A 15m sum into the row list and the day's sum. */
+static enum err add_quarter(struct seal *seal, const struct shelf_quarter *quarter) {
     const struct shelf *shelf = seal->shelf;
-    if (seal->quarter_parts == 0) return ERR_OK;
-    enum err err = finish_row(&seal->quarters, &seal->quarter, seal->quarter_parts, shelf->tiers[TIER_BASE].ms,
+    enum err err = finish_row(&seal->quarters, &quarter->sum, quarter->parts, shelf->tiers[TIER_BASE].ms,
                               shelf->tiers[TIER_QUARTER].ms);
-    if (err == ERR_OK && seal->day_parts > 0 && seal->quarter.open_time_ms > seal->day.close_time_ms)
+    if (err == ERR_OK && seal->day_parts > 0 && quarter->sum.open_time_ms > seal->day.close_time_ms)
         err = finish_day(seal);
-    if (err == ERR_OK && seal->day_parts > 0)
-        err = candle_merge(&seal->day, &seal->quarter);
-    else if (err == ERR_OK)
-        start_row(&seal->day, &seal->quarter, SHELF_DAY_MS);
-    seal->day_parts += seal->quarter_parts;
-    seal->quarter_parts = 0;
+    if (err == ERR_OK && seal->day_parts > 0) {
+        err = candle_merge(&seal->day, &quarter->sum);
+    } else if (err == ERR_OK) {
+        seal->day = quarter->sum;
+        shelf_sum_widen(&seal->day, SHELF_DAY_MS);
+    }
+    seal->day_parts += quarter->parts;
     return err;
 }
 
-static enum err add_to_tiers(struct seal *seal, const struct candle *rows, uint32_t count) {
-    int64_t quarter_ms = seal->shelf->tiers[TIER_QUARTER].ms;
+static enum err add_quarters(struct seal *seal, const struct shelf_pack *pack) {
     enum err err = ERR_OK;
-    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
-        if (seal->quarter_parts > 0 && rows[i].open_time_ms > seal->quarter.close_time_ms) err = finish_quarter(seal);
-        if (err == ERR_OK && seal->quarter_parts > 0)
-            err = candle_merge(&seal->quarter, &rows[i]);
-        else if (err == ERR_OK)
-            start_row(&seal->quarter, &rows[i], quarter_ms);
-        seal->quarter_parts++;
-    }
+    for (uint32_t i = 0; i < pack->quarter_count && err == ERR_OK; i++) err = add_quarter(seal, &pack->quarters[i]);
     return err == ERR_OK ? ERR_OK : diag_set(seal->diag, err, "a sum of candles has too many digits");
 }
 
@@ -205,8 +176,10 @@ static enum err seal_base_period(struct seal *seal, struct span period, const st
         count = seal->merged.count;
     }
     if (err != ERR_OK || count == 0) return err;
-    err = append_block(seal, TIER_BASE, period, rows, count, seal->stored);
-    return err == ERR_OK ? add_to_tiers(seal, rows, count) : err;
+    struct shelf_pack *pack = shelf_scratch(seal->shelf);
+    err = shelf_pack(seal->shelf, period, rows, count, pack, seal->diag);
+    if (err == ERR_OK) err = append_packed(seal, TIER_BASE, period, rows, count, seal->stored, buf_slice(&pack->block));
+    return err == ERR_OK ? add_quarters(seal, pack) : err;
 }
 
 static enum err out_of_order(struct diag *diag) { return diag_set(diag, ERR_RANGE, "rows to seal are not in order"); }
@@ -238,7 +211,6 @@ static enum err seal_base(struct seal *seal, struct span days, const struct cand
         start = period.end_ms;
     }
     if (err == ERR_OK && at < count) err = out_of_order(seal->diag);
-    if (err == ERR_OK) err = finish_quarter(seal);
     if (err == ERR_OK) err = finish_day(seal);
     if (err == ERR_OK && seal->stored) err = delete_units(seal, TIER_BASE, days);
     return err;
@@ -285,30 +257,93 @@ static enum err seal_left_over(struct seal *seal, int tier, int64_t before_ms) {
     }
 }
 
-static enum err seal_tier(struct seal *seal, int tier, const struct rows *rows) {
+/* A period that is over becomes a block, if the snapshot shows all there is of it: none of its rows were handed over since
+ * the last flush. */
+static enum err seal_tier(struct seal *seal, int tier, struct seal_rows *rows) {
     if (rows->count == 0) return ERR_OK;
+    int64_t touched = shelf_touched(seal->shelf, seal->lane, tier);
     int64_t start = shelf_period(seal->shelf, tier, rows->list[0].open_time_ms).start_ms;
-    enum err err = seal->first_touch ? seal_left_over(seal, tier, start) : ERR_OK;
+    enum err err = touched == INT64_MIN ? seal_left_over(seal, tier, start) : ERR_OK;
     for (uint32_t at = 0, end; at < rows->count && err == ERR_OK; at = end) {
         struct span period = shelf_period(seal->shelf, tier, rows->list[at].open_time_ms);
         for (end = at + 1; end < rows->count && rows->list[end].open_time_ms < period.end_ms;) end++;
-        bool over = period.end_ms <= seal->until_ms && seal->first_touch;
+        bool over = period.end_ms <= seal->until_ms && period.start_ms >= touched;
         err = over ? seal_tier_period(seal, tier, period, rows->list + at, end - at)
                    : put_units(seal, tier, rows->list + at, end - at);
+        if (err == ERR_OK) err = shelf_touch(seal->shelf, seal->lane, tier, period.end_ms);
     }
+    rows->count = 0;
     return err;
 }
 
+/* --- whole calls --- */
+
+void seal_begin(struct seal *seal, struct shelf *shelf, struct lane lane) {
+    seal->shelf = shelf;
+    seal->lane = lane;
+    seal->until_ms = INT64_MIN;
+    seal->quarters.count = seal->days.count = seal->day_parts = 0;
+}
+
+void seal_deinit(struct seal *seal) {
+    free(seal->quarters.list);
+    free(seal->days.list);
+    free(seal->old.list);
+    free(seal->merged.list);
+}
+
+/* Everything before `until_ms` is sealed, or was. */
+static enum err seal_reach(struct seal *seal, int64_t until_ms) {
+    struct shelf_bounds bounds;
+    enum err err = ERR_OK;
+    if (seal->until_ms == INT64_MIN) {
+        err = shelf_bounds(seal->shelf, seal->snapshot, seal->lane, &bounds);
+        if (err == ERR_OK) seal->until_ms = bounds.sealed_ms;
+    }
+    if (err == ERR_OK && until_ms > seal->until_ms) seal->until_ms = until_ms;
+    return err;
+}
+
+enum err seal_tiers(struct seal *seal) {
+    enum err err = seal_tier(seal, TIER_QUARTER, &seal->quarters);
+    return err == ERR_OK ? seal_tier(seal, TIER_DAY, &seal->days) : err;
+}
+
+enum err seal_is_new(struct seal *seal, struct span day, bool *ret_new) {
+    bool stored = true;
+    enum err err = is_stored(seal, TIER_BASE, day, &stored);
+    *ret_new = err == ERR_OK && !stored;
+    return err;
+}
+
+/* Rows of a month or year wait for its end, so that they become one block. */
+static enum err seal_passed_tiers(struct seal *seal, int64_t time_ms) {
+    const struct shelf *shelf = seal->shelf;
+    enum err err = ERR_OK;
+    if (seal->quarters.count > 0 &&
+        shelf_period(shelf, TIER_QUARTER, seal->quarters.list[0].open_time_ms).end_ms <= time_ms)
+        err = seal_tier(seal, TIER_QUARTER, &seal->quarters);
+    if (err == ERR_OK && seal->days.count > 0 &&
+        shelf_period(shelf, TIER_DAY, seal->days.list[0].open_time_ms).end_ms <= time_ms)
+        err = seal_tier(seal, TIER_DAY, &seal->days);
+    return err;
+}
+
+enum err seal_add_day(struct seal *seal, struct span day, const struct candle *rows, uint32_t count,
+                      const struct shelf_pack *pack) {
+    enum err err = seal_reach(seal, day.end_ms);
+    if (err == ERR_OK) err = seal_passed_tiers(seal, day.start_ms);
+    if (err == ERR_OK) err = append_packed(seal, TIER_BASE, day, rows, count, false, buf_slice(&pack->block));
+    if (err == ERR_OK) err = add_quarters(seal, pack);
+    return err == ERR_OK ? finish_day(seal) : err;
+}
+
 static enum err seal_run(struct seal *seal, struct span days, const struct candle *candles, uint32_t count) {
-    int64_t sealed_until, reopened;
-    enum err err = shelf_sealed_until(seal->shelf, seal->snapshot, seal->lane, &sealed_until, &reopened);
-    seal->until_ms = days.end_ms;
-    if (err == ERR_OK && sealed_until > seal->until_ms) seal->until_ms = sealed_until;
+    enum err err = seal_reach(seal, days.end_ms);
     if (err == ERR_OK) err = is_stored(seal, TIER_BASE, days, &seal->stored);
     if (err == ERR_OK) err = seal_base(seal, days, candles, count);
-    if (err == ERR_OK) err = seal_tier(seal, TIER_QUARTER, &seal->quarters);
-    if (err == ERR_OK) err = seal_tier(seal, TIER_DAY, &seal->days);
-    if (err == ERR_OK) err = shelf_touch(seal->shelf, seal->lane, days.end_ms);
+    if (err == ERR_OK) err = seal_tiers(seal);
+    if (err == ERR_OK) err = shelf_touch(seal->shelf, seal->lane, TIER_BASE, days.end_ms);
     return err;
 }
 
@@ -316,17 +351,16 @@ enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct
                     const struct candle *candles, uint32_t count, struct diag *diag) {
     if (count == 0) return ERR_OK;
     if (candles[count - 1].open_time_ms < candles[0].open_time_ms) return out_of_order(diag);
-    struct seal seal = {.shelf = shelf, .snapshot = snapshot, .lane = lane, .diag = diag};
     struct span days = {shelf_unit(shelf, TIER_DAY, candles[0].open_time_ms).start_ms,
                         shelf_unit(shelf, TIER_DAY, candles[count - 1].open_time_ms).end_ms};
-    int64_t touched = shelf_touched(shelf, lane);
-    if (days.start_ms < touched) return diag_set(diag, ERR_STATE, "a day was sealed already and not yet flushed");
-    seal.first_touch = touched == INT64_MIN;
-    enum err err = seal_run(&seal, days, candles, count);
-    free(seal.quarters.list);
-    free(seal.days.list);
-    free(seal.old.list);
-    free(seal.merged.list);
+    enum err err = shelf_load_end(shelf, snapshot, diag);
+    if (err != ERR_OK) return err;
+    if (days.start_ms < shelf_touched(shelf, lane, TIER_BASE))
+        return diag_set(diag, ERR_STATE, "a day was sealed already and not yet flushed");
+    struct seal seal = {.snapshot = snapshot, .diag = diag};
+    seal_begin(&seal, shelf, lane);
+    err = seal_run(&seal, days, candles, count);
+    seal_deinit(&seal);
     if (err != ERR_OK && diag != NULL && diag->err != err) diag_set(diag, err, "cannot seal candles");
     return err;
 }

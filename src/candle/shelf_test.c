@@ -283,19 +283,24 @@ static void compare_all(struct fixture *f) {
             compare(f, s, lane, 60000, from, to, next(&f->random) % 2, (uint32_t)between(&f->random, 0, 300));
             compare(f, s, lane, 900000, from / 15, to / 15, next(&f->random) % 2, 0);
         }
-        int64_t until = 0, reopened = 0;
-        assert_int_equal(shelf_sealed_until(f->shelf, s, f->lanes[lane], &until, &reopened), ERR_OK);
+        struct shelf_bounds bounds = {0};
+        assert_int_equal(shelf_bounds(f->shelf, s, f->lanes[lane], &bounds), ERR_OK);
         int last = DAYS - 1, open = 0;
         const struct model *m = &f->models[lane];
         while (last >= 0 && !m->sealed[last]) last--;
-        assert_int_equal(until, last < 0 ? INT64_MIN : START_MS + (last + 1) * DAY_MS);
+        assert_int_equal(bounds.sealed_ms, last < 0 ? INT64_MIN : START_MS + (last + 1) * DAY_MS);
+        int64_t top = MINUTES - 1, behind = (last + 1) * 1440;
+        while (top >= 0 && !m->has[top]) top--;
+        assert_int_equal(bounds.end_ms, top < 0 ? INT64_MIN : START_MS + (top + 1) * MINUTE_MS);
+        while (behind < MINUTES && !m->has[behind]) behind++;
+        assert_int_equal(bounds.open_ms, behind >= MINUTES ? INT64_MAX : START_MS + behind / 60 * 60 * MINUTE_MS);
         /* Days never sealed but before the last sealed one count as open too. */
         for (; open <= last; open++) {
             bool any = false;
             for (int64_t i = open * 1440; i < (open + 1) * 1440 && !m->sealed[open]; i++) any |= m->has[i];
             if (any || m->reopened[open]) break;
         }
-        assert_int_equal(reopened, open > last ? INT64_MAX : START_MS + open * DAY_MS);
+        assert_int_equal(bounds.reopened_ms, open > last ? INT64_MAX : START_MS + open * DAY_MS);
     }
     store_snapshot_close(f->store, &s);
 }
