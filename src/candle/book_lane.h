@@ -126,7 +126,7 @@ struct lane_state {
     int64_t quiet_next_ms; /* the next minute to be called quiet by the feed's word */
 
     int64_t stored_from_ms, stored_until_ms; /* open times of rows ever handed to the shelf; from > until: none */
-    int64_t kept_from_ms; /* every row at or after it is in memory; INT64_MIN: all are */
+    int64_t kept_from_ms;                    /* every row at or after it is in memory; INT64_MIN: all are */
     struct unsealed_day *days;
     uint32_t day_count, day_capacity;
     uint64_t late, duplicate, filtered, conflicts;

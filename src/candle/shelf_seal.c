@@ -118,7 +118,8 @@ static enum err append_block(struct seal *seal, int tier, struct span period, co
 /* --- tier rows --- */
 
 /* Minutes that no row tells of are unknown. */
-static enum err finish_row(struct seal_rows *to, const struct candle *sum, uint32_t parts, uint32_t part_ms, uint32_t tier_ms) {
+static enum err finish_row(struct seal_rows *to, const struct candle *sum, uint32_t parts, uint32_t part_ms,
+                           uint32_t tier_ms) {
     uint64_t known_ms = part_ms < 60000 ? (uint64_t)parts * part_ms : (uint64_t)sum->covered_minutes * 60000;
     struct candle row = *sum;
     if (known_ms < tier_ms) {
