@@ -80,11 +80,13 @@ struct log_append {
     void (*done)(struct log_append *append);
     void *context;
     /* results */
-    int64_t base_offset;     /* of the original where `duplicate`; -1 if it is too long ago to be known */
-    bool duplicate;          /* this producer id and sequence are in the log already: nothing was written. Of a batch
+    int64_t base_offset; /* of the original where `duplicate`; -1 if it is too long ago to be known */
+    bool duplicate;      /* this producer id and sequence are in the log already: nothing was written. Of a batch
                             whose first records are there already, only the others are written: `batch` then is changed */
-    enum err err;            /* ERR_NO_SPACE (try again later), ERR_CORRUPT (partition is read-only), ERR_SYNC, ERR_IO,
-                            ERR_CONFLICT (sequence gap), ERR_CLOSED */
+    /* ERR_NO_SPACE, ERR_NO_MEMORY (try again later); ERR_CORRUPT (the partition is read-only); ERR_SYNC, ERR_IO (final for
+     * the process); ERR_CONFLICT (a gap in the producer's sequence); ERR_SYNTAX (not one whole batch of `record_count`
+     * records); ERR_LIMIT (as many segments as a partition may have); ERR_CLOSED (the log, or the topic is deleted). */
+    enum err err;
     struct log_append *next; /* the log's */
 };
 
