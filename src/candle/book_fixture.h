@@ -80,12 +80,29 @@ enum err shelf_put(struct shelf *shelf, struct store_snapshot *snapshot, struct 
     return ERR_OK;
 }
 
+enum err shelf_put_later(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch,
+                         struct lane lane, const struct candle *candles, uint32_t count) {
+    return shelf_put(shelf, snapshot, batch, lane, candles, count);
+}
+
 enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
                     const struct candle *candles, uint32_t count, struct diag *diag) {
     (void)diag;
     assert_true(count > 0);
     shelf->seals++;
     return shelf_put(shelf, snapshot, NULL, lane, candles, count);
+}
+
+enum err shelf_load(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, struct candle **rows,
+                    uint32_t count, struct diag *diag) {
+    return shelf_seal(shelf, snapshot, lane, *rows, count, diag);
+}
+
+enum err shelf_load_end(struct shelf *shelf, struct store_snapshot *snapshot, struct diag *diag) {
+    (void)shelf;
+    (void)snapshot;
+    (void)diag;
+    return ERR_OK;
 }
 
 enum err shelf_scan(struct shelf *shelf, struct store_snapshot *snapshot, const struct shelf_range *range,

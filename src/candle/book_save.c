@@ -226,7 +226,7 @@ static enum err put_rows(struct book *book, struct lane_state *lane, struct stor
     }
     if (book->rows.count == 0) return ERR_OK;
     rows_stored(book, lane);
-    return shelf_put(book->options.shelf, snapshot, batch, lane->lane, book->rows.candles, book->rows.count);
+    return shelf_put_later(book->options.shelf, snapshot, batch, lane->lane, book->rows.candles, book->rows.count);
 }
 
 enum err book_freeze(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch, struct diag *diag) {
@@ -324,6 +324,7 @@ enum err book_make_room(struct book *book) {
 
 static enum err tail_seal(struct book *book, struct lane_state *lane) {
     struct kline_tail *tail = lane->tail;
+    struct shelf *shelf = book->options.shelf;
     struct store_snapshot *snapshot;
     enum err err = book_snapshot(book, &snapshot);
     if (err) return err;
@@ -331,7 +332,8 @@ static enum err tail_seal(struct book *book, struct lane_state *lane) {
     lane->sealed_until_ms = tail->day_ms + DAY_MS;
     uint32_t count = tail->count;
     tail->count = 0;
-    return shelf_seal(book->options.shelf, snapshot, lane->lane, tail->rows, count, book->diag);
+    return tail->capacity == SHELF_LOAD_ROWS ? shelf_load(shelf, snapshot, lane->lane, &tail->rows, count, book->diag)
+                                             : shelf_seal(shelf, snapshot, lane->lane, tail->rows, count, book->diag);
 }
 
 enum err book_tail_flush(struct book *book, struct lane_state *lane) {
@@ -359,7 +361,7 @@ static bool day_is_new(const struct book *book, const struct lane_state *lane, i
 
 static enum err tail_grow(struct book *book, struct lane_state *lane) {
     struct kline_tail *tail = lane->tail;
-    uint32_t capacity = tail->capacity == 0 ? 256 : tail->capacity * 2;
+    uint32_t capacity = tail->capacity == 0 ? SHELF_LOAD_ROWS : tail->capacity * 2;
     struct candle *rows = realloc(tail->rows, capacity * sizeof *rows);
     if (rows == NULL) return diag_set(book->diag, ERR_NO_MEMORY, "no memory for %u klines", capacity);
     book->bytes += (capacity - tail->capacity) * sizeof *rows;
@@ -398,7 +400,7 @@ enum err book_tail_add(struct book *book, struct lane_state *lane, const struct 
 enum err book_seal_all(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch,
                        struct diag *diag) {
     book->diag = diag;
-    enum err err = ERR_OK;
+    enum err err = book->options.shelf != NULL ? shelf_load_end(book->options.shelf, snapshot, diag) : ERR_OK;
     for (uint32_t i = 0; i < book->all.count && err == ERR_OK && book->options.shelf != NULL; i++) {
         struct lane_state *lane = book->all.lanes[i];
         err = book_tail_flush(book, lane);

@@ -8,12 +8,8 @@ const char *const candle_reason_name[4] = {"", "late", "repair", "correction"};
 
 /* --- roll-ups --- */
 
-/* A row without trades is flat at the close before it: it says that nothing happened, and must not become the open, high
- * or low of a longer interval in which something did. */
-static bool is_flat(const struct candle *c) { return c->trades == 0 && c->volume.mantissa == 0; }
-
 static void merge_prices(struct candle *sum, const struct candle *next) {
-    bool sum_flat = is_flat(sum), next_flat = is_flat(next);
+    bool sum_flat = candle_is_flat(sum), next_flat = candle_is_flat(next);
     if (next_flat && !sum_flat) return;
     if (sum_flat && !next_flat) {
         sum->open = next->open;
@@ -41,7 +37,7 @@ static uint8_t merge_final(uint8_t a, uint8_t b) {
 
 static uint32_t add_saturated(uint32_t a, uint32_t b) { return a > UINT32_MAX - b ? UINT32_MAX : a + b; }
 
-static void merge_knowledge(struct candle *sum, const struct candle *next) {
+void candle_merge_knowledge(struct candle *sum, const struct candle *next) {
     if (sum->first_id < 0) sum->first_id = next->first_id;
     if (next->last_id >= 0) sum->last_id = next->last_id;
     if (next->last_offset > sum->last_offset) sum->last_offset = next->last_offset;
@@ -76,7 +72,7 @@ enum err candle_merge(struct candle *sum, const struct candle *next) {
     enum err err = add_volumes(sum, next, &volumes);
     if (err != ERR_OK) return err;
     merge_prices(sum, next);
-    merge_knowledge(sum, next);
+    candle_merge_knowledge(sum, next);
     sum->volume = volumes.volume;
     sum->quote_volume = volumes.quote;
     sum->taker_buy_volume = volumes.taker_volume;

@@ -51,6 +51,13 @@ extern const char *const candle_reason_name[4];          /* "", "late", "repair"
 /* Adds `next`, which is later in time, to `*sum`, which covers everything before it in the same interval. Open times and
  * interval bounds of `sum` stay. Associative. ERR_PRECISION where a sum no longer fits. */
 enum err candle_merge(struct candle *sum, const struct candle *next) MUST_USE;
+/* `rows` in order, merged: faster than one by one, and the same but for the scales of sums, which are not normalised either way. */
+enum err candle_sum(const struct candle *rows, uint32_t count, struct candle *ret_sum) MUST_USE;
+/* The part of a merge that is not prices and volumes: ids, coverage, revision and the like. */
+void candle_merge_knowledge(struct candle *sum, const struct candle *next);
+/* A row without trades is flat at the close before it: it says that nothing happened, and must not become the open, high
+ * or low of a longer interval in which something did. */
+static inline bool candle_is_flat(const struct candle *c) { return c->trades == 0 && c->volume.mantissa == 0; }
 
 /* --- rendering: the forms of interface.md --- */
 

@@ -379,6 +379,7 @@ void shelf_close(struct shelf **shelf) {
     if (*shelf == NULL) return;
     shelf_load_close(*shelf);
     shelf_sealing_close(*shelf);
+    shelf_later_close(*shelf);
     shelf_cache_close(&(*shelf)->cache);
     shelf_scans_close(*shelf);
     pthread_mutex_destroy(&(*shelf)->scans_lock);

@@ -70,6 +70,12 @@ enum err shelf_lanes(struct shelf *shelf, struct store_snapshot *snapshot,
 enum err shelf_put(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch, struct lane lane,
                    const struct candle *candles, uint32_t count) MUST_USE;
 
+/* The same, put off to `shelf_flush`, which merges with what is stored then: a freeze on the task's thread costs a copy of the
+ * rows, and packing them is the checkpoint thread's. Past SHELF_LATER_ROWS_MAX rows they are put at once. */
+enum { SHELF_LATER_ROWS_MAX = 1 << 17 };
+enum err shelf_put_later(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch,
+                         struct lane lane, const struct candle *candles, uint32_t count) MUST_USE;
+
 /* Seals whole UTC days of base rows (ascending, gaps allowed) of one lane; several days at once for imports. Merges with
  * what is stored of those days (given rows win), makes 15m and 1d rows, seals months and years that are over (a later day
  * is sealed), and appends the blocks to their topics, not yet durable. Index rows and deletions wait for `shelf_flush`.
@@ -88,8 +94,8 @@ enum err shelf_load_end(struct shelf *shelf, struct store_snapshot *snapshot, st
 /* Everything since the last flush is forgotten: an import failed. Blocks already in the log stay there, and no row of the
  * index points at them. */
 void shelf_abandon(struct shelf *shelf);
-/* Waits for the appends of all seals since the last flush and adds their index rows, tier rows and deletions to `batch`.
- * On failure all of them are forgotten: seal again. */
+/* Adds the rows put off, waits for the appends of all seals since the last flush, and adds their index rows, tier rows and
+ * deletions to `batch`. On failure the seals are forgotten: seal again. */
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
 /* Index rows again from the sealed topics (wick fsck --rebuild). Damaged records are passed over; `diag` then says how
  * many (the result is ERR_OK all the same). Series that are not known yet are added to the table. */

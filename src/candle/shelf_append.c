@@ -34,7 +34,7 @@ struct index_row {
 
 struct touched {
     struct lane lane;
-    int64_t until_ms;
+    int64_t until_ms[TIER_COUNT];
 };
 
 struct shelf_sealing {
@@ -47,14 +47,14 @@ struct shelf_sealing {
     uint32_t touched_count, touched_capacity;
     struct hash_index touched_index;
     struct store_batch pending;
-    struct buf scratch;
+    struct shelf_pack scratch;
 };
 
 enum err shelf_sealing_open(struct shelf_sealing **ret_sealing) {
     struct shelf_sealing *sealing = calloc(1, sizeof *sealing);
     if (sealing == NULL) return ERR_NO_MEMORY;
     store_batch_init(&sealing->pending, PENDING_BYTES_MAX);
-    buf_init(&sealing->scratch, BLOCK_BYTES_MAX);
+    shelf_pack_init(&sealing->scratch);
     hash_index_init(&sealing->touched_index, LANES_MAX);
     *ret_sealing = sealing;
     return ERR_OK;
@@ -64,8 +64,7 @@ struct store_batch *shelf_pending(struct shelf *shelf) {
     return &shelf->sealing->pending;
 }
 
-struct buf *shelf_scratch(struct shelf *shelf) {
-    buf_clear(&shelf->sealing->scratch);
+struct shelf_pack *shelf_scratch(struct shelf *shelf) {
     return &shelf->sealing->scratch;
 }
 
@@ -85,9 +84,9 @@ static uint32_t touched_find(const struct shelf_sealing *s, struct lane lane) {
     return hash_index_find(&s->touched_index, lane_hash(lane), lane_equal, s->touched, &lane);
 }
 
-int64_t shelf_touched(const struct shelf *shelf, struct lane lane) {
+int64_t shelf_touched(const struct shelf *shelf, struct lane lane, int tier) {
     uint32_t i = touched_find(shelf->sealing, lane);
-    return i == UINT32_MAX ? INT64_MIN : shelf->sealing->touched[i].until_ms;
+    return i == UINT32_MAX ? INT64_MIN : shelf->sealing->touched[i].until_ms[tier];
 }
 
 /* Room for one more in an array that doubles. */
@@ -102,18 +101,21 @@ static bool grow(void **array, uint32_t *capacity, uint32_t count, size_t size, 
     return true;
 }
 
-enum err shelf_touch(struct shelf *shelf, struct lane lane, int64_t until_ms) {
+enum err shelf_touch(struct shelf *shelf, struct lane lane, int tier, int64_t until_ms) {
     struct shelf_sealing *s = shelf->sealing;
     uint32_t i = touched_find(s, lane);
     if (i != UINT32_MAX) {
-        s->touched[i].until_ms = until_ms;
+        s->touched[i].until_ms[tier] = until_ms;
         return ERR_OK;
     }
     if (!grow((void **)&s->touched, &s->touched_capacity, s->touched_count, sizeof *s->touched, LANES_MAX))
         return ERR_NO_MEMORY;
     enum err err = hash_index_add(&s->touched_index, lane_hash(lane), s->touched_count);
-    if (err == ERR_OK) s->touched[s->touched_count++] = (struct touched){lane, until_ms};
-    return err;
+    if (err != ERR_OK) return err;
+    struct touched *touched = &s->touched[s->touched_count++];
+    *touched = (struct touched){lane, {INT64_MIN, INT64_MIN, INT64_MIN}};
+    touched->until_ms[tier] = until_ms;
+    return ERR_OK;
 }
 
 /* --- shipments --- */
@@ -275,11 +277,13 @@ static void forget(struct shelf_sealing *s) {
 
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) {
     struct shelf_sealing *s = shelf->sealing;
+    assert(shelf_load_is_idle(shelf));
     bool sealed = s->row_count > 0;
     if (sealed) phase_begin(PHASE_SEAL);
     enum err err = ship_all(shelf);
     if (sealed) phase_end(PHASE_SEAL);
     if (err != ERR_OK) diag_set(diag, err, "sealed candles did not reach the log: %s", err_message(err));
+    if (err == ERR_OK) err = shelf_later_flush(shelf, batch); /* before the deletions of what was sealed */
     if (err == ERR_OK) err = store_batch_visit(&s->pending, copy_write, batch);
     for (uint32_t i = 0; i < s->row_count && err == ERR_OK; i++) {
         struct index_row *row = &s->rows[i];
@@ -293,13 +297,19 @@ enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag
     return err;
 }
 
+void shelf_abandon(struct shelf *shelf) {
+    shelf_load_close(shelf);
+    if (shelf->sealing->first != NULL) (void)ship_all(shelf); /* the log still has our bytes; the outcome is nobody's */
+    forget(shelf->sealing);
+}
+
 void shelf_sealing_close(struct shelf *shelf) {
     struct shelf_sealing *s = shelf->sealing;
     if (s == NULL) return;
-    if (s->first != NULL) (void)ship_all(shelf); /* the log still has our bytes; nobody waits for the outcome */
+    if (s->first != NULL) (void)ship_all(shelf);
     forget(s);
     store_batch_deinit(&s->pending);
-    buf_deinit(&s->scratch);
+    shelf_pack_deinit(&s->scratch);
     hash_index_deinit(&s->touched_index);
     free(s->rows);
     free(s->touched);

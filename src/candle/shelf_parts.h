@@ -43,12 +43,26 @@ struct location {
 struct shelf_cache;
 struct shelf_scan_state;
 struct shelf_sealing;
+struct shelf_load;
+
+/* Rows put off until the flush. */
+struct shelf_later {
+    struct candle *rows;
+    uint32_t row_count, row_capacity;
+    struct later_run {
+        struct lane lane;
+        uint32_t count; /* of rows, in order */
+    } * runs;
+    uint32_t run_count, run_capacity;
+};
 
 struct shelf {
     struct shelf_options options;
     struct tier tiers[TIER_COUNT];
     struct shelf_cache *cache;
     struct shelf_sealing *sealing;
+    struct shelf_later later;
+    struct shelf_load *load; /* NULL: none yet */
     pthread_mutex_t scans_lock;
     struct shelf_scan_state *scans[SHELF_SCANS_KEPT];
     struct candle unit_rows[3 * SHELF_UNIT_ROWS_MAX]; /* the writer's: stored, merged */
@@ -107,6 +121,32 @@ void shelf_pin_release(struct shelf *shelf, struct shelf_pin **pin);
 /* --- scans (shelf_scan.c) --- */
 void shelf_scans_close(struct shelf *shelf);
 
+/* --- packing (shelf_pack.c): any thread --- */
+
+enum { SHELF_QUARTERS_MAX = 96 };
+
+/* A quarter hour's sum, and of how many base rows. */
+struct shelf_quarter {
+    struct candle sum;
+    uint32_t parts;
+};
+struct shelf_pack {
+    struct buf block;
+    struct shelf_quarter quarters[SHELF_QUARTERS_MAX];
+    uint32_t quarter_count;
+};
+void shelf_pack_init(struct shelf_pack *pack);
+void shelf_pack_deinit(struct shelf_pack *pack);
+/* The rows of one base period, a day at most. */
+enum err shelf_pack(const struct shelf *shelf, struct span period, const struct candle *rows, uint32_t count,
+                    struct shelf_pack *pack, struct diag *diag) MUST_USE;
+/* Open and close time become those of the interval around the open time. */
+void shelf_sum_widen(struct candle *sum, int64_t length_ms);
+
+/* --- rows put off (shelf_later.c) --- */
+enum err shelf_later_flush(struct shelf *shelf, struct store_batch *batch) MUST_USE;
+void shelf_later_close(struct shelf *shelf);
+
 /* --- sealing (shelf_append.c, shelf_seal.c) --- */
 
 enum err shelf_sealing_open(struct shelf_sealing **ret_sealing) MUST_USE;
@@ -117,9 +157,43 @@ enum err shelf_append(struct shelf *shelf, struct lane lane, int tier, struct sl
                       const struct location *location, struct diag *diag) MUST_USE;
 /* What the flush will add to the batch beside index rows. */
 struct store_batch *shelf_pending(struct shelf *shelf);
-/* The end of what was sealed of a lane since the last flush; INT64_MIN if nothing was. */
-int64_t shelf_touched(const struct shelf *shelf, struct lane lane);
-enum err shelf_touch(struct shelf *shelf, struct lane lane, int64_t until_ms) MUST_USE;
-struct buf *shelf_scratch(struct shelf *shelf);
+/* The end of what was handed over of a lane and tier since the last flush (of tiers, whole periods of blocks); INT64_MIN if
+ * nothing was. */
+int64_t shelf_touched(const struct shelf *shelf, struct lane lane, int tier);
+enum err shelf_touch(struct shelf *shelf, struct lane lane, int tier, int64_t until_ms) MUST_USE;
+/* The writer's, for one block at a time. */
+struct shelf_pack *shelf_scratch(struct shelf *shelf);
+
+/* The sealing of one lane, by whole days that ascend; tier rows gather in it. */
+struct seal_rows {
+    struct candle *list;
+    uint32_t count, capacity;
+};
+struct seal {
+    struct shelf *shelf;
+    struct store_snapshot *snapshot; /* of the call at hand */
+    struct diag *diag;
+    struct lane lane;
+    int64_t until_ms; /* everything before it is sealed, the days at hand included; INT64_MIN: not asked yet */
+    bool stored;      /* something is stored of the days at hand */
+    struct seal_rows quarters, days;
+    struct candle day; /* being summed, of day_parts base rows */
+    uint32_t day_parts;
+    struct seal_rows old, merged;
+};
+void seal_begin(struct seal *seal, struct shelf *shelf, struct lane lane);
+void seal_deinit(struct seal *seal);
+/* Is nothing stored of that day? */
+enum err seal_is_new(struct seal *seal, struct span day, bool *ret_new) MUST_USE;
+/* A new day of one base period, packed. */
+enum err seal_add_day(struct seal *seal, struct span day, const struct candle *rows, uint32_t count,
+                      const struct shelf_pack *pack) MUST_USE;
+/* The tier rows gathered go where they belong. */
+enum err seal_tiers(struct seal *seal) MUST_USE;
+
+/* --- loading (shelf_load.c) --- */
+
+void shelf_load_close(struct shelf *shelf);
+bool shelf_load_is_idle(const struct shelf *shelf);
 
 #endif
