@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { EVENTS_STEP = 1024, SUBSET_MAX = 1 << 20 };
+enum { EVENTS_STEP = 1024 };
 
 const char *const verify_check_name[VERIFY_COUNT] = {
     "full-exact", "delta-exact", "full-straddle", "empty-flat", "uncovered", "unexplained",
@@ -17,11 +17,11 @@ struct pushed {
 
 struct verify {
     struct series_table *series;
-    struct event *events; /* sorted by (series, first id, kind) */
+    struct event *events; /* sorted by (series, kind, ids) */
     size_t event_count, event_capacity;
     struct pushed *pushes;
     size_t push_count, push_capacity;
-    struct event *subset;
+    struct event *subset; /* room for all of them */
     struct diag *diag;
 };
 
@@ -63,24 +63,30 @@ static enum err read_capture(struct verify *v, struct import_reader *reader) {
     }
 }
 
+static int compare_ids(int64_t a, int64_t b) { return (a > b) - (a < b); }
+
+/* Of those that begin with the same id the longest comes first. */
 static int by_series_and_id(const void *a, const void *b) {
     const struct event *x = a, *y = b;
     if (x->series != y->series) return x->series < y->series ? -1 : 1;
-    if (x->first_id != y->first_id) return x->first_id < y->first_id ? -1 : 1;
-    return (int)x->kind - (int)y->kind;
+    if (x->kind != y->kind) return (int)x->kind - (int)y->kind;
+    return x->first_id != y->first_id ? compare_ids(x->first_id, y->first_id) : compare_ids(y->last_id, x->last_id);
 }
 
 /* --- which trades of the ids [first, last] are there --- */
 
 enum cover { COVER_FULL, COVER_STRADDLE, COVER_HOLE };
 
-static size_t lower_bound(const struct verify *v, uint32_t series, int64_t id) {
+static bool is_before(const struct event *e, uint32_t series, uint8_t kind, int64_t id) {
+    if (e->series != series) return e->series < series;
+    return e->kind != kind ? e->kind < kind : e->last_id < id;
+}
+
+static size_t lower_bound(const struct verify *v, uint32_t series, uint8_t kind, int64_t id) {
     size_t low = 0, high = v->event_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        const struct event *e = &v->events[middle];
-        bool before = e->series != series ? e->series < series : e->last_id < id;
-        if (before)
+        if (is_before(&v->events[middle], series, kind, id))
             low = middle + 1;
         else
             high = middle;
@@ -88,22 +94,29 @@ static size_t lower_bound(const struct verify *v, uint32_t series, int64_t id) {
     return low;
 }
 
-static enum cover cover_of(struct verify *v, uint32_t series, int64_t first, int64_t last, uint32_t *ret_count) {
+static enum cover cover_by(struct verify *v, uint32_t series, uint8_t kind, int64_t first, int64_t last,
+                           uint32_t *ret_count) {
     bool straddle = false;
     int64_t next = first;
     uint32_t count = 0;
-    for (size_t i = lower_bound(v, series, first); i < v->event_count && next <= last; i++) {
+    for (size_t i = lower_bound(v, series, kind, first); i < v->event_count && next <= last; i++) {
         const struct event *e = &v->events[i];
-        if (e->series != series || e->first_id > last) break;
+        if (e->series != series || e->kind != kind || e->first_id > last) break;
         if (e->last_id < next) continue; /* the same again */
         if (e->first_id > next) return COVER_HOLE;
         if (e->first_id < next || e->last_id > last) straddle = true;
         next = e->last_id + 1;
-        if (count < SUBSET_MAX) v->subset[count++] = *e;
+        v->subset[count++] = *e;
     }
     if (next <= last) return COVER_HOLE;
     *ret_count = count;
     return straddle ? COVER_STRADDLE : COVER_FULL;
+}
+
+/* A capture may hold both streams of a market: they are never added up, and single trades straddle nothing. */
+static enum cover cover_of(struct verify *v, uint32_t series, int64_t first, int64_t last, uint32_t *ret_count) {
+    if (cover_by(v, series, EVENT_TRADE, first, last, ret_count) == COVER_FULL) return COVER_FULL;
+    return cover_by(v, series, EVENT_AGGREGATED_TRADE, first, last, ret_count);
 }
 
 /* --- folding and comparing --- */
@@ -265,7 +278,7 @@ static enum err judge(struct verify *v, size_t index, struct verify_verdict *ver
 static enum err judge_all(struct verify *v, enum err (*visit)(void *context, const struct verify_verdict *verdict),
                           void *context) {
     qsort(v->events, v->event_count, sizeof *v->events, by_series_and_id);
-    v->subset = aligned_alloc(64, (size_t)SUBSET_MAX * sizeof *v->subset);
+    v->subset = aligned_alloc(64, ((v->event_count + 1) * sizeof *v->subset + 63) & ~(size_t)63);
     if (v->subset == NULL) return diag_set(v->diag, ERR_NO_MEMORY, "no memory to verify");
     enum err err = ERR_OK;
     for (size_t i = 0; i < v->push_count && err == ERR_OK; i++) {
