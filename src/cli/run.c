@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "api/page.h"
 #include "cli/cli.h"
 
 static bool configure(struct cli *cli) {
@@ -45,7 +46,11 @@ static int serve(struct cli *cli) {
         return cli_fail(err, &diag);
     }
     const char *scheme = cli->config.http_certificate[0] != '\0' ? "https" : "http";
-    fprintf(stderr, "wick: data in %s, page and API at %s://%s/\n", cli->config.data, scheme, engine_address(engine));
+    fprintf(stderr, "wick: data in %s, %s at %s://%s/\n", cli->config.data,
+            page_asset_count > 0 ? "page and API" : "API", scheme, engine_address(engine));
+    if (page_asset_count == 0)
+        fprintf(stderr,
+                "wick: BUILT WITHOUT THE PAGE: npm or node >= 18 was not found; install them and build again\n");
     if (cli->config.source_count > 0) fprintf(stderr, "wick: the market shown is generated\n");
     int signal_number = 0;
     do sigwait(&signals, &signal_number);
