@@ -20,6 +20,7 @@ CONFIGURATIONS = {
     "threads": ("clang", "clang++", ["-Dbuildtype=debugoptimized", "-Db_sanitize=thread", "-Db_lundef=false",
                                      "-Dpage=disabled"]),
 }
+STAGES = ["rules", "unit", "scenario", "examples", "kill", "page", "sanitized", "fuzz", "threads"]
 COMMON = ["-Dwerror=true", "-Dtests=enabled", "-Db_ndebug=false"]
 # What has threads; the rest of the suite is single-threaded.
 THREADED = re.compile(r"(^|:)\s*(sys|log|net|api|flow|engine|store)/")
@@ -270,18 +271,11 @@ class Runner:
         self.say(f"{self.jobs} cores, logs in {os.path.relpath(LOGS, ROOT)}/; shared data: "
                  + (SHARED if os.path.isdir(os.path.join(SHARED, "data")) else "absent, tests on recorded data are skipped"))
         if self.services:
-            self.say("--services: what exists so far is the exchange of segments with Apache Kafka's own tools "
-                     "(tests/interop); Cassandra and S3 are not built yet.")
+            self.say("--services: segments exchanged with a real Apache Kafka (tests/interop); Cassandra, S3, Spark, Airflow and "
+                     "Connect have nothing of ours to meet yet.")
         self.stage("build", lambda: self.build("plants"))
-        self.stage("rules", self.rules)
-        self.stage("unit", self.unit)
-        self.stage("scenario", self.scenario)
-        self.stage("examples", self.examples)
-        self.stage("kill", self.kill)
-        self.stage("page", self.page)
-        self.stage("sanitized", self.sanitized)
-        self.stage("fuzz", self.fuzz)
-        self.stage("threads", self.threads)
+        for name in STAGES:
+            self.stage(name, getattr(self, name))
 
     # --- planted bugs ---
 
@@ -375,13 +369,18 @@ def plant_names():
 def main():
     parser = argparse.ArgumentParser(prog="./check", description="runs the whole test suite")
     parser.add_argument("--long", action="store_true", help="more seeds, longer kills and fuzzing")
-    parser.add_argument("--services", action="store_true", help="also with the real Kafka's tools (needs java and mvn)")
+    parser.add_argument("--services", action="store_true",
+                        help="also with a real Apache Kafka, from Maven Central (needs java 17 and mvn): its tools and its broker read "
+                        "our segments, ours reads what the broker wrote. Cassandra and S3 are not built yet")
+    parser.add_argument("--services-all", action="store_true",
+                        help="the same today: what Spark, Airflow and Connect will be tested with is not built yet")
     parser.add_argument("--plant", metavar="NAME", help="with one known bug planted: must fail; 'list' names them")
     parser.add_argument("--then-plants", action="store_true", help="the suite, then every planted bug, each of which must be found")
     parser.add_argument("--sim", metavar="SEED", type=int, help="one simulated run: states visited, trace hash")
-    parser.add_argument("--stage", metavar="NAME", action="append", help="only this stage (build is always done)")
+    parser.add_argument("--stage", metavar="NAME", action="append", choices=STAGES,
+                        help=f"only this one, after building: {' '.join(STAGES)}")
     arguments = parser.parse_args()
-    runner = Runner(arguments.long, arguments.services)
+    runner = Runner(arguments.long, arguments.services or arguments.services_all)
     started = time.monotonic()
 
     if arguments.plant == "list":
@@ -403,8 +402,7 @@ def main():
     elif arguments.stage:
         runner.stage("build", lambda: runner.build("plants"))
         for name in arguments.stage:
-            if name != "build":
-                runner.stage(name, getattr(runner, name))
+            runner.stage(name, getattr(runner, name))
     else:
         runner.suite()
         if arguments.then_plants:
