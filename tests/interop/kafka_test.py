@@ -1,25 +1,19 @@
-"""Our closed segments read by others: kafka-python's record parser always, Apache Kafka's own DumpLogSegments with
---services; and segments that a real Kafka wrote (golden/) read by ours.
+"""Our closed segments read by others: kafka-python's record parser always; with --services Apache Kafka's own
+DumpLogSegments, and a real broker that serves them to its consumer. And segments that a real Kafka wrote read by ours: those
+in golden/ always, with --services those that a broker writes now, in every codec.
 
 golden/kafka-<version>-<codec>/00000000000000000000.log was written by a Kafka broker (golden/README.md says how).
 """
-import glob, json, os, re, shutil, subprocess, sys, time
+import glob, json, os, re, shutil, struct, subprocess, sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from broker import KEEP, Broker, kafka, quiet
 from wick import Report, arguments, must, price_event
 
 options = arguments("segments exchanged with Kafka")
 report = Report()
 HERE = os.path.dirname(os.path.abspath(__file__))
-KEEP = os.path.join(HERE, "..", "..", "build-check")  # what is downloaded stays for the next run
 COUNT = 5000
-
-
-def quiet(*words, **more):
-    done = subprocess.run(words, capture_output=True, text=True, **more)
-    if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(words[:4])}: exit {done.returncode}: {(done.stderr or done.stdout).strip()[-400:]}")
-    return done.stdout
 
 
 def write_topic():
@@ -60,40 +54,89 @@ for path in sys.argv[1:]:
         next(((a, b) for a, b in zip(rows, wanted) if a != b), None))
 
 
-def kafka_lib():
-    lib = os.path.join(KEEP, "kafka-4.3.1")
-    if not glob.glob(os.path.join(lib, "kafka-tools-*.jar")):
-        quiet("mvn", "-q", "-B", "-f", os.path.join(HERE, "pom.xml"), "dependency:copy-dependencies", "-DincludeScope=runtime",
-              f"-DoutputDirectory={lib}")
-    return os.path.join(lib, "*")
-
-
 def dump_log_segments(segments):
     total = 0
     for path in segments:
-        out = quiet("java", "-cp", kafka_lib(), "org.apache.kafka.tools.DumpLogSegments", "--deep-iteration", "--files", path)
+        out = kafka("org.apache.kafka.tools.DumpLogSegments", "--deep-iteration", "--files", path)
         batches = re.findall(r"isvalid: (\w+)", out)
         assert batches and set(batches) == {"true"}, out[-400:]
         total += len(re.findall(r"^\|? ?offset: \d+", out, re.M))
         for index in (path[:-4] + ".index", path[:-4] + ".timeindex"):
             if os.path.exists(index):
-                said = quiet("java", "-cp", kafka_lib(), "org.apache.kafka.tools.DumpLogSegments", "--index-sanity-check", "--files", index)
+                said = kafka("org.apache.kafka.tools.DumpLogSegments", "--index-sanity-check", "--files", index)
                 assert "passed sanity check" in said or "Dumping" in said, said[-300:]
                 assert "Mismatch" not in said and "out of order" not in said.lower(), said[-300:]
     assert total == COUNT, f"{total} records of {COUNT}"
 
 
-def golden(folder):
-    """A folder that Kafka wrote, put beside ours."""
-    data = os.path.join(options.scratch, os.path.basename(folder))
-    wanted = [json.loads(line) for line in open(os.path.join(HERE, "golden", "records.jsonl"))]
-    target = os.path.join(data, "log", "copied-0")
+def read_copied(data, topic, segment):
+    """The records of a segment that Kafka wrote, put beside ours."""
+    target = os.path.join(data, "log", topic + "-0")
     must(options.wick, "topic", "create", "other", data=data)
     os.makedirs(target)
-    shutil.copy(os.path.join(folder, "00000000000000000000.log"), target)
+    shutil.copy(segment, target)
     must(options.wick, "topic", "create", "another", data=data)  # the next writer takes the folder over
-    rows = [json.loads(line) for line in must(options.wick, "topic", "read", "copied", data=data).splitlines()]
-    got = [[r["offset"], r["key"], r["value"]] for r in rows]
+    rows = [json.loads(line) for line in must(options.wick, "topic", "read", topic, data=data).splitlines()]
+    return [[r["offset"], r["key"], r["value"]] for r in rows]
+
+
+def copy_out(source, target):
+    """A segment with the leader epoch, which is ours to use and outside the checksum, set to 0."""
+    data = bytearray(open(source, "rb").read())
+    at = 0
+    while at + 12 <= len(data):
+        struct.pack_into(">i", data, at + 12, 0)
+        at += 12 + struct.unpack_from(">i", data, at + 8)[0]
+    assert at == len(data), f"{source}: {len(data) - at} bytes behind the last batch"
+    with open(target, "wb") as file:
+        file.write(data)
+
+
+def broker_wrote(broker, codec, lines):
+    topic = f"wrote-{codec}"
+    segment, = glob.glob(os.path.join(broker.partition(topic), "*.log"))
+    got = read_copied(os.path.join(options.scratch, topic), topic, segment)
+    wanted = [[i, *line.split("|", 1)] for i, line in enumerate(lines)]
+    assert got == wanted, f"{len(got)} records of {len(wanted)}"
+
+
+def broker_serves(broker, segments, lines):
+    """The broker finds our segments where its own were, as after a crash: it checks them and builds its indexes."""
+    folder = broker.partition("exchange")
+    for path in glob.glob(os.path.join(folder, "0*")) + glob.glob(os.path.join(folder, "leader-epoch*")):
+        os.remove(path)
+    for path in segments:
+        copy_out(path, os.path.join(folder, os.path.basename(path)))
+    for path in glob.glob(os.path.join(broker.data, ".kafka_cleanshutdown")):
+        os.remove(path)
+    broker.start()
+    got = broker.consume("exchange", len(lines))
+    wanted = [f"Offset:{i}|{line}" for i, line in enumerate(lines)]
+    assert got == wanted, f"{len(got)} records of {len(wanted)}; the first that differ: " + str(
+        next(((a, b) for a, b in zip(got, wanted) if a != b), None))
+
+
+def with_broker(segments, lines):
+    codecs = ("none", "gzip", "lz4", "zstd")
+    few = lines[:500]
+    broker = Broker(options.scratch)
+    try:
+        broker.create("exchange")
+        for codec in codecs:
+            broker.create(f"wrote-{codec}")
+            broker.produce(f"wrote-{codec}", few, codec)
+        broker.stop()
+        for codec in codecs:
+            report.case(f"broker-writes-{codec}-ours-reads", broker_wrote, broker, codec, few)
+        report.case("broker-serves-ours", broker_serves, broker, segments, lines)
+    finally:
+        broker.stop()
+
+
+def golden(folder):
+    wanted = [json.loads(line) for line in open(os.path.join(HERE, "golden", "records.jsonl"))]
+    got = read_copied(os.path.join(options.scratch, os.path.basename(folder)), "copied",
+                      os.path.join(folder, "00000000000000000000.log"))
     assert got == wanted, f"{len(got)} records of {len(wanted)}"
 
 
@@ -106,6 +149,10 @@ report.case("kafka-python-reads-ours", kafka_python, segments, lines)
 if os.environ.get("WICK_SERVICES"):
     if shutil.which("java") and shutil.which("mvn"):
         report.case("dump-log-segments-reads-ours", dump_log_segments, segments)
+        try:
+            with_broker(segments, lines)
+        except Exception as error:
+            report.check("broker", False, error)
     else:
         report.skip("dump-log-segments-reads-ours", "needs java (17 or later) and mvn")
 for folder in sorted(glob.glob(os.path.join(HERE, "golden", "kafka-*"))):
