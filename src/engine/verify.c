@@ -13,6 +13,8 @@ struct pushed {
     struct import_push push;
     uint64_t line;
     uint32_t series;
+    bool
+        contracts; /* quantities are contracts, and the venue's quote volume is in the base asset: not to be compared */
 };
 
 struct verify {
@@ -40,10 +42,15 @@ static enum err grow(void **array, size_t *capacity, size_t need, size_t item_si
     return ERR_OK;
 }
 
+static void forget_quotes(struct candle *c) { c->quote_volume = c->taker_buy_quote_volume = decimal_of(0); }
+
 static enum err keep_push(struct verify *v, const struct import_item *item) {
     enum err err = grow((void **)&v->pushes, &v->push_capacity, v->push_count + 1, sizeof *v->pushes);
     if (err != ERR_OK) return err;
-    v->pushes[v->push_count++] = (struct pushed){.push = *item->push, .line = item->line, .series = item->series};
+    struct pushed *p = &v->pushes[v->push_count++];
+    *p = (struct pushed){.push = *item->push, .line = item->line, .series = item->series};
+    p->contracts = slice_equal(series_get(v->series, p->series)->venue, SLICE("binance-coinm"));
+    if (p->contracts) forget_quotes(&p->push.candle);
     return ERR_OK;
 }
 
@@ -149,6 +156,7 @@ static enum err fold_subset(struct verify *v, const struct pushed *p, uint32_t c
         .to_ms = p->push.candle.open_time_ms + 1,
     };
     if (err == ERR_OK) err = candle_read(&source, &query, take_candle, ret_candle, v->diag);
+    if (p->contracts) forget_quotes(ret_candle);
     book_close(&book);
     return err;
 }
