@@ -200,6 +200,7 @@ int64_t api_now_ms(const struct api *api) {
 void api_drop(struct api *api) {
     if (atomic_fetch_sub(&api->owners, 1) != 1) return;
     submissions_free(api);
+    histories_free(api);
     for (struct kit *kit = api->kits, *next; kit != NULL; kit = next) {
         next = kit->next;
         kit_free(kit);
@@ -222,6 +223,7 @@ static enum err api_fill(struct api *api, struct diag *diag) {
     enum err err = buf_err(&api->openapi);
     if (err == ERR_OK) err = keys_open(api, diag, &api->keys);
     if (err == ERR_OK) err = hub_open(api, diag, &api->hub);
+    if (err == ERR_OK && api->options.live) err = readers_open(api->options.sys, diag, &api->readers);
     return err;
 }
 
@@ -247,6 +249,7 @@ enum err api_open(const struct api_options *options, struct diag *diag, struct a
 void api_close(struct api **api) {
     if (*api == NULL) return;
     assert((*api)->magic == API_MAGIC);
+    readers_close(&(*api)->readers);
     api_drop(*api);
     *api = NULL;
 }

@@ -55,6 +55,8 @@ struct api_counters {
 };
 
 struct submission;
+struct history_slice;
+struct readers;
 struct keys;
 struct hub;
 
@@ -74,6 +76,10 @@ struct api {
     struct kit *kits;
     struct submission *submissions;
     uint32_t submission_count;
+    struct history_slice *slices;
+    uint32_t slice_count;
+    _Atomic size_t slice_bytes; /* of histories under way */
+    struct readers *readers;    /* NULL: everything is stepped by the caller */
 };
 
 /* --- api.c --- */
@@ -112,6 +118,44 @@ enum err argument_time(const struct api *api, const struct http_exchange *exchan
 /* The text of a JSON string or number member; empty where absent. ERR_TYPE. */
 enum err member_text(const struct json_value *object, const char *name, struct diag *diag,
                      struct slice *ret_text) MUST_USE;
+
+/* --- readers.c: threads for what takes long --- */
+struct read_job {
+    void (*run)(struct read_job *job);
+    bool lengthy;
+    struct read_job *next; /* the readers' */
+};
+enum err readers_open(const struct sys *sys, struct diag *diag, struct readers **ret_readers) MUST_USE;
+/* What is queued is run first. */
+void readers_close(struct readers **readers);
+/* Any thread; without readers it runs at once. */
+void readers_run(struct readers *readers, struct read_job *job);
+
+/* --- history.c: reads of candles, away from the tasks --- */
+enum { HISTORY_TASKS_MAX = 256 };
+struct history {
+    struct candle_request request;
+    struct task *task;           /* that owns the series */
+    struct candle_source source; /* from here on, history.c's */
+    struct history_slice *slice;
+    enum err err;
+};
+struct histories {
+    struct read_job job; /* first; `run` is called on a reader's thread once every slice is taken */
+    struct api *api;
+    struct history **list;
+    uint32_t count;
+    struct history_call *calls; /* history.c's */
+    _Atomic uint32_t left;
+};
+/* Asks the tasks of the histories, and `tasks` beside them, for what they know: a reader sees whatever was acknowledged to
+ * anybody before. There must be one task at least. ERR_NO_MEMORY and ERR_LIMIT: nothing was asked. */
+enum err histories_take(struct histories *set, struct arena *arena, struct task *const *tasks,
+                        uint32_t task_count) MUST_USE;
+enum err history_read(const struct history *history, candle_visit visit, void *context, struct diag *diag) MUST_USE;
+/* Gives back the slice and ends the request. */
+void history_end(struct api *api, struct history *history);
+void histories_free(struct api *api);
 
 /* --- render.c --- */
 void put_i64(struct buf *out, int64_t value);

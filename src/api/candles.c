@@ -8,10 +8,10 @@ static const char *const format_type[] = {"application/json", "application/x-ndj
 /* --- GET /v1/candles --- */
 
 struct candles_call {
-    struct task_call call; /* first */
-    struct api *api;
+    struct histories set; /* first */
     struct http_exchange *exchange;
-    struct candle_request request;
+    struct history history;
+    struct history *list[1];
     enum format format;
 };
 
@@ -20,26 +20,26 @@ static enum err add_row(void *out, const struct candle *candle) {
     return buf_err(out);
 }
 
-static enum err read_candles(const struct candles_call *self, struct processor *processor, struct diag *diag) {
+static enum err read_candles(const struct candles_call *self, struct diag *diag) {
     struct buf *out = &self->exchange->answer;
-    const struct candle_source source = candle_processor_source(processor);
-    struct candle_list list = {out, {self->request.series->name, self->request.interval}, 0, ','};
+    const struct candle_request *request = &self->history.request;
+    struct candle_list list = {out, {request->series->name, request->interval}, 0, ','};
     if (self->format == FORMAT_CSV) {
         candle_csv_header(out);
-        return candle_read(&source, &self->request.query, add_row, out, diag);
+        return history_read(&self->history, add_row, out, diag);
     }
     list.separator = self->format == FORMAT_JSON ? ',' : '\n';
     if (self->format == FORMAT_JSON) buf_put_u8(out, '[');
-    enum err err = candle_read(&source, &self->request.query, candle_list_add, &list, diag);
+    enum err err = history_read(&self->history, candle_list_add, &list, diag);
     if (self->format == FORMAT_JSON) buf_put_u8(out, ']');
     return err;
 }
 
-static void run_candles(struct task_call *call, struct processor *processor, enum err err) {
-    struct candles_call *self = (struct candles_call *)call;
+static void run_candles(struct read_job *job) {
+    struct candles_call *self = (struct candles_call *)job;
     struct diag diag = {0};
-    if (err == ERR_OK) err = read_candles(self, processor, &diag);
-    candle_request_end(&self->request);
+    enum err err = read_candles(self, &diag);
+    history_end(self->set.api, &self->history);
     if (err == ERR_OK)
         http_reply(self->exchange, 200, format_type[self->format]);
     else
@@ -80,20 +80,22 @@ void handle_candles(struct api *api, struct http_exchange *exchange) {
         http_reply_error(exchange, ERR_NO_MEMORY, NULL);
         return;
     }
-    *self = (struct candles_call){.call.run = run_candles, .api = api, .exchange = exchange};
+    *self = (struct candles_call){.set = {.job.run = run_candles, .api = api, .count = 1}, .exchange = exchange};
+    self->list[0] = &self->history;
+    self->set.list = self->list;
+    struct candle_request *request = &self->history.request;
     const struct candle_arguments arguments = arguments_of(exchange);
     enum err err = read_format(http_argument(exchange, "format"), &diag, &self->format);
-    if (err == ERR_OK) err = candle_request_read(api, &arguments, &diag, &self->request);
+    if (err == ERR_OK) err = candle_request_read(api, &arguments, &diag, request);
     if (err != ERR_OK) {
         http_reply_error(exchange, err, &diag);
         return;
     }
-    struct task *task = candle_desk_task(api->options.desk, self->request.series);
-    if (task == NULL) {
-        candle_request_end(&self->request);
-        (void)diag_set(&diag, ERR_NOT_FOUND, "nothing collects %s here", self->request.series->name);
-        http_reply_error(exchange, ERR_NOT_FOUND, &diag);
-        return;
-    }
-    task_call(task, &self->call);
+    self->history.task = candle_desk_task(api->options.desk, request->series);
+    if (self->history.task == NULL)
+        err = diag_set(&diag, ERR_NOT_FOUND, "nothing collects %s here", request->series->name);
+    if (err == ERR_OK) err = histories_take(&self->set, &exchange->arena, NULL, 0);
+    if (err == ERR_OK) return;
+    candle_request_end(request);
+    http_reply_error(exchange, err, &diag);
 }

@@ -1,40 +1,29 @@
-/* Many reads in one request. Members are grouped by the task that owns their series: one call a task, whatever the number
- * of members; each group renders into a buffer of its own, and the last one puts the pieces together in order. */
+/* Many reads in one request. Histories are read in runs of HISTORIES_A_RUN: their tasks are asked for what they know, then a
+ * reader's thread renders the members in order up to the end of the run, and asks for the next. */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "api/api_internal.h"
 
-enum { GROUPS_MAX = 256, PIECE_NONE = UINT32_MAX };
+enum { HISTORIES_A_RUN = 16, BEHIND_MAX = HISTORY_TASKS_MAX - HISTORIES_A_RUN };
 
 struct member {
-    uint32_t group; /* PIECE_NONE: rendered at the end, from the latest table or `error` */
     bool latest;
     uint32_t series;
     enum err err;
-    struct candle_request request;
-    size_t begin, end;  /* in the group's buffer */
-    struct slice error; /* rendered */
-};
-
-struct batch;
-
-struct group {
-    struct task_call call; /* first */
-    struct batch *batch;
-    struct task *task;
-    uint32_t index;
-    struct buf out;
+    struct slice error;      /* rendered */
+    struct history *history; /* of candles */
 };
 
 struct batch {
-    struct api *api;
+    struct histories set; /* first */
     struct http_exchange *exchange;
     struct member *members;
     uint32_t member_count;
-    struct group *groups;
-    uint32_t group_count;
-    _Atomic uint32_t left;
+    uint32_t at, end; /* of the run */
+    struct history *run[HISTORIES_A_RUN];
+    struct task *behind[BEHIND_MAX]; /* tasks that latest prices wait for */
+    uint32_t behind_count;
 };
 
 /* --- answering --- */
@@ -49,56 +38,87 @@ static void put_latest_member(struct api *api, const struct member *member, stru
     buf_put_u8(out, '}');
 }
 
-static void finish(struct batch *batch) {
-    struct buf *out = &batch->exchange->answer;
-    buf_put(out, SLICE("{\"results\":["));
-    for (uint32_t i = 0; i < batch->member_count; i++) {
-        const struct member *member = &batch->members[i];
-        if (i > 0) buf_put_u8(out, ',');
-        if (member->err != ERR_OK) {
-            buf_put(out, member->error);
-        } else if (member->latest) {
-            put_latest_member(batch->api, member, out);
-        } else {
-            const struct buf *from = &batch->groups[member->group].out;
-            if (buf_err(from) != ERR_OK)
-                out->err = ERR_TOO_LARGE;
-            else
-                buf_put(out, slice_of(from->data + member->begin, member->end - member->begin));
-        }
-    }
+static void put_candles_member(const struct member *member, struct buf *out) {
+    const struct candle_request *request = &member->history->request;
+    struct candle_list list = {out, {request->series->name, request->interval}, 0, ','};
+    struct diag diag = {0};
+    char message[800];
+    const size_t begin = out->size;
+    buf_put(out, SLICE("{\"candles\":["));
+    enum err err = history_read(member->history, candle_list_add, &list, &diag);
     buf_put(out, SLICE("]}"));
-    for (uint32_t i = 0; i < batch->group_count; i++) buf_deinit(&batch->groups[i].out);
+    if (err == ERR_OK || buf_err(out) != ERR_OK) return;
+    out->size = begin;
+    diag.err = err;
+    diag_print(&diag, message, sizeof message);
+    http_put_error(out, err, message, "");
+}
+
+static void put_member_of(struct batch *batch, const struct member *member) {
+    struct buf *out = &batch->exchange->answer;
+    if (member->err != ERR_OK) {
+        buf_put(out, member->error);
+    } else if (member->latest) {
+        put_latest_member(batch->set.api, member, out);
+    } else {
+        put_candles_member(member, out);
+        history_end(batch->set.api, member->history);
+    }
+}
+
+static void put_run(struct batch *batch) {
+    struct buf *out = &batch->exchange->answer;
+    if (batch->at == 0) buf_put(out, SLICE("{\"results\":["));
+    for (; batch->at < batch->end; batch->at++) {
+        if (batch->at > 0) buf_put_u8(out, ',');
+        put_member_of(batch, &batch->members[batch->at]);
+    }
+}
+
+static void finish(struct batch *batch) {
+    buf_put(&batch->exchange->answer, SLICE("]}"));
     http_reply(batch->exchange, 200, "application/json");
 }
 
-static void render_candles(struct group *group, struct member *member, struct processor *processor, enum err err) {
-    const struct candle_source source = candle_processor_source(processor);
-    struct diag diag = {0};
-    char message[800];
-    member->begin = group->out.size;
-    buf_put(&group->out, SLICE("{\"candles\":["));
-    struct candle_list list = {&group->out, {member->request.series->name, member->request.interval}, 0, ','};
-    if (err == ERR_OK) err = candle_read(&source, &member->request.query, candle_list_add, &list, &diag);
-    buf_put(&group->out, SLICE("]}"));
-    if (err != ERR_OK && buf_err(&group->out) == ERR_OK) {
-        group->out.size = member->begin;
-        diag.err = err;
-        diag_print(&diag, message, sizeof message);
-        http_put_error(&group->out, err, message, "");
-    }
-    candle_request_end(&member->request);
-    member->end = group->out.size;
+static void give_up(struct batch *batch, enum err err) {
+    for (uint32_t i = batch->at; i < batch->member_count; i++)
+        if (batch->members[i].history != NULL) history_end(batch->set.api, batch->members[i].history);
+    http_reply_error(batch->exchange, err, NULL);
 }
 
-static void run_group(struct task_call *call, struct processor *processor, enum err err) {
-    struct group *group = (struct group *)call;
-    struct batch *batch = group->batch;
-    for (uint32_t i = 0; i < batch->member_count; i++) {
-        struct member *member = &batch->members[i];
-        if (member->group == group->index && !member->latest) render_candles(group, member, processor, err);
+/* --- runs --- */
+
+/* From the next member to the one that the run has no room for. */
+static void plan_run(struct batch *batch) {
+    batch->set.count = 0;
+    for (batch->end = batch->at; batch->end < batch->member_count; batch->end++) {
+        struct history *history = batch->members[batch->end].history;
+        if (history == NULL) continue;
+        if (batch->set.count == HISTORIES_A_RUN) return;
+        batch->run[batch->set.count++] = history;
     }
-    if (atomic_fetch_sub_explicit(&batch->left, 1, memory_order_acq_rel) == 1) finish(batch);
+}
+
+/* Where nothing is to be asked of a task, the members are rendered at once. */
+static void start_run(struct batch *batch) {
+    const uint32_t behind = batch->at == 0 ? batch->behind_count : 0;
+    plan_run(batch);
+    if (batch->set.count + behind == 0) {
+        put_run(batch);
+        finish(batch);
+        return;
+    }
+    enum err err = histories_take(&batch->set, &batch->exchange->arena, batch->behind, behind);
+    if (err != ERR_OK) give_up(batch, err);
+}
+
+static void run_job(struct read_job *job) {
+    struct batch *batch = (struct batch *)job;
+    put_run(batch);
+    if (batch->at < batch->member_count)
+        start_run(batch);
+    else
+        finish(batch);
 }
 
 /* --- reading --- */
@@ -106,7 +126,7 @@ static void run_group(struct task_call *call, struct processor *processor, enum 
 static enum err read_latest(struct batch *batch, const struct json_value *value, struct member *member,
                             struct diag *diag) {
     if (json_type_of(value) != JSON_STRING) return diag_set(diag, ERR_TYPE, "a series name is required");
-    enum err err = argument_series(batch->api, json_text(value), SLICE_NONE, diag, &member->series);
+    enum err err = argument_series(batch->set.api, json_text(value), SLICE_NONE, diag, &member->series);
     member->latest = true;
     if (err == ERR_NOT_FOUND) {
         member->series = SERIES_NONE;
@@ -134,30 +154,36 @@ static enum err read_candles(struct batch *batch, const struct json_value *value
         enum err err = member_text(value, texts[i].name, diag, texts[i].to);
         if (err != ERR_OK) return err;
     }
-    enum err err = candle_request_read(batch->api, &arguments, diag, &member->request);
-    if (err == ERR_OK) member->series = member->request.query.series;
-    return err;
+    struct history *history = arena_alloc(&batch->exchange->arena, sizeof *history);
+    if (history == NULL) return ERR_NO_MEMORY;
+    *history = (struct history){0};
+    enum err err = candle_request_read(batch->set.api, &arguments, diag, &history->request);
+    if (err != ERR_OK) return err;
+    history->task = candle_desk_task(batch->set.api->options.desk, history->request.series);
+    if (history->task == NULL) {
+        candle_request_end(&history->request);
+        return diag_set(diag, ERR_NOT_FOUND, "nothing collects this series here");
+    }
+    member->history = history;
+    member->series = history->request.query.series;
+    return ERR_OK;
 }
 
-static enum err group_of(struct batch *batch, uint32_t number, struct diag *diag, uint32_t *ret_group) {
-    struct task *task = candle_desk_task(batch->api->options.desk, series_get(batch->api->options.series, number));
-    if (task == NULL) return diag_set(diag, ERR_NOT_FOUND, "nothing collects this series here");
-    for (uint32_t i = 0; i < batch->group_count; i++)
-        if (batch->groups[i].task == task) {
-            *ret_group = i;
-            return ERR_OK;
-        }
-    if (batch->group_count == GROUPS_MAX) return ERR_LIMIT;
-    struct group *group = &batch->groups[batch->group_count];
-    *group = (struct group){.call.run = run_group, .batch = batch, .task = task, .index = batch->group_count};
-    buf_init(&group->out, HTTP_ANSWER_MAX);
-    *ret_group = batch->group_count++;
+/* A latest price needs its task only where that is behind. */
+static enum err wait_for(struct batch *batch, uint32_t number, struct diag *diag) {
+    const struct api_options *options = &batch->set.api->options;
+    struct task *task = candle_desk_task(options->desk, series_get(options->series, number));
+    if (task == NULL || task_caught_up(task)) return ERR_OK;
+    for (uint32_t i = 0; i < batch->behind_count; i++)
+        if (batch->behind[i] == task) return ERR_OK;
+    if (batch->behind_count == BEHIND_MAX) return diag_set(diag, ERR_LIMIT, "too many tasks in one request");
+    batch->behind[batch->behind_count++] = task;
     return ERR_OK;
 }
 
 static enum err read_member(struct batch *batch, const struct json_value *value, bool candles_only,
                             struct member *member, struct diag *diag) {
-    *member = (struct member){.group = PIECE_NONE, .series = SERIES_NONE};
+    *member = (struct member){.series = SERIES_NONE};
     const struct json_value *candles = candles_only ? value : NULL, *latest = NULL;
     if (!candles_only) {
         if (json_type_of(value) != JSON_OBJECT || json_count(value) != 1)
@@ -167,20 +193,9 @@ static enum err read_member(struct batch *batch, const struct json_value *value,
     }
     if (candles == NULL && latest == NULL)
         return diag_set(diag, ERR_UNKNOWN, "{\"latest\":..} or {\"candles\":{..}} is required");
-    enum err err =
-        latest != NULL ? read_latest(batch, latest, member, diag) : read_candles(batch, candles, member, diag);
-    if (err != ERR_OK || member->series == SERIES_NONE) return err;
-    /* A latest price needs the task only where it is behind: then its group is called, and renders nothing. */
-    uint32_t group;
-    if (member->latest) {
-        struct task *task =
-            candle_desk_task(batch->api->options.desk, series_get(batch->api->options.series, member->series));
-        if (task == NULL || task_caught_up(task)) return ERR_OK;
-        return group_of(batch, member->series, diag, &group);
-    }
-    err = group_of(batch, member->series, diag, &member->group);
-    if (err != ERR_OK) candle_request_end(&member->request);
-    return err;
+    if (latest == NULL) return read_candles(batch, candles, member, diag);
+    enum err err = read_latest(batch, latest, member, diag);
+    return err == ERR_OK && member->series != SERIES_NONE ? wait_for(batch, member->series, diag) : err;
 }
 
 /* What is wrong with one member is its own answer. */
@@ -203,11 +218,8 @@ static enum err read_batch(struct batch *batch, const struct json_value *root, b
     if (json_type_of(root) != JSON_ARRAY) return diag_set(diag, ERR_TYPE, "an array is required");
     const uint32_t count = json_count(root);
     if (count > API_MEMBERS_MAX) return diag_set(diag, ERR_TOO_LARGE, "at most %d members a request", API_MEMBERS_MAX);
-    const uint32_t tasks = candle_desk_count(batch->api->options.desk);
     batch->members = arena_alloc(&batch->exchange->arena, (count + 1) * sizeof *batch->members);
-    batch->groups =
-        arena_alloc(&batch->exchange->arena, ((tasks < GROUPS_MAX ? tasks : GROUPS_MAX) + 1) * sizeof *batch->groups);
-    if (batch->members == NULL || batch->groups == NULL) return ERR_NO_MEMORY;
+    if (batch->members == NULL) return ERR_NO_MEMORY;
     for (const struct json_value *at = json_first(root); at != NULL; at = json_next(at)) {
         struct member *member = &batch->members[batch->member_count++];
         struct diag own = {0};
@@ -235,20 +247,13 @@ static void run_batch(struct api *api, struct http_exchange *exchange, bool cand
         http_reply_error(exchange, ERR_NO_MEMORY, NULL);
         return;
     }
-    *batch = (struct batch){.api = api, .exchange = exchange};
+    *batch = (struct batch){.set = {.job.run = run_job, .api = api}, .exchange = exchange};
+    batch->set.list = batch->run;
     enum err err = read_body(api, batch, candles_only, &diag);
-    if (err != ERR_OK) {
+    if (err != ERR_OK)
         http_reply_error(exchange, err, &diag);
-        return;
-    }
-    const uint32_t count = batch->group_count;
-    if (count == 0) {
-        finish(batch);
-        return;
-    }
-    atomic_store(&batch->left, count);
-    struct group *groups = batch->groups;
-    for (uint32_t i = 0; i < count; i++) task_call(groups[i].task, &groups[i].call);
+    else
+        start_run(batch);
 }
 
 void handle_candles_post(struct api *api, struct http_exchange *exchange) { run_batch(api, exchange, true); }
