@@ -8,15 +8,15 @@
 /* --- reading --- */
 
 /* RFC 9110 section 5.6.2. */
-static bool is_token_byte(uint8_t c) {
-    static const char others[] = "!#$%&'*+-.^_`|~";
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           (c != '\0' && strchr(others, c) != NULL);
-}
+static const bool token_bytes[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['!'] = true, ['#' ... '\''] = true,
+    ['*'] = true,         ['+'] = true,         ['-'] = true,         ['.'] = true, ['^'] = true,
+    ['_'] = true,         ['`'] = true,         ['|'] = true,         ['~'] = true,
+};
 
 static bool name_is_token(struct slice name) {
     for (size_t i = 0; i < name.size; i++)
-        if (!is_token_byte(name.data[i])) return false;
+        if (!token_bytes[name.data[i]]) return false;
     return name.size > 0;
 }
 

@@ -256,6 +256,7 @@ static void local_wait(struct local *local, void (*pump)(void *context), void *c
 
 static enum err local_prepare(struct local *local, const char *target, struct slice body) {
     struct http_exchange *exchange = &local->exchange;
+    exchange->local = true;
     uint8_t *copy = arena_alloc(&exchange->arena, body.size + LOCAL_PADDING_BYTES);
     if (copy == NULL) return ERR_NO_MEMORY;
     if (body.size > 0) memcpy(copy, body.data, body.size);

@@ -25,6 +25,7 @@ struct http_exchange {
     struct slice body;                                  /* whole; INPUT_PADDING_BYTES (64) readable bytes behind it */
     struct slice idempotency_key, content_type, accept; /* empty where absent */
     struct slice peer;                                  /* address, for logs; empty for local */
+    bool local; /* through the folder's socket, or in process: whoever asks may open the folder's files anyway */
     /* for the handler: freed with the exchange */
     struct arena arena;
     /* the answer: the handler fills `answer`, then calls http_reply */

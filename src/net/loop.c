@@ -74,6 +74,7 @@ void loop_stop(struct server_loop *loop) {
     if (loop->daemon != NULL) {
         resume_all(loop);
         MHD_stop_daemon(loop->daemon);
+        answers_forget(loop);
     }
     loop->daemon = NULL;
     if (loop->event_fd >= 0) close(loop->event_fd);

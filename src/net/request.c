@@ -64,86 +64,6 @@ void request_connection(void *loop, struct MHD_Connection *mhd, void **context,
         connection_closed(server, context);
 }
 
-/* --- answers --- */
-
-static enum MHD_Result queue(struct exchange *exchange, unsigned status, struct MHD_Response *response) {
-    if (response == NULL) return MHD_NO;
-    const enum MHD_Result result = MHD_queue_response(exchange->mhd, status, response);
-    MHD_destroy_response(response);
-    return result;
-}
-
-static struct MHD_Response *make_response(struct slice body, const char *content_type) {
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        body.size, body.size > 0 ? (void *)(uintptr_t)body.data : (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
-    if (response == NULL) return NULL;
-    if (content_type != NULL && content_type[0] != '\0')
-        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, content_type);
-    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    return response;
-}
-
-static enum MHD_Result send_fixed(struct exchange *exchange, unsigned status, struct slice body) {
-    struct MHD_Response *response = make_response(body, "application/json");
-    if (response != NULL && status == 503) MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-    atomic_fetch_add_explicit(&exchange->server->refused, 1, memory_order_relaxed);
-    connection_does(exchange->connection, DOING_SENDING, body.size);
-    return queue(exchange, status, response);
-}
-
-static enum MHD_Result send_expired(struct exchange *exchange) {
-    return send_fixed(exchange, 503,
-                      SLICE("{\"error\":{\"code\":\"timeout\",\"message\":\"no answer in time\",\"at\":\"\"}}"));
-}
-
-/* Before a handler has seen it. The connection is closed where more of the request may follow. */
-static enum MHD_Result refuse(struct exchange *exchange, unsigned status, const char *reason) {
-    static const struct {
-        unsigned status;
-        enum err err;
-    } codes[] = {{401, ERR_DENIED},    {403, ERR_DENIED},    {405, ERR_USAGE},   {413, ERR_TOO_LARGE},
-                 {414, ERR_TOO_LARGE}, {431, ERR_TOO_LARGE}, {501, ERR_UNKNOWN}, {503, ERR_BUSY}};
-    enum err err = ERR_SYNTAX;
-    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-        if (codes[i].status == status) err = codes[i].err;
-    struct buf *answer = &exchange->http.answer;
-    buf_clear(answer);
-    http_put_error(answer, err, reason, "");
-    struct MHD_Response *response = make_response(buf_slice(answer), "application/json");
-    if (response != NULL && status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (response != NULL && status == 503) MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-    if (response != NULL && status == 405)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST, PUT, DELETE, OPTIONS");
-    if (response != NULL) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
-    atomic_fetch_add_explicit(&exchange->server->refused, 1, memory_order_relaxed);
-    connection_does(exchange->connection, DOING_SENDING, answer->size);
-    return queue(exchange, status, response);
-}
-
-static enum MHD_Result send_answer(struct exchange *exchange) {
-    if (exchange->websocket != NULL && exchange->status == MHD_HTTP_SWITCHING_PROTOCOLS) {
-        connection_does(exchange->connection, DOING_UPGRADED, 0);
-        return queue(exchange, exchange->status, websocket_response(exchange));
-    }
-    if (buf_err(&exchange->http.answer) != ERR_OK)
-        return send_fixed(exchange, 500,
-                          SLICE("{\"error\":{\"code\":\"limit\",\"message\":\"the answer is too large; ask for less\","
-                                "\"at\":\"\"}}"));
-    const struct slice body = buf_slice(&exchange->http.answer);
-    (void)exchange_account(exchange);
-    struct MHD_Response *response = make_response(body, exchange->content_type);
-    if (response == NULL) return MHD_NO;
-    bool caching = false;
-    for (uint32_t i = 0; i < exchange->header_count; i++) {
-        MHD_add_response_header(response, exchange->headers[i].name, exchange->headers[i].value);
-        caching |= strcmp(exchange->headers[i].name, "Cache-Control") == 0;
-    }
-    if (!caching) MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    atomic_fetch_add_explicit(&exchange->server->bytes_out, body.size, memory_order_relaxed);
-    connection_does(exchange->connection, DOING_SENDING, body.size);
-    return queue(exchange, exchange->status, response);
-}
-
 /* --- handing over to the handler --- */
 
 static bool body_pad(struct exchange *exchange) {
@@ -172,11 +92,11 @@ static enum MHD_Result suspend(struct exchange *exchange) {
 
 static enum MHD_Result dispatch(struct exchange *exchange) {
     struct server *server = exchange->server;
-    if (exchange->body_err == ERR_BUSY) return refuse(exchange, 503, "too much is being received at once");
+    if (exchange->body_err == ERR_BUSY) return answer_refuse(exchange, 503, "too much is being received at once");
     if (exchange->body_err != ERR_OK || !body_pad(exchange))
-        return refuse(exchange, 413, "the body is larger than this server takes");
+        return answer_refuse(exchange, 413, "the body is larger than this server takes");
     if (atomic_load_explicit(&server->closing, memory_order_relaxed))
-        return refuse(exchange, 503, "the server is shutting down");
+        return answer_refuse(exchange, 503, "the server is shutting down");
     connection_does(exchange->connection, DOING_HANDLING, 0);
     atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
     atomic_store_explicit(&exchange->owners, 2, memory_order_relaxed);
@@ -185,7 +105,7 @@ static enum MHD_Result dispatch(struct exchange *exchange) {
         websocket_begin(server->websockets, exchange);
     else
         server->options.handler->handle(server->options.handler, &exchange->http);
-    if (atomic_load_explicit(&exchange->phase, memory_order_acquire) == PHASE_REPLIED) return send_answer(exchange);
+    if (atomic_load_explicit(&exchange->phase, memory_order_acquire) == PHASE_REPLIED) return answer_send(exchange);
     return suspend(exchange);
 }
 
@@ -202,6 +122,7 @@ void *request_begin(void *context, const char *target, struct MHD_Connection *mh
     exchange->mhd = mhd;
     memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
     exchange->http.peer = slice_text(exchange->peer);
+    exchange->http.local = connection->local;
     exchange->target_err = http_target_parse(&exchange->http.arena, slice_text(target), NULL, &exchange->http.path,
                                              &exchange->http.arguments, &exchange->http.argument_count);
     return exchange;
@@ -242,8 +163,8 @@ static enum MHD_Result take_head(struct exchange *exchange, const char *method, 
     request_head_read(exchange->mhd, exchange, &head);
     const char *reason = NULL;
     const unsigned status = request_head_check(exchange, &head, method, version, &reason);
-    if (status != 0) return refuse(exchange, status, reason);
-    if (!read_method(method, &exchange->http.method)) return refuse(exchange, 405, "the method is not known");
+    if (status != 0) return answer_refuse(exchange, status, reason);
+    if (!read_method(method, &exchange->http.method)) return answer_refuse(exchange, 405, "the method is not known");
     if (!keep_fields(exchange, &head)) return MHD_NO;
     atomic_store_explicit(&exchange->phase, PHASE_BODY, memory_order_relaxed);
     if (head.content_length_count + head.transfer_encoding_count > 0)
@@ -276,8 +197,8 @@ enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const 
     switch (atomic_load_explicit(&exchange->phase, memory_order_acquire)) {
         case PHASE_HEAD: return take_head(exchange, method, version);
         case PHASE_BODY: break;
-        case PHASE_REPLIED: return send_answer(exchange);
-        case PHASE_EXPIRED: return send_expired(exchange);
+        case PHASE_REPLIED: return answer_send(exchange);
+        case PHASE_EXPIRED: return answer_expired(exchange);
         default: return MHD_NO;
     }
     if (*data_size == 0) return dispatch(exchange);

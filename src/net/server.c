@@ -166,7 +166,8 @@ static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tl
 /* Takes the descriptor. */
 static enum err open_loop(struct server *server, int fd, bool tls, struct diag *diag) {
     struct server_loop *loop = &server->loops[server->loop_count++];
-    *loop = (struct server_loop){.server = server, .event_fd = -1};
+    loop->server = server;
+    loop->event_fd = -1;
     loop->daemon = start_daemon(loop, fd, tls);
     if (loop->daemon != NULL) return loop_start(loop, diag);
     close(fd);

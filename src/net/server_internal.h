@@ -29,6 +29,8 @@ enum {
     SERVER_WEBSOCKETS_MAX = 1024,
     EXCHANGE_MAGIC = 0x65786368,
     TOKEN_BYTES = 32,
+    ANSWERS_KEPT = 256, /* for each loop */
+    ANSWER_KEPT_BYTES = 512,
 };
 
 enum exchange_phase { PHASE_HEAD, PHASE_BODY, PHASE_HANDLED, PHASE_SUSPENDED, PHASE_REPLIED, PHASE_EXPIRED };
@@ -39,6 +41,12 @@ enum connection_doing { DOING_WAITING, DOING_BODY, DOING_HANDLING, DOING_SENDING
 struct server;
 struct exchange;
 
+struct kept_answer {
+    struct MHD_Response *response; /* NULL: none */
+    uint32_t size;
+    uint8_t body[ANSWER_KEPT_BYTES];
+};
+
 /* A daemon of libmicrohttpd and the thread that runs it. */
 struct server_loop {
     struct server *server;
@@ -47,6 +55,7 @@ struct server_loop {
     int epoll_fd, event_fd;
     atomic_bool stop;
     _Atomic(struct exchange *) resumed; /* answered, to be resumed by the thread */
+    struct kept_answer kept[ANSWERS_KEPT];
 };
 
 struct connection {
@@ -149,6 +158,14 @@ enum MHD_Result request_handle(void *loop, struct MHD_Connection *mhd, const cha
 void request_completed(void *loop, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code);
 void request_connection(void *loop, struct MHD_Connection *mhd, void **context,
                         enum MHD_ConnectionNotificationCode code);
+
+/* --- answer.c: the loop's thread --- */
+enum MHD_Result answer_send(struct exchange *exchange);
+enum MHD_Result answer_expired(struct exchange *exchange);
+/* Before a handler has seen it. The connection is closed where more of the request may follow. */
+enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const char *reason);
+/* Once libmicrohttpd has stopped. */
+void answers_forget(struct server_loop *loop);
 
 /* --- head.c: judging a request's head --- */
 void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, struct request_head *ret_head);
