@@ -100,7 +100,6 @@ enum err book_clock(struct book *book, int64_t append_ms, struct diag *diag) {
     if (append_ms > book->clock_ms) book->clock_ms = append_ms;
     for (uint32_t i = 0; i < book->touched.count; i++) {
         struct lane_state *lane = book->touched.lanes[i];
-        lane_settle(lane);
         lane->live = !book->options.bounded && lane->max_ms != INT64_MIN && lane->max_ms >= book->clock_ms - LIVE_MS;
         lane->listed &= (uint8_t)~LISTED_TOUCHED;
         if (lane->live && lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;

@@ -30,7 +30,7 @@ static enum err find_row(struct book *book, struct lane_state *lane, int64_t tim
 /* The next event is likely of the same row. */
 static void heat(struct lane_state *lane, const struct row *row) {
     const struct chunk *chunk = row->chunk;
-    if (row->start_ms != lane->newest_ms || lane->listed != LISTED_FOLD ||
+    if (row->start_ms != lane->newest_ms || (lane->listed & LISTED_HOT) != LISTED_HOT ||
         (chunk->open & chunk->dirty & chunk->changed & row->bit) == 0)
         return;
     lane->current_chunk = row->chunk;
@@ -173,8 +173,12 @@ static inline bool plain_numbers(const struct event *e) {
            e->price_scale + e->quantity_scale <= DECIMAL_DIGITS_MAX;
 }
 
-static inline bool usual_row(const struct book *book, const struct lane_state *lane, const struct event *e) {
-    return (uint64_t)e->time_ms - (uint64_t)lane->current_ms < (uint64_t)book->base_ms && e->time_ms < lane->check_ms;
+static inline bool usual_row(struct book *book, struct lane_state *lane, const struct event *e) {
+    if ((uint64_t)e->time_ms - (uint64_t)lane->current_ms >= (uint64_t)book->base_ms || e->time_ms >= lane->check_ms)
+        return false;
+    /* The clock has looked at the lane since its last event. */
+    return __builtin_expect(lane->listed & LISTED_TOUCHED, LISTED_TOUCHED) ||
+           lane_enlist(book, lane, LISTED_TOUCHED) == ERR_OK;
 }
 
 static inline void usual_end(struct lane_state *lane, const struct event *e, int64_t offset, uint64_t hash) {
@@ -186,7 +190,7 @@ static inline void usual_end(struct lane_state *lane, const struct event *e, int
 }
 
 /* A trade whose id follows the largest one, which was of the same minute. */
-static inline bool usual_trade(const struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+static inline bool usual_trade(struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
                                uint64_t hash) {
     if (!usual_row(book, lane, e) || lane->ids_kind != LANE_DENSE || lane->ids.count == 0 || !plain_numbers(e))
         return false;
@@ -207,7 +211,7 @@ static inline bool usual_trade(const struct book *book, struct lane_state *lane,
 }
 
 /* A price that is within the grace and not known yet. */
-static inline bool usual_price(const struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+static inline bool usual_price(struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
                                uint64_t hash) {
     int64_t grace = lane->grace_ms;
     if (!usual_row(book, lane, e) || e->filtered || grace == 0 || !plain_numbers(e)) return false;
@@ -230,7 +234,7 @@ static inline bool usual_price(const struct book *book, struct lane_state *lane,
     return true;
 }
 
-static inline bool usual_event(const struct book *book, const struct event *e, int64_t offset, uint64_t hash) {
+static inline bool usual_event(struct book *book, const struct event *e, int64_t offset, uint64_t hash) {
     struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
     if (lane == NULL) return false;
     return e->kind == EVENT_PRICE ? usual_price(book, lane, e, offset, hash) : usual_trade(book, lane, e, offset, hash);

@@ -84,11 +84,12 @@ struct unsealed_day {
 };
 
 enum lane_ids { LANE_DENSE, LANE_SPARSE, LANE_BARE, LANE_KLINES };
-enum { LISTED_CHANGED = 1, LISTED_DIRTY = 2, LISTED_TOUCHED = 4, LISTED_FROZEN = 8, LISTED_FOLD = 7 };
+enum { LISTED_CHANGED = 1, LISTED_DIRTY = 2, LISTED_TOUCHED = 4, LISTED_FROZEN = 8 };
+enum { LISTED_HOT = LISTED_CHANGED | LISTED_DIRTY }; /* the lists that a hot row's lane is on */
 
 struct lane_state {
     /* What nearly every event needs. `hot` is the row that the lane is at, taken out of its chunk: it is open, newest, saved
-     * and published anyway, and the lane is on all lists. `lane_settle` puts it back, and comes before anything that looks
+     * and published anyway, and the lane is on the lists for that. `lane_settle` puts it back, and comes before anything that looks
      * at rows. One row in one place a lane keeps two thousand thin series within the processor's caches. */
     int64_t current_ms; /* start of the hot row; INT64_MIN: none is */
     int64_t check_ms;   /* the earliest end + grace of an open row; INT64_MAX: none is open */
