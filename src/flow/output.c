@@ -70,7 +70,8 @@ enum err output_add(struct output *output, const struct record *record) {
 static void flight_done(struct log_append *append) {
     struct flight *flight = append->context;
     struct output *output = flight->output;
-    if (append->err != ERR_OK) atomic_store(&output->err, (int)append->err);
+    int none = ERR_OK;
+    if (append->err != ERR_OK) atomic_compare_exchange_strong(&output->err, &none, (int)append->err);
     struct flight *head = atomic_load(&output->returned);
     do flight->next = head;
     while (!atomic_compare_exchange_weak(&output->returned, &head, flight));
@@ -90,7 +91,7 @@ static struct flight *take_flight(struct output *output) {
     flight = calloc(1, sizeof *flight);
     if (flight == NULL) return NULL;
     flight->output = output;
-    buf_init(&flight->bytes, RECORD_BATCH_MAX_BYTES);
+    buf_init(&flight->bytes, output->builder.bytes.max_size);
     output->flight_count++;
     return flight;
 }
@@ -107,9 +108,10 @@ enum err output_submit(struct output *output) {
     record_batch_set_producer(&output->builder, output->producer_id, 0, output->sequence);
     enum err err = record_batch_end(&output->builder);
     if (err != ERR_OK) return err;
-    buf_clear(&flight->bytes);
-    buf_put(&flight->bytes, buf_slice(&output->builder.bytes));
-    if ((err = buf_err(&flight->bytes)) != ERR_OK) return err;
+    /* The batch goes as it lies; the next one is built where an earlier one was. */
+    struct buf built = output->builder.bytes;
+    output->builder.bytes = flight->bytes;
+    flight->bytes = built;
     flight->append = (struct log_append){
         .partition = output->partition,
         .batch = flight->bytes.data,
@@ -125,6 +127,8 @@ enum err output_submit(struct output *output) {
     log_submit(output->log, &flight->append);
     return ERR_OK;
 }
+
+enum err output_err(const struct output *output) { return (enum err)atomic_load(&output->err); }
 
 int32_t output_sequence(const struct output *output) { return output->sequence; }
 

@@ -18,6 +18,8 @@ void output_close(struct output **output);
 enum err output_add(struct output *output, const struct record *record) MUST_USE;
 /* Submits what was added since the last call as one batch. */
 enum err output_submit(struct output *output) MUST_USE;
+/* The first error of what was submitted, as far as it is known. */
+enum err output_err(const struct output *output) MUST_USE;
 int32_t output_sequence(const struct output *output);
 void output_restore(struct output *output, int32_t sequence);
 /* Waits until everything submitted so far is on disk; the first error of any of it. `step`: the log has no committer
