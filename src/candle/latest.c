@@ -4,15 +4,17 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 
-enum { CHUNK_BITS = 8, CHUNK_COUNT = SERIES_COUNT_MAX >> CHUNK_BITS, WORDS = sizeof(struct latest) / 8 };
-_Static_assert(sizeof(struct latest) % 8 == 0, "copied by words");
+enum { CHUNK_BITS = 8, CHUNK_COUNT = SERIES_COUNT_MAX >> CHUNK_BITS };
+enum { WORDS = offsetof(struct latest, offset) / 8 + 1 }; /* its last member; what is behind it is padding */
 
 struct entry {
     _Atomic(uint64_t) sequence; /* 0: never written; odd: being written */
     _Atomic(uint64_t) words[WORDS];
 };
+_Static_assert(sizeof(struct entry) == 128, "two cache lines");
 
 struct latest_table {
     _Atomic(struct entry *) chunks[CHUNK_COUNT];
@@ -37,8 +39,9 @@ static struct entry *entry_make(struct latest_table *table, uint32_t series) {
     _Atomic(struct entry *) *chunk = &table->chunks[series >> CHUNK_BITS];
     struct entry *entries = atomic_load_explicit(chunk, memory_order_acquire);
     if (entries == NULL) {
-        struct entry *fresh = calloc(1u << CHUNK_BITS, sizeof *fresh);
+        struct entry *fresh = aligned_alloc(64, sizeof *fresh << CHUNK_BITS);
         if (fresh == NULL) return NULL;
+        memset(fresh, 0, sizeof *fresh << CHUNK_BITS);
         if (atomic_compare_exchange_strong(chunk, &entries, fresh))
             entries = fresh;
         else
@@ -62,7 +65,7 @@ static struct latest entry_peek(const struct entry *entry) {
     uint64_t words[WORDS];
     struct latest value;
     for (uint32_t i = 0; i < WORDS; i++) words[i] = atomic_load_explicit(&entry->words[i], memory_order_relaxed);
-    memcpy(&value, words, sizeof value);
+    memcpy(&value, words, sizeof words);
     return value;
 }
 
@@ -92,8 +95,7 @@ enum err latest_restore(struct latest_table *table, uint32_t series, const struc
     return ERR_OK;
 }
 
-/* Most events that come are either clearly newer or clearly older; only equal times need the rest. */
-enum err latest_offer(struct latest_table *table, const struct event *event, int64_t offset) {
+static struct latest latest_of(const struct event *event, int64_t offset) {
     struct latest value;
     memset(&value, 0, sizeof value);
     value.price = event_price(event);
@@ -105,7 +107,36 @@ enum err latest_offer(struct latest_table *table, const struct event *event, int
     } else {
         value.order = event->last_id;
     }
-    return latest_restore(table, event->series, &value);
+    return value;
+}
+
+/* Most events that come are either clearly newer or clearly older; only equal times need the rest. */
+enum err latest_offer(struct latest_table *table, const struct event *event, int64_t offset) {
+    if (event->series >= SERIES_COUNT_MAX) return ERR_LIMIT;
+    struct entry *entry = entry_make(table, event->series);
+    if (entry == NULL) return ERR_NO_MEMORY;
+    struct latest value;
+    if (atomic_load_explicit(&entry->sequence, memory_order_relaxed) != 0) {
+        int64_t time_ms =
+            (int64_t)atomic_load_explicit(&entry->words[offsetof(struct latest, time_ms) / 8], memory_order_relaxed);
+        if (event->time_ms < time_ms) return ERR_OK;
+        if (event->time_ms == time_ms) {
+            value = latest_of(event, offset);
+            return latest_restore(table, event->series, &value);
+        }
+    }
+    value = latest_of(event, offset);
+    entry_write(entry, &value);
+    return ERR_OK;
+}
+
+void latest_expect(const struct latest_table *table, uint32_t series) {
+    if (series >= SERIES_COUNT_MAX) return;
+    const struct entry *entries = atomic_load_explicit(&table->chunks[series >> CHUNK_BITS], memory_order_acquire);
+    if (entries == NULL) return;
+    const struct entry *entry = &entries[series & ((1u << CHUNK_BITS) - 1)];
+    __builtin_prefetch(entry, 1);
+    __builtin_prefetch((const char *)entry + 64, 1);
 }
 
 enum err latest_get(const struct latest_table *table, uint32_t series, struct latest *ret_value) {

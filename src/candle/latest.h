@@ -19,6 +19,8 @@ struct latest {
 struct latest_table;
 enum err latest_table_open(struct latest_table **ret_table) MUST_USE;
 void latest_table_close(struct latest_table **table);
+/* The owner will offer one of this series soon: fetches its entry into the cache. */
+void latest_expect(const struct latest_table *table, uint32_t series);
 /* The owner's thread; keeps the larger (time, order, price, ..). ERR_NO_MEMORY. */
 enum err latest_offer(struct latest_table *table, const struct event *event, int64_t offset) MUST_USE;
 enum err latest_restore(struct latest_table *table, uint32_t series, const struct latest *value) MUST_USE;

@@ -124,7 +124,11 @@ static enum err fold_events(struct candle_processor *self) {
         book_apply(self->book, self->events, self->offsets, self->event_count, self->fates, &counts, self->diag);
     if (err != ERR_OK) return err;
     count_fates(self->ledger, &counts);
-    for (uint32_t i = 0; i < self->event_count && err == ERR_OK; i++) err = after_fate(self, i);
+    enum { AHEAD = 8 };
+    for (uint32_t i = 0; i < self->event_count && err == ERR_OK; i++) {
+        if (i + AHEAD < self->event_count) latest_expect(self->options.latest, self->events[i + AHEAD].series);
+        err = after_fate(self, i);
+    }
     self->event_count = 0;
     return err;
 }
@@ -146,8 +150,7 @@ static bool is_status(const struct record *record) {
 /* Keeps the events of one record that are not from the future, beside where they came from. */
 static enum err keep_events(struct candle_processor *self, const struct record *record, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
-        const struct event event = self->events[self->event_count + i];
-        if (event.time_ms > record->timestamp_ms + FUTURE_MS) {
+        if (self->events[self->event_count + i].time_ms > record->timestamp_ms + FUTURE_MS) {
             enum err err = refuse(self, record, ERR_FUTURE, "event time is more than 5 minutes ahead of append time");
             if (err != ERR_OK) return err;
             memmove(&self->events[self->event_count + i], &self->events[self->event_count + i + 1],

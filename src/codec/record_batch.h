@@ -36,6 +36,7 @@ struct record {
     struct slice value;   /* data NULL: null, a tombstone in compacted topics */
     const struct record_header *headers;
     uint32_t header_count;
+    uint32_t slack_bytes; /* of a record visited: bytes behind the value that may be read */
 };
 
 /* --- writing: begin, add.., end; the batch then is buf_slice(&builder->bytes) --- */

@@ -115,6 +115,7 @@ static enum err take_record(struct visiting *v, struct take *take, struct record
     if (body.bad || body.at != body.end) return ERR_CORRUPT;
     if (offset_delta <= v->last_delta || offset_delta > batch->last_offset_delta) return ERR_CORRUPT;
     v->last_delta = offset_delta;
+    if (record.value.data != NULL) record.slack_bytes = (uint32_t)(take->end - record.value.data - record.value.size);
     record.offset = batch->base_offset + offset_delta;
     if (__builtin_add_overflow(batch->base_timestamp_ms, time_delta, &record.timestamp_ms)) return ERR_CORRUPT;
     if (batch->attributes & ATTRIBUTE_APPEND_TIME) record.timestamp_ms = batch->max_timestamp_ms;

@@ -9,13 +9,18 @@ enum { VALUE_BYTES_MAX = 1024 * 1024 };
 struct price_event_decoder {
     struct event_decoder base;
     struct price_decoder *decoder;
-    struct buf padded; /* the record's value with readable bytes behind it */
+    struct buf padded; /* the value of a batch's last record, with readable bytes behind it */
 };
 
 static enum err decode_price(struct event_decoder *decoder, const struct record *record, struct diag *diag,
                              struct event *events, uint32_t max, uint32_t *ret_count) {
     struct price_event_decoder *self = (struct price_event_decoder *)decoder;
     (void)max;
+    if (record->slack_bytes >= INPUT_PADDING_BYTES) {
+        enum err err = price_decode(self->decoder, record->value, diag, events);
+        if (err == ERR_OK) *ret_count = 1;
+        return err;
+    }
     buf_clear(&self->padded);
     uint8_t *to = buf_reserve(&self->padded, record->value.size + INPUT_PADDING_BYTES);
     if (to == NULL) return diag_set(diag, ERR_TOO_LARGE, "a price event of %zu bytes", record->value.size);
