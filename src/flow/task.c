@@ -14,6 +14,7 @@ enum {
     TASKS_MAX = 256,
     TURN_BATCHES_MAX = 64, /* a turn is short, so that calls wait little */
     TURN_BYTES_MAX = 1024 * 1024,
+    PUBLISH_MS = 10, /* a task that is behind shows what changed this often */
     CHECKPOINT_MS = 500,
     CHECKPOINT_LOG_BYTES = 8 * 1024 * 1024,
     BATCH_BYTES_MAX = 512 * 1024 * 1024,
@@ -34,6 +35,8 @@ struct task {
     struct task_call *waiting_first, *waiting_last; /* not due yet, in order of arrival */
     _Atomic(struct task_call *) calls;              /* just made, newest first */
     enum err err;
+    bool unpublished; /* folded since the processor's last turn_ended */
+    int64_t published_ns;
 
     pthread_mutex_t info_lock; /* guards info */
     struct task_info info;
@@ -251,6 +254,16 @@ static enum err fold_batch(struct task *task, const struct record_batch *batch, 
     return ERR_OK;
 }
 
+static void publish(struct task *task) {
+    task->unpublished = false;
+    task->published_ns = sys_monotonic_ns(task->group->options.sys);
+    if (task->processor->ops->turn_ended != NULL) task->processor->ops->turn_ended(task->processor);
+}
+
+static bool publish_due(const struct task *task) {
+    return sys_monotonic_ns(task->group->options.sys) - task->published_ns >= PUBLISH_MS * 1000000;
+}
+
 /* One turn; true if there may be more. */
 static bool turn(struct task *task) {
     struct diag diag = {0};
@@ -267,9 +280,10 @@ static bool turn(struct task *task) {
     }
     if (err != ERR_OK && err != ERR_END && task->err == ERR_OK) stop_task(task, err, &diag);
     if (batches > 0) {
-        if (task->processor->ops->turn_ended != NULL) task->processor->ops->turn_ended(task->processor);
+        task->unpublished = true;
         publish_info(task);
     }
+    if (task->unpublished && (err != ERR_OK || publish_due(task))) publish(task);
     return err == ERR_OK;
 }
 
@@ -454,24 +468,26 @@ static void stop_threads(struct task_group *group) {
 }
 
 /* Frozen changes that were not committed when the threads stopped are in no later freeze: commit them first. */
-static void last_checkpoint(struct task_group *group) {
-    struct diag diag = {0};
-    enum err err = ERR_OK;
-    if (group->options.read_only) return;
-    if (atomic_load(&group->handover) == HANDOVER_FROZEN) err = group->commit_err = commit(group, &diag);
-    if (err == ERR_OK && atomic_load(&group->handover) != HANDOVER_FREE && group->commit_err == ERR_OK)
-        after_commit(group);
+static enum err last_checkpoint(struct task_group *group, struct diag *diag) {
+    if (group->options.read_only) return ERR_OK;
+    if (atomic_load(&group->handover) == HANDOVER_FROZEN) group->commit_err = commit(group, &group->commit_diag);
+    if (atomic_load(&group->handover) != HANDOVER_FREE && group->commit_err == ERR_OK) after_commit(group);
     atomic_store(&group->handover, HANDOVER_FREE);
-    bool whole = err == ERR_OK && group->commit_err == ERR_OK;
-    for (uint32_t i = 0; i < group->count; i++) whole &= group->tasks[i]->err == ERR_OK;
-    if (whole && group->dirty) (void)!task_group_checkpoint(group, &diag);
+    if (group->commit_err != ERR_OK) {
+        if (diag != NULL) *diag = group->commit_diag;
+        return group->commit_err;
+    }
+    for (uint32_t i = 0; i < group->count; i++)
+        if (group->tasks[i]->err != ERR_OK)
+            return diag_set(diag, group->tasks[i]->err, "%s", group->tasks[i]->info.error);
+    return group->dirty ? task_group_checkpoint(group, diag) : ERR_OK;
 }
 
 void task_group_close(struct task_group **group) {
     struct task_group *g = *group;
     if (g == NULL) return;
     stop_threads(g);
-    last_checkpoint(g);
+    (void)!last_checkpoint(g, NULL);
     for (uint32_t i = 0; i < g->count; i++) {
         struct task *task = g->tasks[i];
         task->err = task->err != ERR_OK ? task->err : ERR_CLOSED;
@@ -490,6 +506,32 @@ void task_group_close(struct task_group **group) {
 void task_group_abandon(struct task_group **group) {
     if (*group != NULL) (*group)->options.read_only = true;
     task_group_close(group);
+}
+
+bool task_group_runs(const struct task_group *group) { return group->thread != NULL; }
+
+static enum err wait_task(struct task_group *group, uint32_t index, struct diag *diag) {
+    struct sys_bell nobody = {0};
+    const int64_t end = log_end_offset(group->tasks[index]->input);
+    while (atomic_load_explicit(&group->tasks[index]->folded, memory_order_acquire) < end) {
+        struct task_info info;
+        task_group_info(group, index, &info);
+        if (info.err != ERR_OK) return diag_set(diag, info.err, "%s", info.error);
+        sys_bell_wait(&nobody, 1);
+    }
+    return ERR_OK;
+}
+
+enum err task_group_wait(struct task_group *group, struct diag *diag) {
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) err = wait_task(group, i, diag);
+    return err;
+}
+
+enum err task_group_stop(struct task_group *group, struct diag *diag) {
+    stop_threads(group);
+    atomic_store(&group->stop, false);
+    return last_checkpoint(group, diag);
 }
 
 uint32_t task_group_count(const struct task_group *group) { return group->count; }

@@ -71,6 +71,13 @@ enum err task_group_checkpoint(struct task_group *group, struct diag *diag) MUST
 /* Reads on until every input's durable end as it is now is folded (a command without a running server). */
 enum err task_group_catch_up(struct task_group *group, struct diag *diag) MUST_USE;
 
+/* Its threads run: then nobody else may step it, checkpoint it or commit to its store. */
+bool task_group_runs(const struct task_group *group);
+/* Waits until its threads have folded every input's durable end as it is now. The error of a task that stopped. */
+enum err task_group_wait(struct task_group *group, struct diag *diag) MUST_USE;
+/* Ends the threads and takes a checkpoint; the group may be started again, or stepped. */
+enum err task_group_stop(struct task_group *group, struct diag *diag) MUST_USE;
+
 /* --- calls: reads of a task's state, run on its thread --- */
 
 struct task_call {
