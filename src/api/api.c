@@ -116,6 +116,10 @@ static void refuse_method(struct http_exchange *exchange, bool get, bool post) {
 }
 
 static void route(struct api *api, struct http_exchange *exchange) {
+    if (exchange->local && api->options.control != NULL && control_has(exchange->path)) {
+        handle_control(api, exchange);
+        return;
+    }
     const enum http_method method = exchange->method == HTTP_HEAD ? HTTP_GET : exchange->method;
     bool get = false, post = false;
     for (uint32_t i = 0; i < api_route_count; i++) {
@@ -253,6 +257,8 @@ void api_close(struct api **api) {
     api_drop(*api);
     *api = NULL;
 }
+
+enum err api_watch_tasks(struct api *api) { return hub_watch_tasks(api->hub); }
 
 struct http_handler *api_handler(struct api *api) {
     return &api->handler;

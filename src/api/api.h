@@ -5,6 +5,7 @@
 #ifndef API_API_H
 #define API_API_H
 
+#include "api/control.h"
 #include "candle/desk.h"
 #include "net/server.h"
 
@@ -31,12 +32,17 @@ struct api_options {
     void *zone_context;
     int64_t (*now_ms)(void *context); /* for relative times */
     void *now_context;
+    /* What only a command on this machine may ask (api/control.h); NULL: nothing. */
+    const struct control_ops *control;
+    void *control_context;
 };
 
 enum err api_open(const struct api_options *options, struct diag *diag, struct api **ret_api) MUST_USE;
 void api_close(struct api **api);
 struct http_handler *api_handler(struct api *api);
 const struct websocket_ops *api_websocket(void);
+/* Tasks were added to the desk, which are held meanwhile: the stream watches them too. */
+enum err api_watch_tasks(struct api *api) MUST_USE;
 /* After server_open: metrics include the server's. May be NULL. */
 void api_set_server(struct api *api, const struct server *server);
 

@@ -170,6 +170,7 @@ struct candle_list {
     struct candle_style style;
     uint32_t count;
     char separator; /* ',' or '\n' */
+    struct candle_head head;
 };
 enum err candle_list_add(void *list, const struct candle *candle);
 
@@ -190,6 +191,10 @@ void handle_health(struct api *api, struct http_exchange *exchange);
 void handle_ready(struct api *api, struct http_exchange *exchange);
 void handle_openapi(struct api *api, struct http_exchange *exchange);
 bool page_has(struct slice path);
+/* --- control.c --- */
+bool control_has(struct slice path);
+void handle_control(struct api *api, struct http_exchange *exchange);
+
 void handle_page(struct http_exchange *exchange);
 
 /* --- openapi.c --- */
@@ -211,6 +216,8 @@ struct log_partition *keys_partition(const struct keys *keys);
 /* --- stream.c, hub.c --- */
 enum err hub_open(struct api *api, struct diag *diag, struct hub **ret_hub) MUST_USE;
 void hub_close(struct hub **hub);
+/* Watches the tasks that it does not watch yet, while they are held. */
+enum err hub_watch_tasks(struct hub *hub) MUST_USE;
 struct hub_rates {
     double events_per_second, candles_per_second;
     uint64_t candles_closed;

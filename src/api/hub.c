@@ -4,7 +4,7 @@
 
 #include "api/stream.h"
 
-enum { ROW_NONE = UINT32_MAX, CHANGES_MAX = 65536 };
+enum { ROW_NONE = UINT32_MAX, CHANGES_MAX = 65536, WATCHERS_MAX = 256 };
 
 /* --- cursors --- */
 
@@ -325,12 +325,11 @@ uint8_t hub_decimals(const struct hub *hub, uint32_t series) {
 
 /* --- life cycle --- */
 
-static enum err watch_tasks(struct hub *hub) {
+enum err hub_watch_tasks(struct hub *hub) {
     const struct candle_desk *desk = hub->api->options.desk;
     const uint32_t count = desk != NULL ? candle_desk_count(desk) : 0;
-    hub->watchers = calloc(count + 1, sizeof *hub->watchers);
-    if (hub->watchers == NULL) return ERR_NO_MEMORY;
-    for (uint32_t i = 0; i < count; i++) {
+    if (count > WATCHERS_MAX) return ERR_LIMIT;
+    for (uint32_t i = hub->watcher_count; i < count; i++) {
         struct processor *processor;
         (void)candle_desk_task_at(desk, i, &processor);
         struct hub_watcher *watcher = &hub->watchers[i];
@@ -353,7 +352,9 @@ enum err hub_open(struct api *api, struct diag *diag, struct hub **ret_hub) {
     sys->random(sys->context, &hub->run, sizeof hub->run);
     hub->decimals = calloc(SERIES_COUNT_MAX, sizeof *hub->decimals); /* pages that are never touched cost nothing */
     enum err err = hub->decimals == NULL ? ERR_NO_MEMORY : json_parser_open(NULL, &hub->json);
-    if (err == ERR_OK) err = watch_tasks(hub);
+    hub->watchers = calloc(WATCHERS_MAX, sizeof *hub->watchers); /* tasks keep their addresses */
+    if (hub->watchers == NULL) err = ERR_NO_MEMORY;
+    if (err == ERR_OK) err = hub_watch_tasks(hub);
     *ret_hub = hub;
     if (err == ERR_OK) return ERR_OK;
     hub_close(ret_hub);

@@ -15,7 +15,7 @@ struct entry {
 
 struct candle_desk {
     struct entry entries[DESK_ENTRIES_MAX];
-    uint32_t count;
+    _Atomic uint32_t count; /* grows last: others look while a task is added */
 };
 
 enum err candle_desk_open(struct candle_desk **ret_desk) {
@@ -33,9 +33,10 @@ void candle_desk_close(struct candle_desk **desk) {
 enum err candle_desk_add(struct candle_desk *desk, enum series_kind kind, const char *venue, struct task *task,
                          struct processor *processor) {
     if (desk->count == DESK_ENTRIES_MAX) return ERR_LIMIT;
-    struct entry *entry = &desk->entries[desk->count++];
+    struct entry *entry = &desk->entries[desk->count];
     *entry = (struct entry){.kind = kind, .task = task, .processor = processor};
     snprintf(entry->venue, sizeof entry->venue, "%s", venue);
+    desk->count++;
     return ERR_OK;
 }
 

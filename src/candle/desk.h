@@ -1,7 +1,7 @@
 /* The candle desk: the candle tasks of one data folder, and which of them owns a series.
  *
  * A candle task is a processor (flow/task.h) around a book: it decodes the records of one partition, folds them, keeps the
- * latest prices, and tells watchers what changed. The desk is filled once at start and read-only afterwards. */
+ * latest prices, and tells watchers what changed. The desk only grows: any thread may look while another adds. */
 #ifndef CANDLE_DESK_H
 #define CANDLE_DESK_H
 
@@ -41,6 +41,9 @@ struct candle_task_options {
 };
 enum err candle_processor_open(const struct candle_task_options *options, struct diag *diag,
                                struct processor **ret_processor) MUST_USE;
+/* The store changed under a task that holds nothing uncommitted (task_group_hold): its book is read anew. On failure the
+ * old one stays. */
+enum err candle_processor_reload(struct processor *processor, struct diag *diag) MUST_USE;
 /* For calls, on the task's thread. */
 struct candle_source candle_processor_source(struct processor *processor);
 

@@ -75,7 +75,7 @@ static int compare_decimal(struct decimal a, struct decimal b) {
 }
 
 /* Total over values: (time, order, price, volumes). */
-static int compare(const struct latest *a, const struct latest *b) {
+int latest_compare(const struct latest *a, const struct latest *b) {
     if (a->time_ms != b->time_ms) return a->time_ms < b->time_ms ? -1 : 1;
     if (a->order != b->order) return a->order < b->order ? -1 : 1;
     int c = compare_decimal(a->price, b->price);
@@ -89,7 +89,7 @@ enum err latest_restore(struct latest_table *table, uint32_t series, const struc
     if (entry == NULL) return ERR_NO_MEMORY;
     if (atomic_load_explicit(&entry->sequence, memory_order_relaxed) != 0) {
         struct latest old = entry_peek(entry);
-        if (compare(value, &old) <= 0) return ERR_OK;
+        if (latest_compare(value, &old) <= 0) return ERR_OK;
     }
     entry_write(entry, value);
     return ERR_OK;

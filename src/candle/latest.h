@@ -24,6 +24,8 @@ void latest_expect(const struct latest_table *table, uint32_t series);
 /* The owner's thread; keeps the larger (time, order, price, ..). ERR_NO_MEMORY. */
 enum err latest_offer(struct latest_table *table, const struct event *event, int64_t offset) MUST_USE;
 enum err latest_restore(struct latest_table *table, uint32_t series, const struct latest *value) MUST_USE;
+/* By (time, order, price, ..), as offers are judged. */
+int latest_compare(const struct latest *a, const struct latest *b);
 /* Any thread; ERR_NOT_FOUND. */
 enum err latest_get(const struct latest_table *table, uint32_t series, struct latest *ret_value) MUST_USE;
 

@@ -336,6 +336,28 @@ static enum err open_outputs(struct candle_processor *self) {
     return err;
 }
 
+static enum err open_book(const struct candle_processor *self, struct diag *diag, struct book **ret_book) {
+    const struct book_options options = {
+        .series = self->options.series,
+        .shelf = self->options.shelf,
+        .store = self->options.store,
+        .task = self->name,
+        .base_ms = self->options.base_ms,
+        .price_grace_ms = self->options.price_grace_ms,
+    };
+    return book_open(&options, diag, ret_book);
+}
+
+enum err candle_processor_reload(struct processor *processor, struct diag *diag) {
+    struct candle_processor *self = self_of(processor);
+    struct book *book = NULL;
+    enum err err = open_book(self, diag, &book);
+    if (err != ERR_OK) return err;
+    book_close(&self->book);
+    self->book = book;
+    return ERR_OK;
+}
+
 enum err candle_processor_open(const struct candle_task_options *options, struct diag *diag,
                                struct processor **ret_processor) {
     struct candle_processor *self = calloc(1, sizeof *self);
@@ -353,15 +375,7 @@ enum err candle_processor_open(const struct candle_task_options *options, struct
     enum err err = open_outputs(self);
     if (self->events == NULL || self->offsets == NULL || self->fates == NULL || self->origins == NULL)
         err = diag_set(diag, ERR_NO_MEMORY, "no memory for task %s", options->name);
-    const struct book_options book = {
-        .series = options->series,
-        .shelf = options->shelf,
-        .store = options->store,
-        .task = self->name,
-        .base_ms = options->base_ms,
-        .price_grace_ms = options->price_grace_ms,
-    };
-    if (err == ERR_OK) err = book_open(&book, diag, &self->book);
+    if (err == ERR_OK) err = open_book(self, diag, &self->book);
     struct processor *processor = &self->base;
     if (err != ERR_OK) {
         self->options.decoder = NULL; /* stays the caller's on failure */

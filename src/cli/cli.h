@@ -49,11 +49,19 @@ bool cli_number(const struct cli *cli, const char *name, int64_t min, int64_t ma
 
 /* Prints "wick: ..." and returns the exit code that fits. */
 int cli_fail(enum err err, const struct diag *diag);
+/* The exit code of an error that was told already. */
+int cli_exit(enum err err);
 int cli_usage(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* --- client.c: asks --url, the server on the folder's socket, or the folder itself --- */
 enum err cli_ask(struct cli *cli, enum http_method method, const char *target, struct slice body, struct diag *diag,
                  struct buf *ret_body) MUST_USE;
+/* Asks the server on the folder's socket (api/control.h). */
+enum err cli_ask_socket(struct cli *cli, enum http_method method, const char *target, struct slice body,
+                        struct diag *diag, struct buf *ret_body) MUST_USE;
+/* The error object of an answer (its "error" member) as the diag that it once was. */
+struct json_value;
+enum err cli_error_of(const struct json_value *error, enum err otherwise, struct diag *diag);
 /* Appends "&name=value" (percent-encoded) to a target being built. */
 void cli_put_argument(struct buf *target, const char *name, const char *value);
 /* A target as a C string. */

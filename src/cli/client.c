@@ -46,25 +46,34 @@ static size_t take_answer(char *data, size_t size, size_t count, void *context) 
     return buf_err(body) == ERR_OK ? size * count : 0;
 }
 
-/* An error answer carries {"error":{"code","message","at"}}: it becomes the diag it once was. */
+static struct slice member_of(const struct json_value *error, const char *name) {
+    const struct json_value *value = json_member(error, name);
+    return value != NULL && json_type_of(value) == JSON_STRING ? json_text(value) : SLICE_NONE;
+}
+
+enum err cli_error_of(const struct json_value *error, enum err otherwise, struct diag *diag) {
+    struct slice code = member_of(error, "code"), message = member_of(error, "message");
+    struct slice place = member_of(error, "at"), hint = member_of(error, "hint");
+    enum err err = otherwise;
+    for (unsigned i = 1; i < ERR_COUNT; i++)
+        if (slice_equal(code, slice_text(err_name((enum err)i)))) err = (enum err)i;
+    diag_set(diag, err, "%.*s", SLICE_PRINT(message));
+    if (place.size > 0) diag_where(diag, "%.*s", SLICE_PRINT(place));
+    if (hint.size > 0) diag_hint(diag, "%.*s", SLICE_PRINT(hint));
+    return err;
+}
+
+/* An error answer carries {"error":{"code","message","at"}}. */
 static enum err error_of(struct slice body, long status, struct diag *diag) {
     struct json_parser *parser = NULL;
     const struct json_value *root = NULL;
-    enum err err = status >= 500 ? ERR_IO : ERR_SYNTAX;
-    if (json_parser_open(NULL, &parser) != ERR_OK) return diag_set(diag, err, "HTTP status %ld", status);
+    enum err err = diag_set(diag, status >= 500 ? ERR_IO : ERR_SYNTAX, "the server answered HTTP status %ld", status);
+    if (json_parser_open(NULL, &parser) != ERR_OK) return err;
+    struct diag unread = {0};
     const struct json_value *error = NULL;
-    if (json_parse(parser, body, NULL, &root) == ERR_OK) error = json_member(root, "error");
-    const struct json_value *code = error != NULL ? json_member(error, "code") : NULL;
-    const struct json_value *message = error != NULL ? json_member(error, "message") : NULL;
-    const struct json_value *place = error != NULL ? json_member(error, "at") : NULL;
-    for (unsigned i = 1; code != NULL && i < ERR_COUNT; i++)
-        if (slice_equal(json_text(code), slice_text(err_name((enum err)i)))) err = (enum err)i;
-    if (message != NULL && json_type_of(message) == JSON_STRING)
-        diag_set(diag, err, "%.*s", SLICE_PRINT(json_text(message)));
-    else
-        diag_set(diag, err, "the server answered HTTP status %ld", status);
-    if (place != NULL && json_type_of(place) == JSON_STRING && json_text(place).size > 0)
-        diag_where(diag, "%.*s", SLICE_PRINT(json_text(place)));
+    if (json_parse(parser, body, &unread, &root) == ERR_OK && json_type_of(root) == JSON_OBJECT)
+        error = json_member(root, "error");
+    if (error != NULL && json_type_of(error) == JSON_OBJECT) err = cli_error_of(error, err, diag);
     json_parser_close(&parser);
     return err;
 }
@@ -120,6 +129,12 @@ static enum err ask_folder(struct cli *cli, enum http_method method, const char 
     if (err == ERR_OK && status >= 400) err = error_of(buf_slice(ret_body), (long)status, diag);
     engine_close(&engine);
     return err;
+}
+
+enum err cli_ask_socket(struct cli *cli, enum http_method method, const char *target, struct slice body,
+                        struct diag *diag, struct buf *ret_body) {
+    buf_init(ret_body, ANSWER_MAX);
+    return ask_server(cli, "http://wick", true, method, target, body, diag, ret_body);
 }
 
 enum err cli_ask(struct cli *cli, enum http_method method, const char *target, struct slice body, struct diag *diag,

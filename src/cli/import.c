@@ -1,37 +1,58 @@
 #include "engine/import.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
+#include "codec/json.h"
 
-static void show_progress(void *context, const struct input_progress *p) {
+enum { LOOK_FIRST_MS = 10, LOOK_MS = 200, COPY_BYTES = 256 * 1024 };
+
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number) { interrupted = number; }
+
+static enum err show_progress(void *context, const struct input_progress *p) {
     char detail[96];
-    double part = p->total_bytes > 0 ? (double)p->read_bytes / (double)p->total_bytes : 0;
+    double part = p->total_bytes > 0 ? (double)p->read_bytes / (double)p->total_bytes : -1;
     snprintf(detail, sizeof detail, "%llu lines, %.0f MiB", (unsigned long long)p->lines,
              (double)p->plain_bytes / 1048576);
     cli_progress(context, part, detail);
+    return interrupted ? ERR_CLOSED : ERR_OK;
+}
+
+/* --- options --- */
+
+static bool parse_as(struct cli *cli, enum import_format *ret_format) {
+    const char *as = cli_value(cli, "as");
+    if (as == NULL) return true;
+    char known[256] = "";
+    for (int i = IMPORT_GUESS + 1; i < IMPORT_FORMAT_COUNT; i++) {
+        if (strcmp(import_format_name[i], as) == 0) {
+            *ret_format = (enum import_format)i;
+            return true;
+        }
+        size_t size = strlen(known);
+        snprintf(known + size, sizeof known - size, "%s%s", size > 0 ? ", " : "", import_format_name[i]);
+    }
+    cli_usage(cli, "--as: \"%s\" is no format; there are %s", as, known);
+    return false;
 }
 
 static bool parse_options(struct cli *cli, struct import_options *o) {
-    const char *as = cli_value(cli, "as"), *unit = cli_value(cli, "time-unit");
+    const char *unit = cli_value(cli, "time-unit");
     *o = (struct import_options){
         .venue = cli_value(cli, "venue"),
         .series = cli_value(cli, "series"),
         .columns = cli_value(cli, "columns"),
         .interval = cli_value(cli, "interval"),
     };
-    if (as != NULL) {
-        int format = IMPORT_GUESS + 1;
-        while (format < IMPORT_FORMAT_COUNT && strcmp(import_format_name[format], as) != 0) format++;
-        if (format == IMPORT_FORMAT_COUNT) {
-            cli_usage(cli,
-                      "--as: \"%s\" is no format; binance-capture, binance-stream, binance-aggtrades, "
-                      "binance-trades, binance-klines, huobi-frames, price-events, csv are",
-                      as);
-            return false;
-        }
-        o->format = (enum import_format)format;
-    }
+    if (!parse_as(cli, &o->format)) return false;
     if (unit != NULL) {
         if (strcmp(unit, "s") != 0 && strcmp(unit, "ms") != 0 && strcmp(unit, "us") != 0 && strcmp(unit, "ns") != 0) {
             cli_usage(cli, "--time-unit: \"%s\" is none of s, ms, us, ns", unit);
@@ -43,52 +64,306 @@ static bool parse_options(struct cli *cli, struct import_options *o) {
     return true;
 }
 
-static void print_result(const struct cli *cli, const struct import_result *r) {
+/* --- results --- */
+
+static void print_result(const struct cli *cli, const char *word, const struct import_result *r) {
     const struct ledger_row *l = &r->row.ledger;
     if (cli->format == FORMAT_JSON) {
         struct buf out;
+        struct import_result named = *r;
+        snprintf(named.row.path, sizeof named.row.path, "%s", word);
         buf_init(&out, 64 * 1024);
-        buf_put_text(&out, "{\"file\":");
-        json_put_string(&out, slice_text(r->row.path));
-        buf_printf(&out,
-                   ",\"format\":\"%s\",\"import\":%llu,\"repeated\":%s,\"read\":%llu,\"used\":%llu,\"late\":%llu,"
-                   "\"duplicate\":%llu,\"invalid\":%llu,\"filtered\":%llu,\"pending\":%llu,\"skipped\":%llu,"
-                   "\"from\":%lld,\"to\":%lld}\n",
-                   r->format, (unsigned long long)r->row.number, r->repeated ? "true" : "false",
-                   (unsigned long long)l->read, (unsigned long long)l->used, (unsigned long long)l->late,
-                   (unsigned long long)l->duplicate, (unsigned long long)l->invalid, (unsigned long long)l->filtered,
-                   (unsigned long long)l->pending, (unsigned long long)r->skipped, (long long)r->row.from_ms,
-                   (long long)r->row.to_ms);
+        control_put_result(&out, &named);
+        buf_put_u8(&out, '\n');
         cli_put(out.data, out.size);
         buf_deinit(&out);
         return;
     }
-    cli_print("%s: %s, %s%llu read, %llu used, %llu late, %llu duplicate, %llu invalid, %llu filtered\n", r->row.path,
+    if (cli->format == FORMAT_CSV) {
+        cli_print("%s,%s,%s,%llu,%llu,%llu,%llu,%llu,%llu,%lld,%lld\n", word, r->format, r->repeated ? "true" : "false",
+                  (unsigned long long)l->read, (unsigned long long)l->used, (unsigned long long)l->late,
+                  (unsigned long long)l->duplicate, (unsigned long long)l->invalid, (unsigned long long)l->filtered,
+                  (long long)r->row.from_ms, (long long)r->row.to_ms);
+        return;
+    }
+    cli_print("%s: %s, %s%llu read, %llu used, %llu late, %llu duplicate, %llu invalid, %llu filtered\n", word,
               r->format, r->repeated ? "imported before, nothing changed: " : "", (unsigned long long)l->read,
               (unsigned long long)l->used, (unsigned long long)l->late, (unsigned long long)l->duplicate,
               (unsigned long long)l->invalid, (unsigned long long)l->filtered);
 }
 
-static int run(struct cli *cli) {
-    struct import_request request = {.copy = cli_flag(cli, "copy"), .progress = show_progress};
-    if (!parse_options(cli, &request.options)) return EXIT_USAGE;
-    struct diag diag = {0};
-    struct engine *engine = NULL;
-    enum err err = engine_open(cli->sys, &cli->config, ENGINE_WORK, &diag, &engine);
-    if (err == ERR_LOCKED) diag_hint(&diag, "stop the running wick, import, and start it again");
-    for (uint32_t i = 0; err == ERR_OK && i < cli->word_count; i++) {
-        struct import_result result;
-        request.path = cli->words[i];
-        request.context = (void *)(uintptr_t)cli->words[i];
-        err = import_run(engine, &request, &diag, &result);
-        cli_progress_end();
-        if (err == ERR_OK)
-            print_result(cli, &result);
-        else
-            diag_where(&diag, "%s", cli->words[i]);
+/* --- what is named on the command line --- */
+
+struct file {
+    const char *word;
+    char path[IMPORT_PATH_MAX]; /* absolute; "-" for standard input */
+    char name[IMPORT_PATH_MAX];
+    char spool[CONFIG_TEXT_MAX + 32]; /* to be removed; empty: none */
+    uint64_t version;
+};
+
+static enum err unreadable(struct diag *diag) {
+    enum err err = errno == ENOENT ? ERR_NOT_FOUND : errno == EACCES || errno == EPERM ? ERR_DENIED : ERR_IO;
+    return diag_set(diag, err, "the file cannot be read: %s", strerror(errno));
+}
+
+/* A pipe takes the place of standard input, which the reader knows how to read. */
+static enum err take_pipe(struct file *file, struct diag *diag) {
+    int fd = open(file->word, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return unreadable(diag);
+    enum err err = dup2(fd, STDIN_FILENO) < 0 ? unreadable(diag) : ERR_OK;
+    close(fd);
+    snprintf(file->path, sizeof file->path, "-");
+    return err;
+}
+
+static enum err find_file(const struct cli *cli, const char *word, struct file *file, struct diag *diag) {
+    struct stat status;
+    *file = (struct file){.word = word, .path = "-", .name = "-"};
+    cli->sys->random(cli->sys->context, &file->version, sizeof file->version); /* of a pipe nothing is known */
+    if (strcmp(word, "-") == 0) return ERR_OK;
+    if (stat(word, &status) != 0) return unreadable(diag);
+    if (S_ISDIR(status.st_mode)) {
+        diag_set(diag, ERR_TYPE, "this is a folder");
+        diag_hint(diag, "name its files: wick import %s/*", word);
+        return ERR_TYPE;
     }
-    engine_close(&engine);
-    return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
+    char absolute[4096];
+    if (realpath(word, absolute) == NULL) return unreadable(diag);
+    if (strlen(absolute) >= sizeof file->name) return diag_set(diag, ERR_TOO_LARGE, "the path is too long");
+    snprintf(file->name, sizeof file->name, "%.*s", (int)sizeof file->name - 1, absolute);
+    if (!S_ISREG(status.st_mode)) return take_pipe(file, diag);
+    memcpy(file->path, file->name, sizeof file->path);
+    file->version = (uint64_t)status.st_mtim.tv_sec * 1000000000 + (uint64_t)status.st_mtim.tv_nsec;
+    return ERR_OK;
+}
+
+/* --- without a server: here --- */
+
+static enum err import_here(struct engine *engine, struct import_request *request, const struct file *file,
+                            struct diag *diag, struct import_result *ret_result) {
+    request->path = file->path;
+    request->name = file->name;
+    request->version = file->version;
+    request->context = (void *)(uintptr_t)file->word;
+    return import_run(engine, request, diag, ret_result);
+}
+
+/* --- beside a server: there --- */
+
+/* The server opens what is named by path: nothing is copied, and zip files can be read from their end. What comes through a
+ * pipe is put into a file first: a pipe that ends early because its writer died looks like one that is done. */
+static enum err spool(const struct cli *cli, struct file *file, struct diag *diag) {
+    static char bytes[COPY_BYTES];
+    snprintf(file->spool, sizeof file->spool, "%s/import-XXXXXX", cli->config.data);
+    int fd = mkstemp(file->spool);
+    if (fd < 0) {
+        file->spool[0] = '\0';
+        return diag_set(diag, ERR_IO, "no file can be made in %s: %s", cli->config.data, strerror(errno));
+    }
+    ssize_t got = 0;
+    enum err err = ERR_OK;
+    while (err == ERR_OK && !interrupted && (got = read(STDIN_FILENO, bytes, sizeof bytes)) > 0)
+        for (ssize_t at = 0, put; at < got && err == ERR_OK; at += put)
+            if ((put = write(fd, bytes + at, (size_t)(got - at))) < 0)
+                err = diag_set(diag, errno == ENOSPC ? ERR_NO_SPACE : ERR_IO, "writing %s: %s", file->spool,
+                               strerror(errno));
+    if (got < 0 && !interrupted) err = diag_set(diag, ERR_IO, "reading standard input: %s", strerror(errno));
+    close(fd);
+    char absolute[4096];
+    if (err == ERR_OK && (realpath(file->spool, absolute) == NULL || strlen(absolute) >= sizeof file->path))
+        err = diag_set(diag, ERR_TOO_LARGE, "the path of the data folder is too long");
+    if (err == ERR_OK) snprintf(file->path, sizeof file->path, "%.*s", (int)sizeof file->path - 1, absolute);
+    return err;
+}
+
+static void put_text(struct buf *out, const char *name, const char *text) {
+    if (text == NULL) return;
+    buf_printf(out, ",\"%s\":", name);
+    json_put_string(out, slice_text(text));
+}
+
+static enum err start_there(struct cli *cli, const struct import_request *request, const struct file *file,
+                            struct json_parser *parser, struct diag *diag, int64_t *ret_id) {
+    struct buf body, answer;
+    const struct json_value *root;
+    const char unit[] = {request->options.time_unit, '\0'};
+    buf_init(&body, 1024 * 1024);
+    buf_printf(&body, "{\"version\":\"%llu\",\"copy\":%s", (unsigned long long)file->version,
+               request->copy ? "true" : "false");
+    put_text(&body, "path", file->path);
+    put_text(&body, "name", file->name);
+    put_text(&body, "as", import_format_name[request->options.format]);
+    put_text(&body, "venue", request->options.venue);
+    put_text(&body, "series", request->options.series);
+    put_text(&body, "columns", request->options.columns);
+    put_text(&body, "interval", request->options.interval);
+    if (unit[0] != '\0') put_text(&body, "time_unit", unit);
+    buf_put_u8(&body, '}');
+    enum err err = cli_ask_socket(cli, HTTP_POST, "/control/import", buf_slice(&body), diag, &answer);
+    if (err == ERR_OK) err = json_parse(parser, buf_slice(&answer), diag, &root);
+    if (err == ERR_OK) err = json_i64(json_member(root, "id"), ret_id);
+    buf_deinit(&answer);
+    buf_deinit(&body);
+    return err;
+}
+
+static uint64_t count_of(const struct json_value *object, const char *name) {
+    int64_t value = 0;
+    const struct json_value *member = json_member(object, name);
+    return member != NULL && json_i64(member, &value) == ERR_OK ? (uint64_t)value : 0;
+}
+
+static void read_result(const struct json_value *json, struct import_result *result) {
+    static char format[64];
+    const struct json_value *text = json_member(json, "format"), *repeated = json_member(json, "repeated");
+    *result = (struct import_result){
+        .row = {.number = count_of(json, "import"),
+                .from_ms = (int64_t)count_of(json, "from"),
+                .to_ms = (int64_t)count_of(json, "to"),
+                .ledger = {.read = count_of(json, "read"),
+                           .used = count_of(json, "used"),
+                           .late = count_of(json, "late"),
+                           .duplicate = count_of(json, "duplicate"),
+                           .invalid = count_of(json, "invalid"),
+                           .filtered = count_of(json, "filtered"),
+                           .pending = count_of(json, "pending")}},
+        .repeated = repeated != NULL && json_type_of(repeated) == JSON_TRUE,
+        .skipped = count_of(json, "skipped"),
+        .format = format,
+    };
+    if (text != NULL) snprintf(format, sizeof format, "%.*s", SLICE_PRINT(json_text(text)));
+}
+
+/* One look at how far it is; ERR_BUSY: not done yet. */
+static enum err look_there(struct cli *cli, int64_t id, const char *word, struct json_parser *parser, struct diag *diag,
+                           struct import_result *ret_result) {
+    char target[64];
+    struct buf answer;
+    const struct json_value *root;
+    snprintf(target, sizeof target, "/control/import?id=%lld", (long long)id);
+    enum err err = cli_ask_socket(cli, HTTP_GET, target, SLICE_NONE, diag, &answer);
+    if (err == ERR_OK) err = json_parse(parser, buf_slice(&answer), diag, &root);
+    if (err == ERR_OK) {
+        struct slice state = json_text(json_member(root, "state"));
+        const struct input_progress progress = {count_of(root, "read_bytes"), count_of(root, "total_bytes"),
+                                                count_of(root, "plain_bytes"), count_of(root, "lines")};
+        (void)!show_progress((void *)(uintptr_t)word, &progress);
+        if (slice_equal(state, SLICE("done")))
+            read_result(json_member(root, "result"), ret_result);
+        else if (slice_equal(state, SLICE("failed")))
+            err = cli_error_of(json_member(root, "error"), ERR_IO, diag);
+        else
+            err = ERR_BUSY;
+    }
+    buf_deinit(&answer);
+    return err;
+}
+
+static enum err cancel_there(struct cli *cli, int64_t id, struct diag *diag) {
+    char target[64];
+    struct buf answer;
+    snprintf(target, sizeof target, "/control/cancel?id=%lld", (long long)id);
+    enum err err = cli_ask_socket(cli, HTTP_POST, target, SLICE_NONE, diag, &answer);
+    buf_deinit(&answer);
+    return err;
+}
+
+static enum err import_there(struct cli *cli, const struct import_request *request, struct file *file,
+                             struct diag *diag, struct import_result *ret_result) {
+    struct json_parser *parser = NULL;
+    int64_t id = 0;
+    bool told = false;
+    enum err err = strcmp(file->path, "-") == 0 ? spool(cli, file, diag) : ERR_OK;
+    if (err == ERR_OK && interrupted) err = diag_set(diag, ERR_CLOSED, "cancelled");
+    if (err == ERR_OK) err = json_parser_open(NULL, &parser);
+    if (err == ERR_OK) err = start_there(cli, request, file, parser, diag, &id);
+    for (int wait_ms = LOOK_FIRST_MS; err == ERR_OK; wait_ms = wait_ms * 2 < LOOK_MS ? wait_ms * 2 : LOOK_MS) {
+        err = look_there(cli, id, file->word, parser, diag, ret_result);
+        if (err != ERR_BUSY) break;
+        err = interrupted && !told ? cancel_there(cli, id, diag) : ERR_OK;
+        told = interrupted;
+        usleep((useconds_t)wait_ms * 1000);
+    }
+    json_parser_close(&parser);
+    if (file->spool[0] != '\0') unlink(file->spool);
+    return err;
+}
+
+/* --- all of them --- */
+
+struct work {
+    struct cli *cli;
+    struct engine *engine; /* NULL: a server does it */
+    struct import_request request;
+};
+
+static enum err import_one(struct work *work, const char *word) {
+    struct file file;
+    struct diag diag = {0};
+    struct import_result result;
+    enum err err = find_file(work->cli, word, &file, &diag);
+    if (err == ERR_OK)
+        err = work->engine != NULL ? import_here(work->engine, &work->request, &file, &diag, &result)
+                                   : import_there(work->cli, &work->request, &file, &diag, &result);
+    cli_progress_end();
+    if (interrupted) {
+        fprintf(stderr, "wick: %s: cancelled; nothing of it shows\n", word);
+        return ERR_CLOSED;
+    }
+    if (err == ERR_OK) {
+        print_result(work->cli, word, &result);
+        return err;
+    }
+    diag_where(&diag, "%s", word);
+    cli_fail(err, &diag);
+    return err;
+}
+
+/* A file that is bad does not keep the next ones out; a folder or a disk that fails does. */
+static bool goes_on(enum err err) {
+    return err_class(err) == ERR_CLASS_INPUT || err == ERR_NOT_FOUND || err == ERR_DENIED || err == ERR_OK;
+}
+
+static enum err import_all(struct work *work) {
+    struct cli *cli = work->cli;
+    enum err first = ERR_OK;
+    if (cli->format == FORMAT_CSV)
+        cli_print("file,format,repeated,read,used,late,duplicate,invalid,filtered,from,to\n");
+    for (uint32_t i = 0; i < cli->word_count && goes_on(first) && !interrupted; i++) {
+        enum err err = import_one(work, cli->words[i]);
+        if (first == ERR_OK || !goes_on(err)) first = err;
+    }
+    return first;
+}
+
+static void catch_signals(void) {
+    const struct sigaction action = {.sa_handler = interrupt};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static int end_as_interrupted(void) {
+    signal(interrupted, SIG_DFL);
+    raise(interrupted);
+    return EXIT_IO;
+}
+
+static int run(struct cli *cli) {
+    struct work work = {.cli = cli, .request = {.copy = cli_flag(cli, "copy"), .progress = show_progress}};
+    if (!parse_options(cli, &work.request.options)) return EXIT_USAGE;
+    if (cli_value(cli, "url") != NULL)
+        return cli_usage(cli, "import reads files into a data folder of this machine: --data, not --url");
+    struct diag diag = {0};
+    catch_signals();
+    if (!cli_server_runs(cli)) {
+        enum err err = engine_open(cli->sys, &cli->config, ENGINE_WORK, &diag, &work.engine);
+        if (err != ERR_OK) return cli_fail(err, &diag);
+    }
+    enum err err = import_all(&work);
+    engine_close(&work.engine);
+    if (interrupted) return end_as_interrupted();
+    return cli_exit(err);
 }
 
 static const struct cli_option options[] = {
@@ -112,8 +387,9 @@ const struct cli_command command_import = {
     .summary = "files into topics and candles: trades, klines, price events, recorded captures",
     .detail =
         "Compressed files (gzip, zstd, zip) are read as they are; \"-\" is standard input. A file shows whole or not "
-        "at "
-        "all, and the same content again changes nothing. What is refused is kept in topic imports.invalid.",
+        "at all, and the same content again changes nothing. What is refused is kept in topic imports.invalid. A file "
+        "that cannot be read does not keep the others out. Beside a running wick, that one does the work, and goes on "
+        "folding what comes; Ctrl-C cancels.",
     .options = options,
     .run = run,
 };

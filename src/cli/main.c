@@ -76,7 +76,7 @@ int cli_usage(const struct cli *cli, const char *format, ...) {
     return EXIT_USAGE;
 }
 
-static int exit_of(enum err err) {
+int cli_exit(enum err err) {
     if (err == ERR_USAGE) return EXIT_USAGE;
     switch (err_class(err)) {
         case ERR_CLASS_NONE: return EXIT_DONE;
@@ -92,7 +92,7 @@ int cli_fail(enum err err, const struct diag *diag) {
     plain.err = err;
     diag_print(&plain, text, sizeof text);
     fprintf(stderr, "wick: %s\n", text);
-    return exit_of(err);
+    return cli_exit(err);
 }
 
 static bool parse_words(struct cli *cli, int argc, char **argv) {

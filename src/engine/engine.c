@@ -27,6 +27,8 @@ struct engine {
     uint32_t market_count;
     struct sys_thread *keeper; /* status records, retention */
     struct sys_bell keeper_bell;
+    struct importer *importer;
+    atomic_bool live; /* the tasks have threads */
     atomic_bool stop;
     _Atomic int failure; /* enum err of the log */
     void (*failed)(void *context);
@@ -166,7 +168,25 @@ enum err engine_add_venue(struct engine *engine, const char *venue, struct diag 
         task_group_info(engine->parts.tasks, i, &info);
         if (strcmp(info.topic, topic) == 0) return find_partition(engine, topic, 0, diag, ret_partition);
     }
-    return add_task(engine, topic, 0, SERIES_TRADE, venue, diag, ret_partition);
+    if (!engine_is_live(engine)) return add_task(engine, topic, 0, SERIES_TRADE, venue, diag, ret_partition);
+    if ((err = task_group_hold(engine->parts.tasks, TASK_STOP, NULL, NULL, diag)) != ERR_OK) return err;
+    err = add_task(engine, topic, 0, SERIES_TRADE, venue, diag, ret_partition);
+    if (err == ERR_OK && (err = api_watch_tasks(engine->parts.api)) != ERR_OK)
+        diag_set(diag, err, "the stream cannot watch %s", venue);
+    task_group_release(engine->parts.tasks);
+    return err;
+}
+
+bool engine_is_live(const struct engine *engine) { return atomic_load(&engine->live); }
+
+enum err engine_reload(struct engine *engine, struct diag *diag) {
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < candle_desk_count(engine->parts.desk) && err == ERR_OK; i++) {
+        struct processor *processor;
+        (void)candle_desk_task_at(engine->parts.desk, i, &processor);
+        err = candle_processor_reload(processor, diag);
+    }
+    return err;
 }
 
 static enum err visit_topic(void *context, const struct log_topic_info *info) {
@@ -204,6 +224,22 @@ static enum err open_tasks(struct engine *engine, struct diag *diag) {
     return err;
 }
 
+enum err engine_open_shelf(const struct engine *engine, struct diag *diag, struct shelf **ret_shelf) {
+    const struct engine_parts *parts = &engine->parts;
+    const struct config *c = &engine->config;
+    const struct shelf_options shelf = {
+        .sys = parts->sys,
+        .store = parts->store,
+        .log = parts->log,
+        .series = parts->series,
+        .base_ms = parts->base_ms,
+        .retention_ms = {c->retention_1m_ms == INT64_MAX ? 0 : c->retention_1m_ms,
+                         c->retention_15m_ms == INT64_MAX ? 0 : c->retention_15m_ms,
+                         c->retention_1d_ms == INT64_MAX ? 0 : c->retention_1d_ms},
+    };
+    return shelf_open(&shelf, diag, ret_shelf);
+}
+
 static enum err open_candles(struct engine *engine, struct diag *diag) {
     struct engine_parts *parts = &engine->parts;
     parts->base_ms = strcmp(engine->config.candles_base, "1s") == 0 ? 1000 : 60000;
@@ -219,18 +255,7 @@ static enum err open_candles(struct engine *engine, struct diag *diag) {
     err = series_rows_load(parts->series, parts->store, snapshot, diag);
     store_snapshot_close(parts->store, &snapshot);
     if (err != ERR_OK) return err;
-    const struct config *c = &engine->config;
-    const struct shelf_options shelf = {
-        .sys = parts->sys,
-        .store = parts->store,
-        .log = parts->log,
-        .series = parts->series,
-        .base_ms = parts->base_ms,
-        .retention_ms = {c->retention_1m_ms == INT64_MAX ? 0 : c->retention_1m_ms,
-                         c->retention_15m_ms == INT64_MAX ? 0 : c->retention_15m_ms,
-                         c->retention_1d_ms == INT64_MAX ? 0 : c->retention_1d_ms},
-    };
-    return shelf_open(&shelf, diag, &parts->shelf);
+    return engine_open_shelf(engine, diag, &parts->shelf);
 }
 
 static enum err open_api(struct engine *engine, struct diag *diag) {
@@ -259,6 +284,8 @@ static enum err open_api(struct engine *engine, struct diag *diag) {
         .zone_context = engine->zones,
         .now_ms = wall_clock,
         .now_context = (void *)(uintptr_t)engine->parts.sys,
+        .control = engine->importer != NULL ? &importer_control : NULL,
+        .control_context = engine->importer,
     };
     enum err err = api_open(&options, diag, &engine->parts.api);
     free(bases);
@@ -279,6 +306,7 @@ enum err engine_open(const struct sys *sys, const struct config *config, enum en
     if (err == ERR_OK) err = open_store(engine, diag);
     if (err == ERR_OK) err = open_candles(engine, diag);
     if (err == ERR_OK) err = open_tasks(engine, diag);
+    if (err == ERR_OK && mode == ENGINE_SERVE) err = importer_open(engine, diag, &engine->importer);
     if (err == ERR_OK) err = open_api(engine, diag);
     phase_end(PHASE_RECOVERY);
     if (err != ERR_OK) {
@@ -405,6 +433,7 @@ enum err engine_start(struct engine *engine, struct diag *diag) {
     const struct sys *sys = engine->parts.sys;
     enum err err = log_start(engine->parts.log, diag);
     if (err == ERR_OK) err = task_group_start(engine->parts.tasks, diag);
+    if (err == ERR_OK) atomic_store(&engine->live, true);
     if (err == ERR_OK) err = start_server(engine, diag);
     if (err == ERR_OK) err = sys->thread_start(sys->context, "keeper", keeper_main, engine, &engine->keeper);
     for (uint32_t i = 0; err == ERR_OK && i < engine->config.source_count; i++) {
@@ -448,6 +477,7 @@ void engine_close(struct engine **engine) {
         sys_bell_ring(&e->keeper_bell);
         e->parts.sys->thread_join(e->parts.sys->context, &e->keeper);
     }
+    importer_close(&e->importer);
     task_group_close(&e->parts.tasks);
     if (e->parts.api != NULL) api_close(&e->parts.api);
     if (e->parts.desk != NULL) candle_desk_close(&e->parts.desk);

@@ -49,7 +49,13 @@ struct engine_parts {
     uint32_t base_ms;
 };
 const struct engine_parts *engine_parts(const struct engine *engine);
-/* The candle tasks of a venue's topic `inbound-data-<venue>`, which is made where missing. ENGINE_WORK and before start. */
+/* Its tasks have threads of their own. */
+bool engine_is_live(const struct engine *engine);
+/* Another shelf over the same log and store, for a writer beside the tasks. */
+enum err engine_open_shelf(const struct engine *engine, struct diag *diag, struct shelf **ret_shelf) MUST_USE;
+/* The store changed under the tasks, which are stopped: they read their books anew. */
+enum err engine_reload(struct engine *engine, struct diag *diag) MUST_USE;
+/* The candle tasks of a venue's topic `inbound-data-<venue>`, which is made where missing. One caller at a time. */
 enum err engine_add_venue(struct engine *engine, const char *venue, struct diag *diag,
                           struct log_partition **ret_partition) MUST_USE;
 
@@ -59,6 +65,13 @@ uint32_t engine_prices_count(const struct engine *engine);
 
 /* The Unix socket of a data folder. */
 void engine_socket_path(const char *data, char path[static 108]);
+
+/* --- importer.c: imports that commands ask a running wick for, one after the other on a thread --- */
+struct importer;
+enum err importer_open(struct engine *engine, struct diag *diag, struct importer **ret_importer) MUST_USE;
+/* What is not committed is given up. */
+void importer_close(struct importer **importer);
+extern const struct control_ops importer_control; /* its context: the importer */
 
 /* --- decoders.c --- */
 enum err price_event_decoder_open(struct series_table *series, struct event_decoder **ret_decoder) MUST_USE;

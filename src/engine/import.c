@@ -4,8 +4,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
 #include "candle/latest_row.h"
 #include "flow/output.h"
+
+/* What a task's fold states were, by series number: 0 where there is none. */
+struct states {
+    uint64_t *hashes;
+    uint32_t count;
+};
 
 enum {
     EVENTS_MAX = 2048,
@@ -21,6 +28,8 @@ struct import {
     struct input *input;
     struct import_reader *reader;
     struct book *book;
+    struct shelf *shelf; /* of its own: the tasks' one seals meanwhile */
+    struct latest_table *latest;
     struct output *invalid, *late;
     struct event *events;
     enum event_fate *fates;
@@ -30,6 +39,9 @@ struct import {
     struct book_counts counts;
     struct import_result result;
     uint64_t since_progress;
+    struct states before; /* of the owner's series, when the store was first read */
+    bool held;            /* nothing is folded beside us */
+    bool conflict;        /* a task changed what we did */
     struct diag *diag;
 };
 
@@ -42,7 +54,7 @@ static enum err put_refused(struct import *import, struct output *output, const 
     const struct record_header headers[] = {
         {SLICE("reason"), slice_text(reason)},
         {SLICE("detail"), slice_text(item->reason)},
-        {SLICE("file"), slice_text(import->request->path)},
+        {SLICE("file"), slice_text(import->result.row.path)},
         {SLICE("line"), slice_text(line)},
     };
     const struct record record = {
@@ -90,7 +102,7 @@ static enum err keep_newest(struct import *import, const struct event *event) {
     struct event *newest = &import->newest[event->series];
     if (event->time_ms < newest->time_ms) return ERR_OK;
     if (event->time_ms == newest->time_ms && newest->time_ms != 0)
-        err = latest_offer(import->parts->latest, newest, -1); /* order within a time is the table's business */
+        err = latest_offer(import->latest, newest, -1); /* order within a time is the table's business */
     *newest = *event;
     return err;
 }
@@ -98,7 +110,7 @@ static enum err keep_newest(struct import *import, const struct event *event) {
 static enum err offer_newest(struct import *import) {
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < import->newest_count && err == ERR_OK; i++)
-        if (import->newest[i].time_ms != 0) err = latest_offer(import->parts->latest, &import->newest[i], -1);
+        if (import->newest[i].time_ms != 0) err = latest_offer(import->latest, &import->newest[i], -1);
     return err;
 }
 
@@ -131,13 +143,21 @@ static enum err take_item(struct import *import, struct import_item *item) {
     }
 }
 
-static void report_progress(struct import *import, uint32_t count) {
+static enum err report_progress(struct import *import, uint32_t count) {
     import->since_progress += count + 1;
-    if (import->request->progress == NULL || import->since_progress < PROGRESS_EVENTS) return;
+    if (import->request->progress == NULL || import->since_progress < PROGRESS_EVENTS) return ERR_OK;
     import->since_progress = 0;
     struct input_progress progress;
     input_progress(import->input, &progress);
-    import->request->progress(import->request->context, &progress);
+    enum err err = import->request->progress(import->request->context, &progress);
+    return err == ERR_OK ? err : diag_set(import->diag, err, "cancelled");
+}
+
+/* Damage in what is imported is bad input; damaged data is what lies in our folder. */
+static enum err of_input(struct import *import, enum err err) {
+    if (err != ERR_CORRUPT) return err;
+    import->diag->err = ERR_SYNTAX;
+    return ERR_SYNTAX;
 }
 
 static enum err read_all(struct import *import) {
@@ -147,10 +167,10 @@ static enum err read_all(struct import *import) {
         uint32_t count = 0;
         enum err err = import_read(import->reader, import->events, EVENTS_MAX, import->diag, &count, &item, &has_item);
         bool end = err == ERR_END;
-        if (err != ERR_OK && !end) return err;
+        if (err != ERR_OK && !end) return of_input(import, err);
         if ((err = fold_events(import, count)) != ERR_OK) return err;
         if (has_item && (err = take_item(import, &item)) != ERR_OK) return err;
-        report_progress(import, count);
+        if ((err = report_progress(import, count)) != ERR_OK) return err;
         if (end) return ERR_OK;
     }
 }
@@ -164,33 +184,48 @@ static enum err refuse_length(struct import *import, const struct candle *row) {
     return refuse_item(import, &item, "interval");
 }
 
-static enum err fold_klines(struct import *import, uint32_t series, uint32_t count) {
+static enum err fold_klines(struct import *import, uint32_t series, struct candle *rows, uint32_t count) {
     enum err err = ERR_OK;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
-        if (import->klines[i].native_ms != import->parts->base_ms) {
-            err = refuse_length(import, &import->klines[i]);
+        if (rows[i].native_ms != import->parts->base_ms) {
+            err = refuse_length(import, &rows[i]);
             continue;
         }
-        if (kept != i) import->klines[kept] = import->klines[i];
+        if (kept != i) rows[kept] = rows[i];
         kept++;
     }
     if (err != ERR_OK || kept == 0) return err;
-    touch_range(import, import->klines[0].open_time_ms);
-    touch_range(import, import->klines[kept - 1].close_time_ms);
-    return book_apply_klines(import->book, series, import->klines, kept, &import->counts, import->diag);
+    touch_range(import, rows[0].open_time_ms);
+    touch_range(import, rows[kept - 1].close_time_ms);
+    if (rows == import->klines)
+        return book_apply_klines(import->book, series, rows, kept, &import->counts, import->diag);
+    return book_klines_read(import->book, series, kept, &import->counts, import->diag);
+}
+
+/* Where the next rows go: into the book itself, once their series is known. */
+static enum err room_for_klines(struct import *import, uint32_t series, struct candle **ret_rows, uint32_t *ret_room) {
+    *ret_room = 0;
+    enum err err = series == SERIES_NONE ? ERR_OK : book_klines_room(import->book, series, ret_rows, ret_room);
+    if (*ret_room > 0) return err;
+    *ret_rows = import->klines;
+    *ret_room = KLINES_MAX;
+    return err;
 }
 
 static enum err read_klines(struct import *import) {
+    uint32_t series = SERIES_NONE;
     for (;;) {
         struct import_item item;
+        struct candle *rows = NULL;
         bool has_item = false;
-        uint32_t count = 0, series = SERIES_NONE;
-        enum err err = import_read_klines(import->reader, import->klines, KLINES_MAX, import->diag, &series, &count,
-                                          &item, &has_item);
+        uint32_t count = 0, room = 0;
+        enum err err = room_for_klines(import, series, &rows, &room);
+        if (err != ERR_OK) return err;
+        err = import_read_klines(import->reader, rows, room, import->diag, &series, &count, &item, &has_item);
         bool end = err == ERR_END;
         if (err != ERR_OK && !end) return err;
-        if (count > 0 && (err = fold_klines(import, series, count)) != ERR_OK) return err;
+        if (count > 0 && (err = fold_klines(import, series, rows, count)) != ERR_OK) return err;
         if (has_item && (err = take_item(import, &item)) != ERR_OK) return err;
         report_progress(import, count);
         if (end) return ERR_OK;
@@ -270,14 +305,101 @@ static void owner_of(const struct import *import, char task[static LOG_TOPIC_NAM
         snprintf(task, LOG_TOPIC_NAME_MAX + 32, "candles/inbound-data-%s/0", import_venue(import->reader));
 }
 
-static void put_latest(struct import *import, struct store_batch *batch) {
+/* Of the series whose latest price the file has. */
+static enum err visit_latest(struct import *import,
+                             enum err (*visit)(struct import *import, void *context, uint32_t series,
+                                               const struct latest *latest),
+                             void *context) {
+    enum err err = ERR_OK;
+    for (uint32_t series = 0; series < import->newest_count && err == ERR_OK; series++) {
+        struct latest ours, theirs;
+        if (import->newest[series].time_ms == 0 || latest_get(import->latest, series, &ours) != ERR_OK) continue;
+        bool known = latest_get(import->parts->latest, series, &theirs) == ERR_OK;
+        if (!known || latest_compare(&ours, &theirs) > 0) err = visit(import, context, series, &ours);
+    }
+    return err;
+}
+
+static enum err put_latest(struct import *import, void *batch, uint32_t series, const struct latest *latest) {
     char task[LOG_TOPIC_NAME_MAX + 32];
     owner_of(import, task);
-    for (uint32_t series = 0; series < series_count(import->parts->series); series++) {
-        struct latest latest;
-        if (latest_get(import->parts->latest, series, &latest) == ERR_OK && latest.offset < 0)
-            latest_row_put(batch, task, series, &latest);
+    latest_row_put(batch, task, series, latest);
+    return ERR_OK;
+}
+
+static enum err show_latest(struct import *import, void *context, uint32_t series, const struct latest *latest) {
+    (void)context;
+    return latest_restore(import->parts->latest, series, latest);
+}
+
+/* --- beside live tasks --- */
+
+static bool is_cancelled(void *context) {
+    const struct import *import = context;
+    return import->request->cancelled != NULL && atomic_load(import->request->cancelled);
+}
+
+static enum err hold(struct import *import, enum task_hold level) {
+    return task_group_hold(import->parts->tasks, level, is_cancelled, import, import->diag);
+}
+
+static enum err visit_state(void *context, struct slice row, struct slice value) {
+    struct states *states = context;
+    struct reader key = reader_of(row);
+    uint32_t series = reader_be32(&key);
+    if (reader_err(&key) == ERR_OK && series < states->count)
+        states->hashes[series] ^= hash_bytes(value, hash_bytes(row, 1)); /* one for each basis, in any order */
+    return ERR_OK;
+}
+
+/* The fold states of the tasks that own the file's series: a task that has changed a series has changed its state. */
+static enum err read_states(struct import *import, struct states *states) {
+    char task[LOG_TOPIC_NAME_MAX + 32];
+    struct store_snapshot *snapshot = NULL;
+    bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
+    states->count = SERIES_COUNT_MAX;
+    states->hashes = calloc(states->count, sizeof *states->hashes); /* pages that are never touched cost nothing */
+    if (states->hashes == NULL) return ERR_NO_MEMORY;
+    enum err err = store_snapshot_open(import->parts->store, &snapshot);
+    if (err != ERR_OK) return err;
+    owner_of(import, task);
+    for (uint32_t i = 0; i < (prices ? engine_prices_count(import->engine) : 1) && err == ERR_OK; i++) {
+        if (prices) snprintf(task, sizeof task, "candles/prices/%u", i);
+        const struct store_key key = {STORE_STATE, slice_text(task), SLICE("")};
+        err = store_scan(import->parts->store, snapshot, &key, SLICE_NONE, false, visit_state, states);
     }
+    store_snapshot_close(import->parts->store, &snapshot);
+    return err;
+}
+
+static enum err find_conflict(struct import *import) {
+    struct states now = {0};
+    enum err err = read_states(import, &now);
+    for (uint32_t i = 0; i < import->newest_count && err == ERR_OK; i++)
+        if (import->newest[i].time_ms != 0 && now.hashes[i] != import->before.hashes[i]) import->conflict = true;
+    free(now.hashes);
+    return err;
+}
+
+/* Klines are of nobody else. */
+static bool shares_series(const struct import *import) {
+    return import_format_of(import->reader) != IMPORT_BINANCE_KLINES && import->before.hashes != NULL;
+}
+
+/* The commit, with the tasks stopped: the register's row and the candles show together, in the books as well. */
+static enum err commit_stopped(struct import *import, struct store_batch *batch) {
+    enum err err = ERR_OK;
+    if (shares_series(import) && !import->held) err = find_conflict(import);
+    if (err != ERR_OK || import->conflict) return err;
+    if (err == ERR_OK) err = visit_latest(import, put_latest, batch);
+    if (err == ERR_OK) err = put_row(import, batch);
+    if (err == ERR_OK) err = store_batch_err(batch);
+    const struct store_batch *batches[] = {batch};
+    if (err == ERR_OK)
+        err = store_commit(import->parts->store, batches, 1, task_group_stamp(import->parts->tasks), import->diag);
+    if (err == ERR_OK) err = visit_latest(import, show_latest, NULL);
+    if (err == ERR_OK && shares_series(import)) err = engine_reload(import->engine, import->diag);
+    return err;
 }
 
 /* The snapshot is closed before the commit: the store may have to grow, which waits for readers. */
@@ -288,17 +410,16 @@ static enum err seal_and_commit(struct import *import) {
     enum err err = store_snapshot_open(import->parts->store, &snapshot);
     if (err == ERR_OK) err = book_seal_all(import->book, snapshot, &batch, import->diag);
     if (snapshot != NULL) store_snapshot_close(import->parts->store, &snapshot);
-    if (err == ERR_OK) err = shelf_flush(import->parts->shelf, &batch, import->diag);
+    if (err == ERR_OK) err = shelf_flush(import->shelf, &batch, import->diag);
     if (err == ERR_OK) err = output_submit(import->invalid);
     if (err == ERR_OK) err = output_submit(import->late);
     if (err == ERR_OK) err = output_flush(import->invalid, false);
     if (err == ERR_OK) err = output_flush(import->late, false);
-    if (err == ERR_OK) put_latest(import, &batch);
-    if (err == ERR_OK) err = put_row(import, &batch);
-    if (err == ERR_OK) err = store_batch_err(&batch);
-    const struct store_batch *batches[] = {&batch};
-    if (err == ERR_OK)
-        err = store_commit(import->parts->store, batches, 1, task_group_stamp(import->parts->tasks), import->diag);
+    if (err == ERR_OK) err = hold(import, TASK_STOP);
+    if (err == ERR_OK) {
+        err = commit_stopped(import, &batch);
+        task_group_release(import->parts->tasks);
+    }
     store_batch_deinit(&batch);
     return err;
 }
@@ -333,6 +454,14 @@ static enum err finish(struct import *import) {
     return seal_and_commit(import);
 }
 
+/* The same file appends the same records again after a kill, which the log drops. Another one of its name must not. */
+static void output_name(const struct import *import, const char *purpose, char name[static IMPORT_PATH_MAX + 96]) {
+    struct input_progress progress;
+    input_progress(import->input, &progress);
+    snprintf(name, IMPORT_PATH_MAX + 96, "%s/%s/%llu/%llu", purpose, import->result.row.path,
+             (unsigned long long)progress.total_bytes, (unsigned long long)import->request->version);
+}
+
 /* --- copying: every message into the venue's topic --- */
 
 struct copy {
@@ -340,6 +469,7 @@ struct copy {
     struct output *output;
     struct log_partition *partition;
     uint32_t pending_bytes;
+    uint64_t unflushed_bytes;
 };
 
 static enum err copy_record(struct copy *copy, struct slice key, struct slice value) {
@@ -349,6 +479,7 @@ static enum err copy_record(struct copy *copy, struct slice key, struct slice va
     copy->pending_bytes += (uint32_t)(value.size + key.size);
     if (err == ERR_OK && copy->pending_bytes >= COPY_BATCH_BYTES) {
         err = output_submit(copy->output);
+        copy->unflushed_bytes += copy->pending_bytes;
         copy->pending_bytes = 0;
     }
     return err;
@@ -371,15 +502,27 @@ static enum err copy_events(struct copy *copy, uint32_t count) {
     return err;
 }
 
+/* Beside live tasks, little is on its way at a time: it stands in line with what others append. */
+static enum err copied_some(struct copy *copy) {
+    enum { LIVE_BYTES = 1024 * 1024 };
+    struct import *import = copy->import;
+    bool worked;
+    if (!engine_is_live(import->engine)) return task_group_step(import->parts->tasks, import->diag, &worked);
+    if (copy->unflushed_bytes < LIVE_BYTES) return ERR_OK;
+    copy->unflushed_bytes = 0;
+    enum err err = output_flush(copy->output, false);
+    return err == ERR_OK ? err : diag_set(import->diag, err, "the log: %s", err_message(err));
+}
+
 static enum err copy_all(struct copy *copy) {
     struct import *import = copy->import;
     for (;;) {
         struct import_item item;
-        bool has_item = false, worked = false;
+        bool has_item = false;
         uint32_t count = 0;
         enum err err = import_read(import->reader, import->events, EVENTS_MAX, import->diag, &count, &item, &has_item);
         bool end = err == ERR_END;
-        if (err != ERR_OK && !end) return err;
+        if (err != ERR_OK && !end) return of_input(import, err);
         if ((err = copy_events(copy, count)) != ERR_OK) return err;
         if (has_item && item.kind == IMPORT_KLINE) {
             snprintf(item.reason, sizeof item.reason, "candles are no messages: import them without --copy");
@@ -387,9 +530,9 @@ static enum err copy_all(struct copy *copy) {
             item.err = ERR_USAGE;
         }
         if (has_item && (err = take_item(import, &item)) != ERR_OK) return err;
-        report_progress(import, count);
+        if ((err = report_progress(import, count)) != ERR_OK) return err;
         if (end) break;
-        if ((err = task_group_step(import->parts->tasks, import->diag, &worked)) != ERR_OK) return err;
+        if ((err = copied_some(copy)) != ERR_OK) return err;
     }
     return ERR_OK;
 }
@@ -403,18 +546,18 @@ static enum err run_copy(struct import *import) {
     else
         err = engine_add_venue(import->engine, import_venue(import->reader), import->diag, &copy.partition);
     if (err != ERR_OK) return err;
-    char name[IMPORT_PATH_MAX + 64];
-    struct input_progress progress;
-    input_progress(import->input, &progress);
-    snprintf(name, sizeof name, "copy/%s/%llu", import->request->path, (unsigned long long)progress.total_bytes);
+    char name[IMPORT_PATH_MAX + 96];
+    output_name(import, "copy", name);
     if ((err = output_open(import->parts->log, copy.partition, name, &copy.output)) != ERR_OK) return err;
     err = copy_all(&copy);
     if (err == ERR_OK) err = output_submit(copy.output);
     enum err flushed = output_flush(copy.output, false);
     if (err == ERR_OK) err = flushed;
     output_close(&copy.output);
-    if (err == ERR_OK) err = task_group_catch_up(import->parts->tasks, import->diag);
-    if (err == ERR_OK) err = task_group_checkpoint(import->parts->tasks, import->diag);
+    if (err == ERR_OK && !engine_is_live(import->engine)) {
+        err = task_group_catch_up(import->parts->tasks, import->diag);
+        if (err == ERR_OK) err = task_group_checkpoint(import->parts->tasks, import->diag);
+    }
     import->result.row.ledger = ledger_of(&import->counts);
     return err;
 }
@@ -430,13 +573,10 @@ static enum err open_refusals(struct import *import) {
         if (err != ERR_OK && err != ERR_EXISTS) return err;
         if ((err = log_partition_find(import->parts->log, topics[i], 0, &partitions[i])) != ERR_OK) return err;
     }
-    char name[IMPORT_PATH_MAX + 64];
-    struct input_progress progress;
-    input_progress(import->input, &progress);
-    snprintf(name, sizeof name, "import/%s/%llu/invalid", import->request->path,
-             (unsigned long long)progress.total_bytes);
+    char name[IMPORT_PATH_MAX + 96];
+    output_name(import, "invalid", name);
     enum err err = output_open(import->parts->log, partitions[1], name, &import->invalid);
-    snprintf(name, sizeof name, "import/%s/%llu/late", import->request->path, (unsigned long long)progress.total_bytes);
+    output_name(import, "late", name);
     if (err == ERR_OK) err = output_open(import->parts->log, partitions[2], name, &import->late);
     return err;
 }
@@ -448,7 +588,7 @@ static enum err open_book(struct import *import) {
     if (format != IMPORT_PRICE_EVENTS && format != IMPORT_BINANCE_KLINES) owner_of(import, task);
     const struct book_options options = {
         .series = import->parts->series,
-        .shelf = import->parts->shelf,
+        .shelf = import->shelf,
         .store = import->parts->store,
         .task = task,
         .base_ms = import->parts->base_ms,
@@ -471,14 +611,18 @@ static enum err run(struct import *import) {
     if (err == ERR_OK)
         err = import_open(import->input, request->path, &request->options, import->parts->series, import->diag,
                           &import->reader);
-    if (err != ERR_OK) return err;
+    if (err != ERR_OK) return of_input(import, err);
     import->result.format = import_format_name[import_format_of(import->reader)];
     import->result.row.format = (uint8_t)import_format_of(import->reader);
     snprintf(import->result.row.venue, sizeof import->result.row.venue, "%s", import_venue(import->reader));
     if ((err = open_refusals(import)) != ERR_OK || (err = add_venue(import)) != ERR_OK) return err;
     if (request->copy) return run_copy(import);
     bool klines = import_format_of(import->reader) == IMPORT_BINANCE_KLINES;
-    if ((err = open_book(import)) == ERR_OK) err = klines ? read_klines(import) : read_all(import);
+    if (engine_is_live(import->engine) && !klines) err = read_states(import, &import->before);
+    if (err == ERR_OK) err = engine_open_shelf(import->engine, import->diag, &import->shelf);
+    if (err == ERR_OK) err = latest_table_open(&import->latest);
+    if (err == ERR_OK) err = open_book(import);
+    if (err == ERR_OK) err = klines ? read_klines(import) : read_all(import);
     return err == ERR_OK ? finish(import) : err;
 }
 
@@ -488,16 +632,19 @@ static void close_import(struct import *import) {
     output_close(&import->invalid);
     output_close(&import->late);
     if (import->book != NULL) book_close(&import->book);
+    if (import->shelf != NULL) shelf_close(&import->shelf);
+    if (import->latest != NULL) latest_table_close(&import->latest);
     if (import->reader != NULL) import_close(&import->reader);
     if (import->input != NULL) input_close(&import->input);
     free(import->events);
     free(import->fates);
     free(import->klines);
     free(import->newest);
+    free(import->before.hashes);
 }
 
-enum err import_run(struct engine *engine, const struct import_request *request, struct diag *diag,
-                    struct import_result *ret_result) {
+static enum err attempt(struct engine *engine, const struct import_request *request, bool held, struct diag *diag,
+                        struct import_result *ret_result, bool *ret_conflict) {
     struct import import = {
         .parts = engine_parts(engine),
         .engine = engine,
@@ -507,16 +654,31 @@ enum err import_run(struct engine *engine, const struct import_request *request,
         .fates = calloc(EVENTS_MAX, sizeof(enum event_fate)),
         .klines = calloc(KLINES_MAX, sizeof(struct candle)),
         .result.row = {.from_ms = -1, .to_ms = -1},
+        .held = held,
     };
     enum err err = ERR_OK;
     if (import.events == NULL || import.fates == NULL || import.klines == NULL)
         err = diag_set(diag, ERR_NO_MEMORY, "no memory for the import");
-    if (strlen(request->path) >= IMPORT_PATH_MAX) err = diag_set(diag, ERR_TOO_LARGE, "the path is too long");
-    if (err == ERR_OK) {
-        snprintf(import.result.row.path, sizeof import.result.row.path, "%s", request->path);
-        err = run(&import);
-    }
+    snprintf(import.result.row.path, sizeof import.result.row.path, "%s",
+             request->name != NULL ? request->name : request->path);
+    if (err == ERR_OK) err = run(&import);
+    *ret_conflict = import.conflict;
     close_import(&import);
-    if (err == ERR_OK) *ret_result = import.result;
+    if (err == ERR_OK && !*ret_conflict) *ret_result = import.result;
+    return err;
+}
+
+enum err import_run(struct engine *engine, const struct import_request *request, struct diag *diag,
+                    struct import_result *ret_result) {
+    struct task_group *tasks = engine_parts(engine)->tasks;
+    bool conflict = false;
+    if (strlen(request->path) >= IMPORT_PATH_MAX || (request->name != NULL && strlen(request->name) >= IMPORT_PATH_MAX))
+        return diag_set(diag, ERR_TOO_LARGE, "the path is too long");
+    enum err err = attempt(engine, request, false, diag, ret_result, &conflict);
+    if (err != ERR_OK || !conflict) return err;
+    struct import waiting = {.request = request};
+    if ((err = task_group_hold(tasks, TASK_HOLD, is_cancelled, &waiting, diag)) != ERR_OK) return err;
+    err = attempt(engine, request, true, diag, ret_result, &conflict);
+    task_group_release(tasks);
     return err;
 }

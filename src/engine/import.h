@@ -2,28 +2,33 @@
  *
  * By reference: a bounded task of its own reads the file once, seals every period it touched, and one store commit shows the
  * candles and the register's row (flow/imports.h) together. Killed earlier, nothing shows, and the next run starts over.
- * The same content again changes nothing. */
+ * The same content again changes nothing.
+ *
+ * Beside live tasks the import folds on its own thread, with a book and a shelf of its own; the tasks go on. Only the commit
+ * holds them, for as long as it takes to write: it makes sure that no task has changed a series that the file changed too
+ * since the import began to read the store, and has the tasks read their books anew. Where one has, the file is read again
+ * with the tasks held; what arrives meanwhile is acknowledged as ever, and folded after it. */
 #ifndef ENGINE_IMPORT_H
 #define ENGINE_IMPORT_H
+
+#include <stdatomic.h>
 
 #include "engine/engine.h"
 #include "flow/imports.h"
 #include "venue/venue.h"
 
 struct import_request {
-    const char *path;
+    const char *path; /* "-": standard input */
+    const char *name; /* for the register and people; NULL: path */
+    uint64_t
+        version; /* of the file's content, as far as its folder knows (time of change): what refused records of this
+                         name, and --copy, are told apart by */
     struct import_options options;
     bool copy;
-    /* Called now and then with how far it is; may be NULL. */
-    void (*progress)(void *context, const struct input_progress *progress);
+    /* Called now and then with how far it is; what is not ERR_OK ends the import. May be NULL. */
+    enum err (*progress)(void *context, const struct input_progress *progress);
     void *context;
-};
-
-struct import_result {
-    struct import_row row;
-    bool repeated;    /* this content was imported before: nothing was done */
-    uint64_t skipped; /* messages that are no market events */
-    const char *format;
+    const atomic_bool *cancelled; /* looked at while it waits; may be NULL */
 };
 
 enum err import_run(struct engine *engine, const struct import_request *request, struct diag *diag,

@@ -24,6 +24,14 @@ struct import_row {
     struct ledger_row ledger;
 };
 
+/* What became of an import. */
+struct import_result {
+    struct import_row row;
+    bool repeated;    /* this content was imported before: nothing was done */
+    uint64_t skipped; /* messages that are no market events */
+    const char *format;
+};
+
 void import_row_encode(struct buf *out, const struct import_row *row);
 enum err import_row_decode(struct slice identity, struct slice value, struct import_row *ret_row) MUST_USE;
 struct store_key import_row_key(const struct import_row *row);

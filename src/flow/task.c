@@ -18,6 +18,7 @@ enum {
     CHECKPOINT_MS = 500,
     CHECKPOINT_LOG_BYTES = 8 * 1024 * 1024,
     BATCH_BYTES_MAX = 512 * 1024 * 1024,
+    HOLD_WAIT_MS = 20,
     TASK_MAGIC = 0x7461736b,
 };
 
@@ -49,11 +50,13 @@ enum handover { HANDOVER_FREE, HANDOVER_FROZEN, HANDOVER_COMMITTED };
 struct task_group {
     struct task_group_options options;
     struct task *tasks[TASKS_MAX];
-    uint32_t count;
+    _Atomic uint32_t count;          /* grows last, so that whoever counts sees whole tasks */
     struct sys_bell bell;            /* of the task thread */
     struct sys_bell checkpoint_bell; /* of the checkpoint thread */
     struct sys_thread *thread, *checkpoint_thread;
     atomic_bool stop;
+    _Atomic int wanted, reached; /* enum task_hold; the tasks' thread follows */
+    struct sys_bell hold_bell;   /* of the holder */
     _Atomic int handover;
     struct store_batch batch;
     struct diag commit_diag;
@@ -352,6 +355,7 @@ enum err task_group_checkpoint(struct task_group *group, struct diag *diag) {
 static bool checkpoint_due(const struct task_group *group) {
     if (!group->dirty || group->options.read_only) return false;
     int64_t age_ns = sys_monotonic_ns(group->options.sys) - group->last_freeze_ns;
+    if (atomic_load_explicit(&group->wanted, memory_order_relaxed) != TASK_RUN) return true;
     return group->input_bytes >= group->options.checkpoint_log_bytes ||
            age_ns >= group->options.checkpoint_ms * 1000000;
 }
@@ -435,11 +439,30 @@ enum err task_group_catch_up(struct task_group *group, struct diag *diag) {
     return ERR_OK;
 }
 
+/* Instead of a step: a held group only answers. It has reached the level once nothing that it folded is on its way. */
+static bool step_held(struct task_group *group, int wanted) {
+    bool worked = false;
+    if (atomic_load(&group->reached) == wanted) {
+        for (uint32_t i = 0; wanted == TASK_HOLD && i < group->count; i++) worked |= run_calls(group->tasks[i]);
+    } else if (!group->dirty && atomic_load(&group->handover) == HANDOVER_FREE) {
+        atomic_store(&group->reached, wanted);
+        sys_bell_ring(&group->hold_bell);
+        worked = true;
+    }
+    return worked;
+}
+
 static void *task_main(void *argument) {
     struct task_group *group = argument;
     while (!atomic_load(&group->stop)) {
-        bool worked = step(group);
-        hand_over(group);
+        int wanted = atomic_load(&group->wanted);
+        if (wanted == TASK_RUN && atomic_load(&group->reached) != TASK_RUN) {
+            atomic_store(&group->reached, TASK_RUN);
+            sys_bell_ring(&group->hold_bell);
+        }
+        bool worked = wanted == TASK_RUN && step(group);
+        if (atomic_load(&group->reached) != TASK_STOP) hand_over(group);
+        if (wanted != TASK_RUN) worked = step_held(group, wanted);
         if (worked) continue;
         int64_t wait_ms = group->dirty ? group->options.checkpoint_ms : -1;
         sys_bell_wait(&group->bell, wait_ms);
@@ -454,6 +477,34 @@ enum err task_group_start(struct task_group *group, struct diag *diag) {
     if (err == ERR_OK) err = sys->thread_start(sys->context, "tasks", task_main, group, &group->thread);
     if (err != ERR_OK) return diag_set(diag, err, "the tasks' threads cannot be started");
     return ERR_OK;
+}
+
+static enum err reach(struct task_group *group, enum task_hold level, bool (*cancelled)(void *context), void *context) {
+    atomic_store(&group->wanted, level);
+    sys_bell_ring(&group->bell);
+    while (atomic_load(&group->reached) != (int)level) {
+        if (cancelled != NULL && cancelled(context)) return ERR_CLOSED;
+        sys_bell_wait(&group->hold_bell, HOLD_WAIT_MS);
+    }
+    return ERR_OK;
+}
+
+enum err task_group_hold(struct task_group *group, enum task_hold level, bool (*cancelled)(void *context),
+                         void *context, struct diag *diag) {
+    if (group->thread == NULL) return ERR_OK; /* nothing runs by itself */
+    enum err err = reach(group, level, cancelled, context);
+    if (err != ERR_OK) diag_set(diag, err, "cancelled");
+    for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) {
+        struct task_info info;
+        task_group_info(group, i, &info);
+        if (info.err != ERR_OK) err = diag_set(diag, info.err, "task %s has stopped: %s", info.name, info.error);
+    }
+    if (err != ERR_OK) task_group_release(group);
+    return err;
+}
+
+void task_group_release(struct task_group *group) {
+    if (group->thread != NULL) (void)!reach(group, TASK_RUN, NULL, NULL);
 }
 
 static void stop_threads(struct task_group *group) {

@@ -55,7 +55,7 @@ struct task_group_options {
 enum err task_group_open(const struct task_group_options *options, struct diag *diag,
                          struct task_group **ret_group) MUST_USE;
 /* For commits that others make between checkpoints (imports): the next write stamp of this generation. Not while the
- * group's threads run. */
+ * group's threads run, unless they are held. */
 uint64_t task_group_stamp(struct task_group *group);
 /* Stops the threads, takes a last checkpoint, closes the processors. */
 void task_group_close(struct task_group **group);
@@ -68,6 +68,18 @@ enum err task_group_start(struct task_group *group, struct diag *diag) MUST_USE;
 /* One turn of every task: reads what is there (bounded), runs due calls. *ret_worked: there may be more. */
 enum err task_group_step(struct task_group *group, struct diag *diag, bool *ret_worked) MUST_USE;
 enum err task_group_checkpoint(struct task_group *group, struct diag *diag) MUST_USE;
+/* For who must have the store alone for a while (an import beside live tasks); one at a time, any thread but the group's own.
+ * On return the group has reached the level, with everything that was folded in the store; what arrives meanwhile waits in
+ * the log. Under TASK_STOP the holder may add tasks, take stamps, and touch what belongs to the tasks' thread. ERR_CLOSED:
+ * `cancelled` (may be NULL) said so while waiting, and the group runs again; else why a task has stopped. */
+enum task_hold {
+    TASK_RUN,
+    TASK_HOLD, /* nothing is folded; calls are answered from what is */
+    TASK_STOP, /* nothing is folded, no call is answered */
+};
+enum err task_group_hold(struct task_group *group, enum task_hold level, bool (*cancelled)(void *context),
+                         void *context, struct diag *diag) MUST_USE;
+void task_group_release(struct task_group *group);
 /* Reads on until every input's durable end as it is now is folded (a command without a running server). */
 enum err task_group_catch_up(struct task_group *group, struct diag *diag) MUST_USE;
 
