@@ -1,4 +1,5 @@
 #include "candle/block.h"
+#include "base/testing.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -54,7 +55,7 @@ static void column_round_trip(const int64_t *values, uint32_t count, uint64_t *r
 static void columns_of_every_kind_come_back(void **state) {
     (void)state;
     static int64_t values[COLUMN_VALUES_MAX];
-    for (uint64_t seed = 0; seed < 3000; seed++) {
+    for (uint64_t seed = 0; seed < testing_seeds(3000); seed++) {
         uint64_t random = seed;
         uint32_t count = one_in(&random, 4) ? (uint32_t)between(&random, 1, 20) : (uint32_t)between(&random, 1, 1500);
         if (one_in(&random, 50)) count = COLUMN_VALUES_MAX;
@@ -241,7 +242,7 @@ static void candles_of_every_kind_come_back(void **state) {
     struct buf buf, again;
     buf_init(&buf, BLOCK_BYTES_MAX);
     buf_init(&again, BLOCK_BYTES_MAX);
-    for (uint64_t seed = 1; seed <= 1500; seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(1500); seed++) {
         uint64_t random = seed * 31;
         uint32_t count = make_rows(rows, seed);
         struct block_view view = encode(&buf, rows, count);
@@ -281,7 +282,7 @@ static void damaged_columns_are_read_safely(void **state) {
     static struct candle rows[BLOCK_ROWS_MAX], back[BLOCK_ROWS_MAX];
     struct buf buf;
     buf_init(&buf, BLOCK_BYTES_MAX);
-    for (uint64_t seed = 1; seed <= 300; seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(300); seed++) {
         uint64_t random = seed;
         (void)encode(&buf, rows, make_rows(rows, seed));
         uint8_t *bytes = malloc(buf.size); /* exactly, so that a sanitizer sees every step beyond */

@@ -1,5 +1,6 @@
 /* A candle is a function of a set of trades: random sets, in random order, with duplicates, in random batches, over one or
  * two books, through crashes and replays, against a fold that sorts the set. Each failure names its seed. */
+#include "base/testing.h"
 #include "candle/book_fixture.h"
 
 enum { EVENTS_MAX = 400, SERIES_MAX = 3 };
@@ -344,16 +345,10 @@ static void check_ledger(const struct market *markets, uint32_t market_count, ui
                  (unsigned long long)counts->fate[FATE_DUPLICATE], (unsigned long long)counts->fate[FATE_LATE]);
 }
 
-static uint64_t seed_count(uint64_t usual) {
-    const char *text = getenv("WICK_SEEDS");
-    uint64_t percent;
-    return text != NULL && slice_to_u64(slice_text(text), &percent) ? usual * percent / 100 : usual;
-}
-
 static void test_any_order(void **state) {
     (void)state;
     struct arrivals *arrivals = malloc(sizeof *arrivals);
-    for (uint64_t seed = 1; seed <= seed_count(3000); seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(3000); seed++) {
         struct random r = {seed};
         struct series_table *table;
         assert_int_equal(series_table_open(&table), ERR_OK);
@@ -374,7 +369,7 @@ static void test_any_order(void **state) {
 static void test_two_workers(void **state) {
     (void)state;
     struct arrivals *arrivals = malloc(sizeof *arrivals), *half = malloc(sizeof *half);
-    for (uint64_t seed = 1; seed <= seed_count(500); seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(500); seed++) {
         struct random r = {seed * 7919};
         struct series_table *table;
         assert_int_equal(series_table_open(&table), ERR_OK);
@@ -455,7 +450,7 @@ static void check_world(struct world *w, const struct market *m, uint64_t seed) 
 static void test_crashes(void **state) {
     (void)state;
     struct arrivals *arrivals = malloc(sizeof *arrivals);
-    for (uint64_t seed = 1; seed <= seed_count(1000); seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(1000); seed++) {
         struct random r = {seed * 104729};
         struct world w = {0};
         struct book_counts counts = {0};

@@ -1,4 +1,5 @@
 #include "candle/idset.h"
+#include "base/testing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,7 +66,7 @@ static void test_limit(void **state) {
 static void test_random(void **state) {
     (void)state;
     enum { IDS = 200 };
-    for (unsigned seed = 1; seed <= 2000; seed++) {
+    for (unsigned seed = 1; seed <= testing_seeds(2000); seed++) {
         srand(seed);
         struct idset set, copy;
         struct buf buf;

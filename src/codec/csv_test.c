@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/testing.h"
 #include "codec/csv.h"
 
 static void check(const char *line, char separator, const char *const *expected, uint32_t count) {
@@ -67,7 +68,7 @@ static void test_errors(void **state) {
 static void test_round_trip(void **state) {
     (void)state;
     uint32_t seed = 1;
-    for (int round = 0; round < 20000; round++) {
+    for (uint64_t round = 0; round < testing_seeds(20000); round++) {
         char fields[4][8], line[128];
         size_t at = 0;
         uint32_t count = 1 + round % 4;

@@ -1,4 +1,5 @@
 #include "codec/record_batch.h"
+#include "base/testing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -242,7 +243,7 @@ static void test_what_is_written_is_read(void **state) {
     record_batch_builder_init(&builder);
     struct arena arena;
     arena_init(&arena, 64 << 20);
-    for (int round = 0; round < 400; round++) {
+    for (uint64_t round = 0; round < testing_seeds(400); round++) {
         make_records(&made, &seed, pool);
         record_batch_begin(&builder, codecs[round % 4]);
         for (uint32_t i = 0; i < made.count; i++)

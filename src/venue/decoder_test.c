@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #include "base/buf.h"
+#include "base/testing.h"
 #include "venue/binance/binance.h"
 #include "venue/huobi/huobi.h"
 
@@ -184,7 +185,7 @@ static void test_shape_and_general_parser_agree(void **state) {
     struct buf text;
     buf_init(&text, 4096);
     uint32_t trades = 0, refused = 0;
-    for (uint64_t seed = 1; seed <= 50000; seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(50000); seed++) {
         random_state = seed * 104729;
         buf_clear(&text);
         put_message(&text);
@@ -206,7 +207,7 @@ static void test_shape_and_general_parser_agree(void **state) {
         trades += a == ERR_OK && a_kind == BINANCE_TRADE;
         refused += a != ERR_OK;
     }
-    assert_true(trades > 20000 && refused > 5000);
+    assert_true(trades > testing_seeds(20000) && refused > testing_seeds(5000));
     buf_deinit(&text);
     binance_decoder_close(&decoder);
     market_deinit(&market);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/testing.h"
 #include "codec/csv.h"
 #include "venue/import_reader.h"
 
@@ -470,7 +471,7 @@ static void test_fast_and_general_rows_agree(void **state) {
     struct buf text;
     buf_init(&text, 4096);
     uint32_t taken = 0;
-    for (uint64_t seed = 1; seed <= 60000; seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(60000); seed++) {
         random_state = seed * 7919;
         bool kline = seed % 3 == 0, aggregated = seed % 3 == 1;
         buf_clear(&text);
@@ -505,7 +506,7 @@ static void test_fast_and_general_rows_agree(void **state) {
             assert_memory_equal(&event, &fast_event, sizeof event);
         }
     }
-    assert_true(taken > 5000);
+    assert_true(taken > testing_seeds(5000));
     buf_deinit(&text);
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/testing.h"
 #include "codec/input.h"
 #include "venue/price_event.h"
 
@@ -240,7 +241,7 @@ static void test_shape_and_general_parser_agree(void **state) {
     struct buf text;
     buf_init(&text, 4096);
     uint32_t accepted = 0, refused = 0;
-    for (uint64_t seed = 1; seed <= 60000; seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(60000); seed++) {
         random_state = seed;
         buf_clear(&text);
         put_random_event(&text);
@@ -255,7 +256,7 @@ static void test_shape_and_general_parser_agree(void **state) {
         accepted += a == ERR_OK;
         refused += a != ERR_OK;
     }
-    assert_true(accepted > 10000 && refused > 10000);
+    assert_true(accepted > testing_seeds(10000) && refused > testing_seeds(10000));
     buf_deinit(&text);
 }
 
