@@ -1,10 +1,10 @@
 /* An HTTP load generator that makes its own price events: one thread, epoll, keep-alive.
  *
- *   bench-load PORT SECONDS STREAM..     STREAM: post:CONNECTIONS:EVENTS:RATE | read:CONNECTIONS:KEYS:RATE | fill:HOURS
+ *   bench-load PORT SECONDS STREAM..     STREAM: KIND:CONNECTIONS:UNITS:RATE | fill:HOURS
  *
- * `post` sends POST /v1/prices of EVENTS JSON lines, `read` POST /v1/query of KEYS members, nine latest prices to one
- * history of 60 candles, keys and times skewed to a few series and to now; `fill` first posts one event a series and minute
- * of the hours before now. RATE is requests a second, open loop: a latency counts from the moment the request was
+ * `post` sends POST /v1/prices of UNITS JSON lines, `read` POST /v1/query of UNITS members, nine latest prices to one
+ * history of 60 candles, keys and times skewed to a few series and to now; `latest` POST /v1/latest of UNITS series, `get`
+ * GET /v1/latest of one, always the same; `fill` first posts one event a series and minute of the hours before now. RATE is requests a second, open loop: a latency counts from the moment the request was
  * due, so that a stall shows in every request it delayed. RATE 0 is closed loop: each connection always has one request
  * under way. One JSON object comes out. */
 #include <arpa/inet.h>
@@ -30,15 +30,18 @@ struct connection {
     int socket;
     bool busy;
     uint8_t *out;
-    size_t out_size, out_sent;
+    size_t out_begin, out_size, out_sent;
     uint8_t *in;
     size_t in_size, in_room;
     int64_t due_ns;
     uint64_t units; /* events or keys of the request under way */
 };
 
+enum kind { KIND_POST, KIND_READ, KIND_LATEST, KIND_GET };
+static const char *const kinds[] = {"post", "read", "latest", "get"};
+
 struct stream {
-    bool read;
+    enum kind kind;
     uint32_t connection_count, unit_count;
     double rate;
     struct connection *connections;
@@ -105,6 +108,11 @@ static size_t put_key(uint8_t *out, uint32_t number, int64_t now_ms) {
         comma, name, (long long)(end_ms - 60 * 60000), (long long)end_ms);
 }
 
+static size_t put_name(uint8_t *out, uint32_t series, bool first) {
+    return (size_t)snprintf((char *)out, KEY_MAX, "%s\"%s:B%03u/USDT\"", first ? "" : ",", exchanges[series % 4],
+                            series / 4);
+}
+
 static void finish_request(struct connection *c, const char *path, size_t head_room, size_t body_size) {
     char head[256];
     int size = snprintf(head, sizeof head,
@@ -113,22 +121,44 @@ static void finish_request(struct connection *c, const char *path, size_t head_r
                         path, body_size);
     /* The head goes right before the body, whose place is fixed. */
     memcpy(c->out + head_room - (size_t)size, head, (size_t)size);
-    c->out_sent = head_room - (size_t)size;
+    c->out_begin = c->out_sent = head_room - (size_t)size;
     c->out_size = head_room + body_size;
+}
+
+static void make_get(struct connection *c) {
+    c->out_begin = c->out_sent = 0;
+    c->out_size = (size_t)snprintf((char *)c->out, EVENT_MAX,
+                                   "GET /v1/latest?series=binance:B001/USDT HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+}
+
+static size_t put_unit(uint8_t *out, enum kind kind, uint32_t number, int64_t now_ms) {
+    switch (kind) {
+        case KIND_READ: return put_key(out, number, now_ms);
+        case KIND_LATEST: return put_name(out, number % SERIES, number == 0);
+        default: return put_event(out, (uint32_t)(event_counter % SERIES), now_ms);
+    }
 }
 
 static void make_request(struct connection *c) {
     enum { HEAD_ROOM = 256 };
+    static const char *const paths[] = {"/v1/prices", "/v1/query", "/v1/latest"};
     const struct stream *s = c->stream;
+    const bool array = s->kind == KIND_READ || s->kind == KIND_LATEST;
     int64_t now_ms = clock_ns(CLOCK_REALTIME) / 1000000;
     size_t at = HEAD_ROOM;
-    if (s->read) c->out[at++] = '[';
-    for (uint32_t i = 0; i < s->unit_count; i++)
-        at += s->read ? put_key(c->out + at, i, now_ms)
-                      : put_event(c->out + at, (uint32_t)(event_counter % SERIES), now_ms);
-    if (s->read) c->out[at++] = ']';
     c->units = s->unit_count;
-    finish_request(c, s->read ? "/v1/query" : "/v1/prices", HEAD_ROOM, at - HEAD_ROOM);
+    if (c->out_size > 0 && (s->kind == KIND_GET || s->kind == KIND_LATEST)) {
+        c->out_sent = c->out_begin; /* the same every time */
+        return;
+    }
+    if (s->kind == KIND_GET) {
+        make_get(c);
+        return;
+    }
+    if (array) c->out[at++] = '[';
+    for (uint32_t i = 0; i < s->unit_count; i++) at += put_unit(c->out + at, s->kind, i, now_ms);
+    if (array) c->out[at++] = ']';
+    finish_request(c, paths[s->kind], HEAD_ROOM, at - HEAD_ROOM);
 }
 
 /* --- connections --- */
@@ -302,17 +332,20 @@ static void print_stream(const struct stream *s, double seconds) {
         "{\"kind\":\"%s\",\"requests_per_s\":%.1f,\"%s_per_s\":%.0f,\"refused\":%llu,\"failed\":%llu,\"late_starts\":%"
         "llu,"
         "\"p50_ms\":%.3f,\"p99_ms\":%.3f,\"p999_ms\":%.3f,\"max_ms\":%.3f}",
-        s->read ? "read" : "post", (double)s->requests / seconds, s->read ? "keys" : "events",
+        kinds[s->kind], (double)s->requests / seconds, s->kind == KIND_POST ? "events" : "keys",
         (double)s->units / seconds, (unsigned long long)s->refused, (unsigned long long)s->failed,
         (unsigned long long)s->late_starts, percentile_ms(s, 0.5), percentile_ms(s, 0.99), percentile_ms(s, 0.999),
         (double)s->max_ns / 1e6);
 }
 
 static bool parse_stream(const char *text, struct stream *ret_stream) {
-    bool read = strncmp(text, "read:", 5) == 0;
-    if (!read && strncmp(text, "post:", 5) != 0) return false;
+    const size_t size = strcspn(text, ":");
+    uint32_t kind = 0;
+    while (kind < sizeof kinds / sizeof *kinds && (strlen(kinds[kind]) != size || memcmp(kinds[kind], text, size) != 0))
+        kind++;
+    if (kind == sizeof kinds / sizeof *kinds || text[size] != ':') return false;
     char *at = NULL;
-    struct stream s = {.read = read, .connection_count = (uint32_t)strtoul(text + 5, &at, 10)};
+    struct stream s = {.kind = kind, .connection_count = (uint32_t)strtoul(text + size + 1, &at, 10)};
     if (*at != ':') return false;
     s.unit_count = (uint32_t)strtoul(at + 1, &at, 10);
     if (*at != ':') return false;
@@ -325,9 +358,7 @@ static bool parse_stream(const char *text, struct stream *ret_stream) {
 
 int main(int argc, char **argv) {
     if (argc < 4 || argc - 3 > STREAMS_MAX) {
-        fprintf(
-            stderr,
-            "usage: bench-load PORT SECONDS post:CONNECTIONS:EVENTS:RATE|read:CONNECTIONS:KEYS:RATE|fill:HOURS ..\n");
+        fprintf(stderr, "usage: bench-load PORT SECONDS post|read|latest|get:CONNECTIONS:UNITS:RATE|fill:HOURS ..\n");
         return 2;
     }
     uint16_t port = (uint16_t)strtoul(argv[1], NULL, 10);

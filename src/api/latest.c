@@ -9,28 +9,28 @@ struct wanted {
     uint32_t count;
     struct {
         uint32_t series;   /* SERIES_NONE: not known */
-        struct slice name; /* as asked, for `missing` */
+        bool missing;      /* has no price, found out while answering */
+        struct slice name; /* as asked */
     } list[];
 };
 
-static void put_found(const struct api *api, const struct wanted *wanted, struct buf *out) {
+static void put_found(const struct api *api, struct wanted *wanted, struct buf *out) {
     bool first = true;
     for (uint32_t i = 0; i < wanted->count; i++) {
         struct latest latest;
         const uint32_t number = wanted->list[i].series;
-        if (number == SERIES_NONE || latest_get(api->options.latest, number, &latest) != ERR_OK) continue;
+        wanted->list[i].missing = number == SERIES_NONE || latest_get(api->options.latest, number, &latest) != ERR_OK;
+        if (wanted->list[i].missing) continue;
         if (!first) buf_put_u8(out, ',');
         first = false;
         put_latest(out, series_get(api->options.series, number), &latest);
     }
 }
 
-static void put_missing(const struct api *api, const struct wanted *wanted, struct buf *out) {
+static void put_missing(const struct wanted *wanted, struct buf *out) {
     bool first = true;
     for (uint32_t i = 0; i < wanted->count; i++) {
-        struct latest latest;
-        const uint32_t number = wanted->list[i].series;
-        if (number != SERIES_NONE && latest_get(api->options.latest, number, &latest) == ERR_OK) continue;
+        if (!wanted->list[i].missing) continue;
         if (!first) buf_put_u8(out, ',');
         first = false;
         put_name(out, wanted->list[i].name);
@@ -38,12 +38,12 @@ static void put_missing(const struct api *api, const struct wanted *wanted, stru
 }
 
 static void answer_wanted(struct api *api, struct http_exchange *exchange, void *context) {
-    const struct wanted *wanted = context;
+    struct wanted *wanted = context;
     struct buf *out = &exchange->answer;
     buf_put(out, SLICE("{\"latest\":["));
     put_found(api, wanted, out);
     buf_put(out, SLICE("],\"missing\":["));
-    put_missing(api, wanted, out);
+    put_missing(wanted, out);
     buf_put(out, SLICE("]}"));
     http_reply(exchange, 200, "application/json");
 }

@@ -1,21 +1,33 @@
 #include "api/api_internal.h"
 
-void put_i64(struct buf *out, int64_t value) {
+/* At most 20 bytes. */
+static uint8_t *format_i64(uint8_t *to, int64_t value) {
     char text[24];
     size_t at = sizeof text;
     uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
     do text[--at] = (char)('0' + left % 10);
     while ((left /= 10) > 0);
     if (value < 0) text[--at] = '-';
-    buf_put(out, slice_of(text + at, sizeof text - at));
+    memcpy(to, text + at, sizeof text - at);
+    return to + (sizeof text - at);
+}
+
+void put_i64(struct buf *out, int64_t value) {
+    uint8_t *to = buf_reserve(out, 24);
+    if (to != NULL) buf_commit(out, (size_t)(format_i64(to, value) - to));
+}
+
+/* With its quotes: at most DECIMAL_TEXT_MAX + 2 bytes. */
+static uint8_t *format_decimal(uint8_t *to, struct decimal value) {
+    *to++ = '"';
+    to += decimal_format(value, (char *)to);
+    *to++ = '"';
+    return to;
 }
 
 void put_decimal(struct buf *out, struct decimal value) {
-    char text[DECIMAL_TEXT_MAX + 2];
-    text[0] = '"';
-    const size_t size = decimal_format(value, text + 1);
-    text[size + 1] = '"';
-    buf_put(out, slice_of(text, size + 2));
+    uint8_t *to = buf_reserve(out, DECIMAL_TEXT_MAX + 2);
+    if (to != NULL) buf_commit(out, (size_t)(format_decimal(to, value) - to));
 }
 
 void put_name(struct buf *out, struct slice name) {
@@ -40,30 +52,35 @@ void put_member(struct buf *out, const char *name) {
     buf_put(out, SLICE("\":"));
 }
 
+/* What a latest price has behind its series' name, written in one piece: a request may ask for thousands. */
+#define PUT(to, literal) ((uint8_t *)memcpy((to), (literal), sizeof(literal) - 1) + sizeof(literal) - 1)
+
 void put_latest(struct buf *out, const struct series *series, const struct latest *latest) {
-    const bool price = series->kind == SERIES_PRICE;
+    enum { REST_MAX = 3 * (DECIMAL_TEXT_MAX + 2) + 20 + 100 };
     buf_put(out, SLICE("{\"series\":"));
     put_name(out, slice_text(series->name));
-    if (price)
-        buf_put(out, SLICE(",\"kind\":\"price\",\"price\":"));
-    else
-        buf_put(out, SLICE(",\"kind\":\"trade\",\"price\":"));
-    put_decimal(out, latest->price);
-    buf_put(out, SLICE(",\"time\":"));
-    put_i64(out, latest->time_ms);
-    if (price) {
-        buf_put(out, SLICE(",\"base_volume_24h\":"));
-        put_decimal(out, latest->base_volume);
-        buf_put(out, SLICE(",\"quote_volume_24h\":"));
-        put_decimal(out, latest->quote_volume);
+    uint8_t *const begin = buf_reserve(out, REST_MAX), *to = begin;
+    if (to == NULL) return;
+    to = series->kind == SERIES_PRICE ? PUT(to, ",\"kind\":\"price\",\"price\":")
+                                      : PUT(to, ",\"kind\":\"trade\",\"price\":");
+    to = format_decimal(to, latest->price);
+    to = PUT(to, ",\"time\":");
+    to = format_i64(to, latest->time_ms);
+    if (series->kind == SERIES_PRICE) {
+        to = PUT(to, ",\"base_volume_24h\":");
+        to = format_decimal(to, latest->base_volume);
+        to = PUT(to, ",\"quote_volume_24h\":");
+        to = format_decimal(to, latest->quote_volume);
     }
-    buf_put_u8(out, '}');
+    to = PUT(to, "}");
+    buf_commit(out, (size_t)(to - begin));
 }
 
 enum err candle_list_add(void *context, const struct candle *candle) {
     struct candle_list *list = context;
     if (list->separator == ',' && list->count > 0) buf_put_u8(list->out, ',');
-    candle_to_json(list->out, &list->style, candle);
+    if (list->count == 0) candle_json_head(&list->style, &list->head);
+    candle_to_json_after(list->out, &list->head, candle);
     if (list->separator == '\n') buf_put_u8(list->out, '\n');
     list->count++;
     return buf_err(list->out);

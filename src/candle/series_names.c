@@ -17,28 +17,32 @@ static const char *const quotes[] = {
 
 /* A part of a name: letters, digits and marks, but nothing that the name's own syntax needs, and no control bytes. */
 static bool part_ok(struct slice part) {
-    if (part.size == 0) return false;
+    bool bad = false;
     for (size_t i = 0; i < part.size; i++) {
-        uint8_t c = part.data[i];
-        if (c <= ' ' || c == 0x7f || c == ':' || c == '/') return false;
+        const uint8_t c = part.data[i];
+        bad |= (c <= ' ') | (c == 0x7f) | (c == ':') | (c == '/');
     }
-    return true;
+    return part.size > 0 && !bad;
 }
 
 static char lower(uint8_t c) { return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c); }
 static char upper(uint8_t c) { return (char)(c >= 'a' && c <= 'z' ? c - 32 : c); }
+
+static char *put_part(char *to, struct slice part, char (*change)(uint8_t c)) {
+    for (size_t i = 0; i < part.size; i++) to[i] = change(part.data[i]);
+    return to + part.size;
+}
 
 enum err series_name_of(const struct series_key *key, struct series_name *ret_name) {
     size_t size = key->venue.size + key->base.size + key->quote.size + 2;
     if (key->venue.size >= SERIES_NAME_MAX || key->base.size >= SERIES_NAME_MAX || size >= SERIES_NAME_MAX)
         return ERR_SYNTAX;
     if (!part_ok(key->venue) || !part_ok(key->base) || !part_ok(key->quote)) return ERR_SYNTAX;
-    char *at = ret_name->text;
-    for (size_t i = 0; i < key->venue.size; i++) *at++ = lower(key->venue.data[i]);
+    char *at = put_part(ret_name->text, key->venue, lower);
     *at++ = ':';
-    for (size_t i = 0; i < key->base.size; i++) *at++ = upper(key->base.data[i]);
+    at = put_part(at, key->base, upper);
     *at++ = '/';
-    for (size_t i = 0; i < key->quote.size; i++) *at++ = upper(key->quote.data[i]);
+    at = put_part(at, key->quote, upper);
     *at = 0;
     ret_name->size = (uint32_t)size;
     ret_name->kind = key->kind;
@@ -99,6 +103,11 @@ static bool is_quote(struct slice text) {
     return false;
 }
 
+static size_t find_byte(struct slice text, char byte) {
+    const uint8_t *at = text.size > 0 ? memchr(text.data, byte, text.size) : NULL;
+    return at != NULL ? (size_t)(at - text.data) : text.size;
+}
+
 static size_t find_mark(struct slice text, const char *marks) {
     for (size_t i = 0; i < text.size; i++)
         if (strchr(marks, text.data[i]) != NULL && text.data[i] != 0) return i;
@@ -108,7 +117,7 @@ static size_t find_mark(struct slice text, const char *marks) {
 /* "BTC_USDT" splits at the mark. In "BTCUSD_PERP" and "BTCUSDT_240927" the mark begins the contract, which stays with the
  * quote: one pair's contracts are different series. */
 enum err series_split_symbol(struct slice symbol, struct slice *ret_base, struct slice *ret_quote) {
-    size_t mark = find_mark(symbol, "/");
+    size_t mark = find_byte(symbol, '/');
     size_t skip = 1;
     if (mark == symbol.size) {
         mark = find_mark(symbol, "-_");
@@ -199,7 +208,7 @@ static uint32_t find_symbol(const struct series_table *table, struct slice venue
 
 enum err series_parse(const struct series_table *table, struct slice text, int kind, struct diag *diag,
                       uint32_t *ret_number) {
-    size_t colon = find_mark(text, ":");
+    size_t colon = find_byte(text, ':');
     if (colon == 0 || colon + 1 >= text.size || text.size >= SERIES_NAME_MAX) {
         diag_set(diag, ERR_SYNTAX, "\"%.*s\" is not a series", (int)(text.size < 100 ? text.size : 100), text.data);
         diag_hint(diag, "write venue:BASE/QUOTE, for example binance:BTC/USDT");
@@ -207,7 +216,7 @@ enum err series_parse(const struct series_table *table, struct slice text, int k
     }
     struct slice venue = slice_of(text.data, colon);
     struct slice rest = slice_of(text.data + colon + 1, text.size - colon - 1);
-    size_t slash = find_mark(rest, "/");
+    size_t slash = find_byte(rest, '/');
     struct series_key key = {.venue = venue};
     uint32_t number = SERIES_NONE;
     if (slash < rest.size) {
