@@ -40,6 +40,12 @@ enum err book_apply(struct book *book, const struct event *events, const int64_t
 /* Klines of a venue: rows of lane (series, BASIS_KLINES), ascending, base tier; later ones replace earlier ones. */
 enum err book_apply_klines(struct book *book, uint32_t series, const struct candle *rows, uint32_t count,
                            struct book_counts *counts, struct diag *diag) MUST_USE;
+/* The same without a copy, where the book is bounded and its base 1m: *ret_rows is where the next rows of the series may be
+ * read to, *ret_room how many (0: use book_apply_klines); book_klines_read takes `count` of them over. Rows as
+ * import_read_klines gives them, of the base interval. Nothing else is called in between. */
+enum err book_klines_room(struct book *book, uint32_t series, struct candle **ret_rows, uint32_t *ret_room) MUST_USE;
+enum err book_klines_read(struct book *book, uint32_t series, uint32_t count, struct book_counts *counts,
+                          struct diag *diag) MUST_USE;
 
 /* What a status record says of the feed of some series (a venue's connection). */
 struct book_status {

@@ -27,6 +27,8 @@ struct fake_rows {
 struct shelf {
     struct fake_rows stored, pending;
     uint32_t seals;
+    struct lane sealed_lane;
+    int64_t sealed_until_ms; /* of that lane, since the last commit */
 };
 
 static inline bool fake_before(const struct fake_row *a, const struct fake_row *b) {
@@ -60,6 +62,7 @@ static inline void fake_insert(struct fake_rows *rows, const struct fake_row *ro
 static inline void fake_commit(struct shelf *shelf) {
     for (uint32_t i = 0; i < shelf->pending.count; i++) fake_insert(&shelf->stored, &shelf->pending.rows[i]);
     shelf->pending.count = 0;
+    shelf->sealed_until_ms = 0;
 }
 
 static inline void fake_close(struct shelf *shelf) {
@@ -90,6 +93,10 @@ enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct
     (void)diag;
     assert_true(count > 0);
     shelf->seals++;
+    bool same = shelf->sealed_lane.series == lane.series && shelf->sealed_lane.basis == lane.basis;
+    if (same && candles[0].open_time_ms / 86400000 * 86400000 < shelf->sealed_until_ms) fail_msg("days out of order");
+    shelf->sealed_lane = lane;
+    shelf->sealed_until_ms = (candles[count - 1].open_time_ms / 86400000 + 1) * 86400000;
     return shelf_put(shelf, snapshot, NULL, lane, candles, count);
 }
 

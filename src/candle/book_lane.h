@@ -323,6 +323,10 @@ enum err book_apply_kline(struct book *book, struct lane_state *lane, const stru
 /* --- book_save.c --- */
 
 /* Lets rows go, or (bounded) seals the days that lie a day behind their series, when memory runs short. */
+static inline void lane_stored(struct lane_state *lane, int64_t from_ms, int64_t until_ms) {
+    if (from_ms < lane->stored_from_ms) lane->stored_from_ms = from_ms;
+    if (until_ms > lane->stored_until_ms) lane->stored_until_ms = until_ms;
+}
 enum err book_make_room(struct book *book) MUST_USE;
 /* Bounded books: takes a kline that continues the day being read; a day that ends goes straight to the shelf. */
 enum err book_tail_add(struct book *book, struct lane_state *lane, const struct candle *row, bool *ret_taken) MUST_USE;

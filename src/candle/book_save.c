@@ -112,15 +112,10 @@ static enum err buffer_row(struct book *book, const struct lane_state *lane, con
     return err;
 }
 
-static void stored(struct lane_state *lane, int64_t from_ms, int64_t until_ms) {
-    if (from_ms < lane->stored_from_ms) lane->stored_from_ms = from_ms;
-    if (until_ms > lane->stored_until_ms) lane->stored_until_ms = until_ms;
-}
-
 static void rows_stored(struct book *book, struct lane_state *lane) {
     const struct row_buffer *rows = &book->rows;
     if (rows->count == 0) return;
-    stored(lane, rows->candles[0].open_time_ms, rows->candles[rows->count - 1].open_time_ms);
+    lane_stored(lane, rows->candles[0].open_time_ms, rows->candles[rows->count - 1].open_time_ms);
 }
 
 /* The rows of one chunk named by `bits`, ascending. */
@@ -315,84 +310,6 @@ enum err book_make_room(struct book *book) {
     }
     book->relieved_bytes = book->bytes;
     return err;
-}
-
-/* --- klines of bounded books ---
- *
- * They come whole and in order, so the day being read waits as it came and goes to the shelf when the next one begins,
- * without being folded. Whatever comes otherwise is folded like any row. */
-
-static enum err tail_seal(struct book *book, struct lane_state *lane) {
-    struct kline_tail *tail = lane->tail;
-    struct shelf *shelf = book->options.shelf;
-    struct store_snapshot *snapshot;
-    enum err err = book_snapshot(book, &snapshot);
-    if (err) return err;
-    stored(lane, tail->rows[0].open_time_ms, tail->rows[tail->count - 1].open_time_ms);
-    lane->sealed_until_ms = tail->day_ms + DAY_MS;
-    uint32_t count = tail->count;
-    tail->count = 0;
-    return tail->capacity == SHELF_LOAD_ROWS ? shelf_load(shelf, snapshot, lane->lane, &tail->rows, count, book->diag)
-                                             : shelf_seal(shelf, snapshot, lane->lane, tail->rows, count, book->diag);
-}
-
-enum err book_tail_flush(struct book *book, struct lane_state *lane) {
-    struct kline_tail *tail = lane->tail;
-    if (tail == NULL) return ERR_OK;
-    enum err err = ERR_OK;
-    for (uint32_t i = 0; i < tail->count && err == ERR_OK; i++) {
-        enum event_fate fate;
-        err = book_apply_kline(book, lane, &tail->rows[i], &fate);
-    }
-    book->bytes -= tail->capacity * sizeof tail->rows[0];
-    free(tail->rows);
-    free(tail);
-    lane->tail = NULL;
-    return err;
-}
-
-/* Nothing else is known of the day, here or on the shelf. */
-static bool day_is_new(const struct book *book, const struct lane_state *lane, int64_t day_ms) {
-    struct row row;
-    if (day_ms < lane->sealed_until_ms || (row_next(book, lane, day_ms, &row) && row.start_ms < day_ms + DAY_MS))
-        return false;
-    return lane->stored_from_ms >= day_ms + DAY_MS || lane->stored_until_ms < day_ms;
-}
-
-static enum err tail_grow(struct book *book, struct lane_state *lane) {
-    struct kline_tail *tail = lane->tail;
-    uint32_t capacity = tail->capacity == 0 ? SHELF_LOAD_ROWS : tail->capacity * 2;
-    struct candle *rows = realloc(tail->rows, capacity * sizeof *rows);
-    if (rows == NULL) return diag_set(book->diag, ERR_NO_MEMORY, "no memory for %u klines", capacity);
-    book->bytes += (capacity - tail->capacity) * sizeof *rows;
-    tail->rows = rows;
-    tail->capacity = capacity;
-    return ERR_OK;
-}
-
-enum err book_tail_add(struct book *book, struct lane_state *lane, const struct candle *row, bool *ret_taken) {
-    int64_t day_ms = row->open_time_ms / DAY_MS * DAY_MS;
-    struct kline_tail *tail = lane->tail;
-    bool begins = tail == NULL || tail->count == 0 || day_ms > tail->day_ms;
-    enum err err = ERR_OK;
-    *ret_taken = false;
-    if (tail != NULL && tail->count > 0) {
-        if (begins) err = tail_seal(book, lane);
-        if (!begins && (day_ms < tail->day_ms || row->open_time_ms <= tail->rows[tail->count - 1].open_time_ms))
-            return book_tail_flush(book, lane);
-    }
-    if (err || (begins && (!day_is_new(book, lane, day_ms) || book->bytes > book->max_bytes / 2))) return err;
-    if (tail == NULL) {
-        tail = lane->tail = calloc(1, sizeof *tail);
-        if (tail == NULL) return ERR_NO_MEMORY;
-    }
-    tail->day_ms = day_ms;
-    if (tail->count == tail->capacity) err = tail_grow(book, lane);
-    if (err) return err;
-    tail->rows[tail->count] = *row;
-    book_kline_fix(book, &tail->rows[tail->count++]);
-    *ret_taken = true;
-    return ERR_OK;
 }
 
 /* --- the end --- */

@@ -210,6 +210,90 @@ static void test_klines_by_day(void **state) {
     free(rows);
 }
 
+/* A day whose rows came out of order waits in the book; those behind it must not overtake it on the way to the shelf. */
+static void test_klines_out_of_order(void **state) {
+    struct setting *s = *state;
+    enum { DAYS = 4, ROWS = DAYS * 10 };
+    struct candle rows[ROWS];
+    for (int64_t i = 0; i < ROWS; i++)
+        rows[i] = (struct candle){.open_time_ms = T0 + i / 10 * 86400000 + i % 10 * MINUTE,
+                                  .open = {1, 0},
+                                  .high = {9, 0},
+                                  .low = {1, 0},
+                                  .close = {1 + i % 9, 0},
+                                  .trades = 1,
+                                  .final = CANDLE_FINAL_PROVEN,
+                                  .first_id = -1,
+                                  .last_id = -1};
+    struct candle swapped = rows[3];
+    rows[3] = rows[4];
+    rows[4] = swapped;
+    struct book_counts counts = {0};
+    struct diag diag = {0};
+    open_book(s, true, 0);
+    assert_int_equal(book_apply_klines(s->book, s->dense, rows, ROWS, &counts, &diag), ERR_OK);
+    save(s, true);
+    assert_int_equal(counts.fate[FATE_USED], ROWS);
+    assert_int_equal(s->shelf.stored.count, ROWS);
+    for (uint32_t i = 0; i < ROWS; i++) assert_int_equal(s->shelf.stored.rows[i].candle.close.mantissa, 1 + i % 9);
+}
+
+/* Rows read in place and rows handed over are the same to the book: gaps, days that begin in the middle, a day again. */
+static void test_klines_in_place(void **state) {
+    struct setting *s = *state;
+    enum { ROWS = 9000 };
+    struct candle *rows = calloc(ROWS, sizeof *rows);
+    const uint32_t other = series_of(s->table, "binance", "OTHER", SERIES_TRADE);
+    struct book_counts handed = {0}, placed = {0};
+    struct diag diag = {0};
+    int64_t minute = 700;
+    for (int64_t i = 0; i < ROWS; i++, minute++) {
+        if (i == 2000) minute += 4000;
+        if (i == 5000) minute -= 30;
+        if (i % 777 == 0) minute += 3;
+        rows[i] = (struct candle){.open_time_ms = T0 + minute * MINUTE,
+                                  .open = {5, 0},
+                                  .high = {6, 0},
+                                  .low = {1, 0},
+                                  .close = {1 + i % 4, 0},
+                                  .trades = i % 5,
+                                  .native_ms = 60000,
+                                  .final = CANDLE_FINAL_CLOCK,
+                                  .first_id = -1,
+                                  .last_id = -1};
+    }
+    open_book(s, true, 0);
+    for (uint32_t i = 0; i < ROWS; i += 1000)
+        assert_int_equal(book_apply_klines(s->book, s->dense, rows + i, 1000, &handed, &diag), ERR_OK);
+    save(s, true);
+    open_book(s, true, 0);
+    for (uint32_t at = 0, step = 1; at < ROWS; step = step % 97 + 613) {
+        struct candle *room = NULL;
+        uint32_t count = 0;
+        assert_int_equal(book_klines_room(s->book, other, &room, &count), ERR_OK);
+        assert_true(count > 0);
+        count = count < step ? count : step;
+        count = count < ROWS - at ? count : ROWS - at;
+        memcpy(room, rows + at, count * sizeof *room);
+        assert_int_equal(book_klines_read(s->book, other, count, &placed, &diag), ERR_OK);
+        at += count;
+    }
+    save(s, true);
+    assert_memory_equal(&handed, &placed, sizeof handed);
+    assert_true(handed.fate[FATE_USED] > 8000);
+    for (minute = 0; minute < 20000; minute++) {
+        const struct candle *a = stored_row(s, s->dense, BASIS_KLINES, minute);
+        const struct candle *b = stored_row(s, other, BASIS_KLINES, minute);
+        assert_int_equal(a == NULL, b == NULL);
+        if (a == NULL) continue;
+        assert_true(decimal_equal(a->close, b->close));
+        assert_int_equal(a->revision, b->revision);
+        assert_int_equal(a->final, b->final);
+        assert_int_equal(a->coverage, b->coverage);
+    }
+    free(rows);
+}
+
 static void test_out_of_memory(void **state) {
     struct setting *s = *state;
     struct diag diag = {0};
@@ -226,8 +310,9 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
 #define RULE(name) cmocka_unit_test_setup_teardown(name, open_setting, close_setting)
-    const struct CMUnitTest tests[] = {RULE(test_leaves_and_returns), RULE(test_days_are_sealed),
-                                       RULE(test_import_shares_ids),  RULE(test_import_of_many_days),
-                                       RULE(test_klines_by_day),      RULE(test_out_of_memory)};
+    const struct CMUnitTest tests[] = {RULE(test_leaves_and_returns),  RULE(test_days_are_sealed),
+                                       RULE(test_import_shares_ids),   RULE(test_import_of_many_days),
+                                       RULE(test_klines_by_day),       RULE(test_klines_in_place),
+                                       RULE(test_klines_out_of_order), RULE(test_out_of_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,6 +142,30 @@ static void test_merge_agrees_with_definition(void **state) {
     }
 }
 
+static void test_sum_is_all_merged(void **state) {
+    (void)state;
+    enum { ROWS = 15 };
+    for (int round = 0; round < 20000; round++) {
+        struct candle rows[ROWS], merged, sum;
+        uint32_t count = 1 + below(ROWS);
+        for (uint32_t i = 0; i < count; i++) {
+            rows[i] = random_candle(i);
+            if (round % 3 == 0) continue; /* as they mostly are: small */
+            rows[i].volume.mantissa %= 1000000000, rows[i].quote_volume.mantissa %= 1000000000;
+            rows[i].taker_buy_volume.mantissa %= 1000000, rows[i].taker_buy_quote_volume.mantissa %= 1000000;
+        }
+        merged = rows[0];
+        for (uint32_t i = 1; i < count; i++) assert_int_equal(candle_merge(&merged, &rows[i]), ERR_OK);
+        assert_int_equal(candle_sum(rows, count, &sum), ERR_OK);
+        assert_same(&merged, &sum);
+        assert_int_equal(merged.open_time_ms, sum.open_time_ms);
+    }
+    struct candle large[2] = {random_candle(0), random_candle(1)}, kept = {.trades = 77};
+    large[0].volume = large[1].volume = (struct decimal){decimal_power10(38) - 1, 0};
+    assert_int_equal(candle_sum(large, 2, &kept), ERR_PRECISION);
+    assert_int_equal(kept.trades, 77);
+}
+
 static void test_merge_refuses_overflow_untouched(void **state) {
     (void)state;
     random_state = 7;
@@ -246,6 +270,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_merge_is_associative),
         cmocka_unit_test(test_merge_agrees_with_definition),
+        cmocka_unit_test(test_sum_is_all_merged),
         cmocka_unit_test(test_merge_refuses_overflow_untouched),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_csv),

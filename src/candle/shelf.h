@@ -83,17 +83,14 @@ enum err shelf_put_later(struct shelf *shelf, struct store_snapshot *snapshot, s
  * two flushes (ERR_STATE): the snapshot does not show what was not committed. */
 enum err shelf_seal(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
                     const struct candle *candles, uint32_t count, struct diag *diag) MUST_USE;
-/* The same for imports: one UTC day of a lane, of which rows there are at most SHELF_LOAD_ROWS, packed by a thread beside the
- * caller's, who helps where that one falls behind. Takes the rows over and leaves another buffer of that room; a first one is
- * malloc(SHELF_LOAD_ROWS * sizeof(struct candle)). Days that are not new, and shelves of 1s, take shelf_seal's way. Before
+/* The same for imports: one UTC day of a lane, packed by a thread beside the caller's, who helps where that one falls behind.
+ * Takes the rows over and leaves another buffer of that room, which is a day of minutes and somewhat more, to read on into; a
+ * first one is malloc(SHELF_LOAD_ROWS * sizeof(struct candle)). Days that are not new, and shelves of 1s, take shelf_seal's way. Before
  * anything else is written or flushed comes shelf_load_end. At most SHELF_LOADS_MAX days are under way. */
-enum { SHELF_LOAD_ROWS = 1440, SHELF_LOADS_MAX = 8 };
+enum { SHELF_LOAD_ROWS = 1536, SHELF_LOADS_MAX = 8 };
 enum err shelf_load(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, struct candle **rows,
                     uint32_t count, struct diag *diag) MUST_USE;
 enum err shelf_load_end(struct shelf *shelf, struct store_snapshot *snapshot, struct diag *diag) MUST_USE;
-/* Everything since the last flush is forgotten: an import failed. Blocks already in the log stay there, and no row of the
- * index points at them. */
-void shelf_abandon(struct shelf *shelf);
 /* Adds the rows put off, waits for the appends of all seals since the last flush, and adds their index rows, tier rows and
  * deletions to `batch`. On failure the seals are forgotten: seal again. */
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;

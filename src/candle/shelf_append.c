@@ -297,16 +297,10 @@ enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag
     return err;
 }
 
-void shelf_abandon(struct shelf *shelf) {
-    shelf_load_close(shelf);
-    if (shelf->sealing->first != NULL) (void)ship_all(shelf); /* the log still has our bytes; the outcome is nobody's */
-    forget(shelf->sealing);
-}
-
 void shelf_sealing_close(struct shelf *shelf) {
     struct shelf_sealing *s = shelf->sealing;
     if (s == NULL) return;
-    if (s->first != NULL) (void)ship_all(shelf);
+    if (s->first != NULL) (void)ship_all(shelf); /* the log still has our bytes; nobody waits for the outcome */
     forget(s);
     store_batch_deinit(&s->pending);
     shelf_pack_deinit(&s->scratch);

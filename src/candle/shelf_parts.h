@@ -125,23 +125,20 @@ void shelf_scans_close(struct shelf *shelf);
 
 enum { SHELF_QUARTERS_MAX = 96 };
 
-/* A quarter hour's sum, and of how many base rows. */
-struct shelf_quarter {
-    struct candle sum;
-    uint32_t parts;
-};
 struct shelf_pack {
     struct buf block;
-    struct shelf_quarter quarters[SHELF_QUARTERS_MAX];
+    struct candle quarters[SHELF_QUARTERS_MAX]; /* 15m rows */
     uint32_t quarter_count;
+    struct candle sum; /* of all rows, of which there are `parts`; to become a day's */
+    uint32_t parts;
 };
 void shelf_pack_init(struct shelf_pack *pack);
 void shelf_pack_deinit(struct shelf_pack *pack);
 /* The rows of one base period, a day at most. */
 enum err shelf_pack(const struct shelf *shelf, struct span period, const struct candle *rows, uint32_t count,
                     struct shelf_pack *pack, struct diag *diag) MUST_USE;
-/* Open and close time become those of the interval around the open time. */
-void shelf_sum_widen(struct candle *sum, int64_t length_ms);
+/* A sum of `parts` rows of `part_ms` as a row of a tier. */
+struct candle shelf_tier_row(const struct candle *sum, uint32_t parts, uint32_t part_ms, uint32_t tier_ms);
 
 /* --- rows put off (shelf_later.c) --- */
 enum err shelf_later_flush(struct shelf *shelf, struct store_batch *batch) MUST_USE;

@@ -117,53 +117,26 @@ static enum err append_block(struct seal *seal, int tier, struct span period, co
 
 /* --- tier rows --- */
 
-/* Minutes that no row tells of are unknown. */
-static enum err finish_row(struct seal_rows *to, const struct candle *sum, uint32_t parts, uint32_t part_ms,
-                           uint32_t tier_ms) {
-    uint64_t known_ms = part_ms < 60000 ? (uint64_t)parts * part_ms : (uint64_t)sum->covered_minutes * 60000;
-    struct candle row = *sum;
-    if (known_ms < tier_ms) {
-        if (row.coverage >= COVERAGE_QUIET) row.coverage = COVERAGE_PARTIAL;
-        if (row.final == CANDLE_FINAL_PROVEN) row.final = CANDLE_FINAL_CLOCK;
-    }
-    if (part_ms < 60000) row.covered_minutes = (uint32_t)(known_ms / 60000);
-    if (row.covered_minutes > tier_ms / 60000) row.covered_minutes = tier_ms / 60000;
-    row.native_ms = tier_ms;
-    row.volume = decimal_normalize(row.volume);
-    row.quote_volume = decimal_normalize(row.quote_volume);
-    row.taker_buy_volume = decimal_normalize(row.taker_buy_volume);
-    row.taker_buy_quote_volume = decimal_normalize(row.taker_buy_quote_volume);
-    return rows_add(to, &row);
-}
-
 static enum err finish_day(struct seal *seal) {
-    const struct shelf *shelf = seal->shelf;
+    const struct tier *tiers = seal->shelf->tiers;
     if (seal->day_parts == 0) return ERR_OK;
-    uint32_t parts = seal->day_parts;
+    const struct candle row = shelf_tier_row(&seal->day, seal->day_parts, tiers[TIER_BASE].ms, tiers[TIER_DAY].ms);
     seal->day_parts = 0;
-    return finish_row(&seal->days, &seal->day, parts, shelf->tiers[TIER_BASE].ms, shelf->tiers[TIER_DAY].ms);
+    return rows_add(&seal->days, &row);
 }
 
-/* A 15m sum into the row list and the day's sum. */
-static enum err add_quarter(struct seal *seal, const struct shelf_quarter *quarter) {
-    const struct shelf *shelf = seal->shelf;
-    enum err err = finish_row(&seal->quarters, &quarter->sum, quarter->parts, shelf->tiers[TIER_BASE].ms,
-                              shelf->tiers[TIER_QUARTER].ms);
-    if (err == ERR_OK && seal->day_parts > 0 && quarter->sum.open_time_ms > seal->day.close_time_ms)
-        err = finish_day(seal);
-    if (err == ERR_OK && seal->day_parts > 0) {
-        err = candle_merge(&seal->day, &quarter->sum);
-    } else if (err == ERR_OK) {
-        seal->day = quarter->sum;
-        shelf_sum_widen(&seal->day, SHELF_DAY_MS);
-    }
-    seal->day_parts += quarter->parts;
-    return err;
-}
-
-static enum err add_quarters(struct seal *seal, const struct shelf_pack *pack) {
+/* The rows of a packed period into the lists and the day's sum. */
+static enum err add_to_tiers(struct seal *seal, const struct shelf_pack *pack) {
     enum err err = ERR_OK;
-    for (uint32_t i = 0; i < pack->quarter_count && err == ERR_OK; i++) err = add_quarter(seal, &pack->quarters[i]);
+    for (uint32_t i = 0; i < pack->quarter_count && err == ERR_OK; i++)
+        err = rows_add(&seal->quarters, &pack->quarters[i]);
+    if (err == ERR_OK && seal->day_parts > 0 && pack->sum.open_time_ms > seal->day.close_time_ms)
+        err = finish_day(seal);
+    if (err == ERR_OK && seal->day_parts > 0)
+        err = candle_merge(&seal->day, &pack->sum);
+    else if (err == ERR_OK)
+        seal->day = pack->sum;
+    seal->day_parts += pack->parts;
     return err == ERR_OK ? ERR_OK : diag_set(seal->diag, err, "a sum of candles has too many digits");
 }
 
@@ -180,7 +153,7 @@ static enum err seal_base_period(struct seal *seal, struct span period, const st
     struct shelf_pack *pack = shelf_scratch(seal->shelf);
     err = shelf_pack(seal->shelf, period, rows, count, pack, seal->diag);
     if (err == ERR_OK) err = append_packed(seal, TIER_BASE, period, rows, count, seal->stored, buf_slice(&pack->block));
-    return err == ERR_OK ? add_quarters(seal, pack) : err;
+    return err == ERR_OK ? add_to_tiers(seal, pack) : err;
 }
 
 static enum err out_of_order(struct diag *diag) { return diag_set(diag, ERR_RANGE, "rows to seal are not in order"); }
@@ -335,7 +308,7 @@ enum err seal_add_day(struct seal *seal, struct span day, const struct candle *r
     enum err err = seal_reach(seal, day.end_ms);
     if (err == ERR_OK) err = seal_passed_tiers(seal, day.start_ms);
     if (err == ERR_OK) err = append_packed(seal, TIER_BASE, day, rows, count, false, buf_slice(&pack->block));
-    if (err == ERR_OK) err = add_quarters(seal, pack);
+    if (err == ERR_OK) err = add_to_tiers(seal, pack);
     return err == ERR_OK ? finish_day(seal) : err;
 }
 

@@ -51,12 +51,15 @@ static void open_log(struct fixture *f) {
     if (err != ERR_OK) fail_msg("%s: %s", diag.where, diag.what);
 }
 
-static void open_shelf(struct fixture *f) {
-    const struct shelf_options options = {.store = f->store, .log = f->log, .series = f->series, .base_ms = 60000};
+static void open_shelf_with(struct fixture *f, const struct sys *sys) {
+    const struct shelf_options options = {
+        .store = f->store, .log = f->log, .series = f->series, .base_ms = 60000, .sys = sys};
     struct diag diag = {0};
     enum err err = shelf_open(&options, &diag, &f->shelf);
     if (err != ERR_OK) fail_msg("%s: %s", diag.where, diag.what);
 }
+
+static void open_shelf(struct fixture *f) { open_shelf_with(f, NULL); }
 
 static uint32_t intern(struct series_table *table, const char *base, enum series_kind kind) {
     const struct series_key key = {SLICE("binance"), slice_text(base), SLICE("USDT"), kind};
@@ -418,6 +421,89 @@ static uint32_t count_rows(struct fixture *f, enum store_table table, struct lan
     return count;
 }
 
+/* The newest record of each key that names a lane, by period. */
+struct blocks {
+    const char *lane;
+    struct buf values;
+    uint32_t count;
+};
+
+static enum err keep_block(void *context, const struct record *record) {
+    struct blocks *blocks = context;
+    char key[160];
+    snprintf(key, sizeof key, "%.*s", (int)record->key.size, record->key.data);
+    if (strstr(key, blocks->lane) == NULL) return ERR_OK;
+    buf_put(&blocks->values, slice_text(strrchr(key, '|')));
+    buf_put(&blocks->values, record->value);
+    blocks->count++;
+    return buf_err(&blocks->values);
+}
+
+static void read_blocks(struct fixture *f, const char *topic, const char *lane, struct blocks *blocks) {
+    struct log_partition *partition = NULL;
+    struct log_cursor *cursor = NULL;
+    struct record_batch batch;
+    struct arena arena;
+    *blocks = (struct blocks){.lane = lane};
+    buf_init(&blocks->values, 64 << 20);
+    arena_init(&arena, 64 << 20);
+    assert_int_equal(log_partition_find(f->log, topic, 0, &partition), ERR_OK);
+    assert_int_equal(log_cursor_open(partition, 0, NULL, &cursor), ERR_OK);
+    while (log_cursor_next(cursor, NULL, &batch) == ERR_OK)
+        assert_int_equal(record_batch_visit(&batch, &arena, keep_block, blocks), ERR_OK);
+    log_cursor_close(&cursor);
+    arena_deinit(&arena);
+}
+
+/* A load packs with two threads what the other way packs with one, several days a call or one: the same bytes. */
+static void loading_gives_what_sealing_gives(void **state) {
+    struct fixture *f = *state;
+    struct candle *day = malloc(SHELF_LOAD_ROWS * sizeof *day);
+    static struct candle rows[MINUTES];
+    uint32_t count = 0;
+    shelf_close(&f->shelf);
+    open_shelf_with(f, sys_real());
+    for (int64_t i = 0; i < MINUTES; i++) {
+        struct candle row = make_row(&f->random, i, 0);
+        if (i % 7 == 3) row.volume = row.quote_volume = (struct decimal){0, 0}, row.trades = 0; /* flat */
+        if (i % 1000 == 5) row.quote_volume = (struct decimal){decimal_power10(30) + i, 2};     /* wide */
+        if (i / 1440 == 2 && i % 3 == 0) continue;                                              /* a day with holes */
+        for (int lane = 0; lane <= 2; lane += 2) f->models[lane].rows[i] = row, f->models[lane].has[i] = true;
+        rows[count++] = row;
+    }
+    for (int round = 0; round < 2; round++) { /* the second time everything is stored, and takes the other way */
+        struct store_snapshot *s = look(f);
+        assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows, count, NULL), ERR_OK);
+        for (uint32_t at = 0, end; at < count; at = end) {
+            for (end = at; end < count && rows[end].open_time_ms / DAY_MS == rows[at].open_time_ms / DAY_MS;) end++;
+            memcpy(day, rows + at, (end - at) * sizeof *day);
+            assert_int_equal(shelf_load(f->shelf, s, f->lanes[2], &day, end - at, NULL), ERR_OK);
+        }
+        memcpy(day, rows, sizeof *day);
+        assert_int_equal(shelf_load(f->shelf, s, f->lanes[2], &day, 1, NULL), ERR_STATE);
+        assert_int_equal(shelf_load_end(f->shelf, s, NULL), ERR_OK);
+        assert_int_equal(shelf_flush(f->shelf, &f->batch, NULL), ERR_OK);
+        store_snapshot_close(f->store, &s);
+        commit(f);
+        for (int lane = 0; lane <= 2; lane += 2)
+            for (int d = 0; d < DAYS; d++) model_seal(&f->models[lane], d);
+        compare_all(f);
+    }
+    static const char *const topics[] = {"candles.sealed.1m", "candles.sealed.15m", "candles.sealed.1d"};
+    for (int i = 0; i < 3; i++) {
+        struct blocks sealed, loaded;
+        read_blocks(f, topics[i], "|trades|", &sealed);
+        read_blocks(f, topics[i], "|klines|", &loaded);
+        assert_true(sealed.count >= (i == 0 ? 2 * DAYS : 1));
+        assert_int_equal(sealed.count, loaded.count);
+        assert_int_equal(sealed.values.size, loaded.values.size);
+        assert_memory_equal(sealed.values.data, loaded.values.data, sealed.values.size);
+        buf_deinit(&sealed.values);
+        buf_deinit(&loaded.values);
+    }
+    free(day);
+}
+
 static void months_that_are_over_are_blocks(void **state) {
     struct fixture *f = *state;
     static struct candle rows[MINUTES];
@@ -516,6 +602,7 @@ int main(void) {
         CASE(lanes_are_listed_once),
         CASE(a_load_of_many_days_is_sealed),
         CASE(rows_out_of_order_are_refused),
+        CASE(loading_gives_what_sealing_gives),
         CASE(months_that_are_over_are_blocks),
         CASE(the_index_is_made_anew),
         CASE(expired_rows_go),
