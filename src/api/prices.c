@@ -408,6 +408,19 @@ static enum err first_error(const struct submission *submission) {
     return ERR_OK;
 }
 
+/* A partition that is damaged by rot takes nothing more: the answer names the place, and how a person goes on. */
+static void refuse_append(struct submission *submission, enum err err) {
+    struct diag diag = {0};
+    for (uint32_t i = 0; i < submission->part_count && err == ERR_CORRUPT && diag.err == ERR_OK; i++) {
+        const struct log_append *append = &submission->parts[i]->append;
+        struct log_finding finding;
+        if (append->err != ERR_CORRUPT) continue;
+        log_partition_damage(append->partition, &finding);
+        if (finding.kind != LOG_FINDING_OK) (void)!log_finding_diag(&finding, &diag);
+    }
+    refuse(submission, err, &diag);
+}
+
 static void arrived(struct submission *submission) {
     if (atomic_fetch_sub_explicit(&submission->left, 1, memory_order_acq_rel) != 1) return;
     struct keys *keys = submission->api->keys;
@@ -418,7 +431,7 @@ static void arrived(struct submission *submission) {
         if (err == ERR_OK) return;
     }
     if (err != ERR_OK) {
-        refuse(submission, err, NULL);
+        refuse_append(submission, err);
         return;
     }
     if (keyed)

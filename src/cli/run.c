@@ -33,6 +33,19 @@ static void end_process(void *context) {
     kill(getpid(), SIGTERM);
 }
 
+/* What is open for reading only, because bytes that were on disk have changed. */
+static enum err say_damage(void *context, const struct log_topic_info *info) {
+    for (uint32_t i = 0; i < info->options.partition_count; i++) {
+        struct log_partition *partition;
+        struct log_finding finding = {.kind = LOG_FINDING_OK};
+        struct diag diag = {0};
+        if (log_partition_find(context, info->name, i, &partition) != ERR_OK) continue;
+        log_partition_damage(partition, &finding);
+        if (finding.kind != LOG_FINDING_OK) cli_fail(log_finding_diag(&finding, &diag), &diag);
+    }
+    return ERR_OK;
+}
+
 static int serve(struct cli *cli) {
     sigset_t signals;
     block_signals(&signals);
@@ -51,6 +64,7 @@ static int serve(struct cli *cli) {
     if (page_asset_count == 0)
         fprintf(stderr,
                 "wick: BUILT WITHOUT THE PAGE: npm or node >= 18 was not found; install them and build again\n");
+    (void)!log_topic_visit(engine_parts(engine)->log, say_damage, engine_parts(engine)->log);
     if (cli->config.source_count > 0) fprintf(stderr, "wick: the market shown is generated\n");
     int signal_number = 0;
     do sigwait(&signals, &signal_number);

@@ -145,6 +145,8 @@ struct log_finding {
 
 /* The first unrepaired damage of a partition, or LOG_FINDING_OK. */
 void log_partition_damage(const struct log_partition *partition, struct log_finding *ret_finding);
+/* A finding in words: ERR_CORRUPT with file, place and the command that goes on. */
+enum err log_finding_diag(const struct log_finding *finding, struct diag *diag) MUST_USE;
 /* Reads every byte of every segment and index of a folder that no writer holds. */
 enum err log_fsck(const struct log_options *options,
                   enum err (*report)(void *context, const struct log_finding *finding), void *context,

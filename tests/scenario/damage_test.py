@@ -43,9 +43,35 @@ def rot_is_refused_and_named():
     said = (out + err).decode()
     assert os.path.basename(path) in said and "--cut" in said, said[-500:]
     code, out, err = run(options.wick, "topic", "read", "prices", "--values", data=data)
+    assert code == 4, f"topic read: exit {code}"
     values = events_of(out.splitlines())
     assert 0 < len(values) < 1000 and values[-1] == price_event("A", now + 19049, "19.050").encode(), f"{len(values)} records around the damage"
     assert b"prices" in err, err[-300:]
+
+
+def rot_behind_a_crash_refuses_writes_loudly():
+    """Damage that recovery meets: `wick run` says it, an append is refused with the command, reads of the rest go on."""
+    data = os.path.join(options.scratch, "crash")
+    server = Server(options.wick, data)
+    server.wait_ready()
+    for i in range(20):
+        body = "\n".join(price_event("A", now + i * 1000 + n, f"{i}.{n + 1:03d}") for n in range(50))
+        assert server.request("POST", "/v1/prices", body)[0] == 200
+    server.kill()
+    flip(segment(data), 50_000)
+    server = Server(options.wick, data)
+    try:
+        end = time.monotonic() + 20
+        while time.monotonic() < end and not any("--cut prices/0@" in line for line in server.said):
+            time.sleep(0.05)
+        assert any("--cut prices/0@" in line for line in server.said), server.said
+        status, body = server.request("POST", "/v1/prices", price_event("B", now, "1"))
+        error = json.loads(body)["error"]
+        assert status == 500 and error["code"] == "corrupt" and "--cut prices/0@" in error["message"], (status, body)
+        assert error["at"].startswith("prices-0/"), error
+        assert server.get("/readyz")[0] == 503 and server.get("/v1/candles?series=kraken:A/USD")[0] == 200
+    finally:
+        server.stop()
 
 
 def a_cut_goes_on_from_there():
@@ -134,7 +160,7 @@ def a_torn_tail_is_cut_by_itself():
     assert (count, status) == (5, 200), (count, status)
 
 
-for case in (rot_is_refused_and_named, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
+for case in (rot_is_refused_and_named, rot_behind_a_crash_refuses_writes_loudly, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
              a_mixed_folder_is_refused, a_torn_tail_is_cut_by_itself):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())

@@ -105,7 +105,7 @@ static enum err report(struct log_cursor *cursor, int64_t lost_to, const char *t
     cursor->finding = finding;
     cursor->chain.expected = lost_to;
     cursor->chain.group = GROUP_ANY;
-    return finding_diag(&finding, diag);
+    return log_finding_diag(&finding, diag);
 }
 
 /* Opens the segment that holds the next offset. */

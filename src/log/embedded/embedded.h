@@ -240,7 +240,6 @@ enum err durable_end_record(struct log_partition *partition, uint64_t bytes, uin
 enum err topic_file_write(struct log *log, const char *name, const struct topic_file *file, struct diag *diag) MUST_USE;
 void partition_set_damage(struct log_partition *partition, const struct log_finding *finding);
 /* Names the files and offsets of a finding in `diag`. */
-enum err finding_diag(const struct log_finding *finding, struct diag *diag) MUST_USE;
 void finding_repair(const struct log_partition *partition, int64_t offset, struct log_finding *finding);
 
 /* --- segments.c: the list that readers share, and growing the last one --- */

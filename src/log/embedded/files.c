@@ -169,7 +169,7 @@ void partition_set_damage(struct log_partition *partition, const struct log_find
     pthread_mutex_unlock(&partition->lock);
 }
 
-enum err finding_diag(const struct log_finding *finding, struct diag *diag) {
+enum err log_finding_diag(const struct log_finding *finding, struct diag *diag) {
     if (finding->first_offset >= 0)
         diag_set(diag, ERR_CORRUPT, "%s; offsets %lld to %lld are lost", finding->text,
                  (long long)finding->first_offset, (long long)finding->last_offset);
