@@ -19,7 +19,10 @@ enum {
     KLINES_MAX = 1440,
     PROGRESS_EVENTS = 64 * 1024,
     BATCH_BYTES_MAX = 1024 * 1024 * 1024,
+    FUTURE_MS = 5 * 60 * 1000,
 };
+
+static const int64_t TIME_FUTURE = -1; /* stands for the time of an event from the future */
 
 struct import {
     const struct engine_parts *parts;
@@ -31,6 +34,7 @@ struct import {
     struct shelf *shelf; /* of its own: the tasks' one seals meanwhile */
     struct latest_table *latest;
     struct output *invalid, *late;
+    int64_t future_ms; /* events after it are refused, as everywhere */
     struct event *events;
     enum event_fate *fates;
     struct candle *klines;
@@ -68,10 +72,21 @@ static enum err put_refused(struct import *import, struct output *output, const 
     return err;
 }
 
-static enum err put_late(struct import *import, uint32_t index) {
+/* The line of an event that was read, into the topic of its fate. */
+static enum err put_event(struct import *import, uint32_t index) {
     struct import_item item = {0};
+    const char *reason = "late", *why = "";
+    struct output *output = import->late;
+    if (import->fates[index] == FATE_INVALID) {
+        bool future = import->events[index].time_ms == TIME_FUTURE;
+        reason = err_name(future ? ERR_FUTURE : ERR_RANGE);
+        why =
+            future ? "event time is more than 5 minutes ahead" : "no candle can hold the numbers, the ids or the time";
+        output = import->invalid;
+    }
+    snprintf(item.reason, sizeof item.reason, "%s", why);
     enum err err = import_source(import->reader, index, &item.line, &item.source);
-    return err != ERR_OK ? err : put_refused(import, import->late, &item, "late");
+    return err != ERR_OK ? err : put_refused(import, output, &item, reason);
 }
 
 /* --- folding --- */
@@ -114,9 +129,20 @@ static enum err offer_newest(struct import *import) {
     return err;
 }
 
+static uint64_t refused(const struct import *import) {
+    return import->counts.fate[FATE_LATE] + import->counts.fate[FATE_INVALID];
+}
+
+/* No candle takes an event of before 1970: the fold refuses it, and no watermark runs ahead. */
+static void mark_future(struct import *import, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (import->events[i].time_ms > import->future_ms) import->events[i].time_ms = TIME_FUTURE;
+}
+
 static enum err fold_events(struct import *import, uint32_t count) {
     if (count == 0) return ERR_OK;
-    uint64_t late_before = import->counts.fate[FATE_LATE];
+    mark_future(import, count);
+    uint64_t refused_before = refused(import);
     enum err err = book_apply(import->book, import->events, NULL, count, import->fates, &import->counts, import->diag);
     for (uint32_t i = 0; err == ERR_OK && i < count; i++) {
         if (import->fates[i] == FATE_USED) {
@@ -124,9 +150,9 @@ static enum err fold_events(struct import *import, uint32_t count) {
             err = keep_newest(import, &import->events[i]);
         }
     }
-    if (import->counts.fate[FATE_LATE] == late_before) return err;
+    if (refused(import) == refused_before) return err;
     for (uint32_t i = 0; err == ERR_OK && i < count; i++)
-        if (import->fates[i] == FATE_LATE) err = put_late(import, i);
+        if (import->fates[i] == FATE_LATE || import->fates[i] == FATE_INVALID) err = put_event(import, i);
     return err;
 }
 
@@ -175,32 +201,51 @@ static enum err read_all(struct import *import) {
     }
 }
 
-/* Rows of another length than the base are refused one by one: what is coarser is made from base rows. */
-static enum err refuse_length(struct import *import, const struct candle *row) {
-    struct import_item item = {0};
-    snprintf(item.reason, sizeof item.reason,
+/* A row that the fold does not see, with its reason; NULL if it may. What is coarser is made from base rows. */
+static const char *kline_fault(const struct import *import, const struct candle *row, char *why, size_t size) {
+    if (row->open_time_ms > import->future_ms) {
+        snprintf(why, size, "the row of %lld is more than 5 minutes ahead", (long long)row->open_time_ms);
+        return err_name(ERR_FUTURE);
+    }
+    if (row->native_ms == import->parts->base_ms) return NULL;
+    snprintf(why, size,
              "the row of %lld is %u ms long, but the base interval is %u ms; coarser candles are made from base ones",
              (long long)row->open_time_ms, row->native_ms, import->parts->base_ms);
-    return refuse_item(import, &item, "interval");
+    return "interval";
+}
+
+/* Klines come in the order of their days: what a sealed day misses is late, and one record tells of it. */
+static enum err put_late_klines(struct import *import, uint64_t count, int64_t from_ms, int64_t to_ms) {
+    struct import_item item = {0};
+    if (count == 0) return ERR_OK;
+    snprintf(item.reason, sizeof item.reason, "%llu of the rows from %lld to %lld came after their day had passed",
+             (unsigned long long)count, (long long)from_ms, (long long)to_ms);
+    return put_refused(import, import->late, &item, "late");
+}
+
+static enum err fold_kept(struct import *import, uint32_t series, struct candle *rows, uint32_t kept) {
+    int64_t from_ms = rows[0].open_time_ms, to_ms = rows[kept - 1].open_time_ms;
+    uint64_t late = import->counts.fate[FATE_LATE];
+    touch_range(import, from_ms);
+    touch_range(import, rows[kept - 1].close_time_ms);
+    enum err err = rows == import->klines
+                       ? book_apply_klines(import->book, series, rows, kept, &import->counts, import->diag)
+                       : book_klines_read(import->book, series, kept, &import->counts, import->diag);
+    return err ? err : put_late_klines(import, import->counts.fate[FATE_LATE] - late, from_ms, to_ms);
 }
 
 static enum err fold_klines(struct import *import, uint32_t series, struct candle *rows, uint32_t count) {
     enum err err = ERR_OK;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
-        if (rows[i].native_ms != import->parts->base_ms) {
-            err = refuse_length(import, &rows[i]);
-            continue;
-        }
-        if (kept != i) rows[kept] = rows[i];
-        kept++;
+        struct import_item item = {0};
+        const char *fault = kline_fault(import, &rows[i], item.reason, sizeof item.reason);
+        if (fault != NULL)
+            err = refuse_item(import, &item, fault);
+        else if (kept++ != i)
+            rows[kept - 1] = rows[i];
     }
-    if (err != ERR_OK || kept == 0) return err;
-    touch_range(import, rows[0].open_time_ms);
-    touch_range(import, rows[kept - 1].close_time_ms);
-    if (rows == import->klines)
-        return book_apply_klines(import->book, series, rows, kept, &import->counts, import->diag);
-    return book_klines_read(import->book, series, kept, &import->counts, import->diag);
+    return err != ERR_OK || kept == 0 ? err : fold_kept(import, series, rows, kept);
 }
 
 /* Where the next rows go: into the book itself, once their series is known. */
@@ -227,7 +272,7 @@ static enum err read_klines(struct import *import) {
         if (err != ERR_OK && !end) return err;
         if (count > 0 && (err = fold_klines(import, series, rows, count)) != ERR_OK) return err;
         if (has_item && (err = take_item(import, &item)) != ERR_OK) return err;
-        report_progress(import, count);
+        if ((err = report_progress(import, count)) != ERR_OK) return err;
         if (end) return ERR_OK;
     }
 }
@@ -650,6 +695,7 @@ static enum err attempt(struct engine *engine, const struct import_request *requ
         .engine = engine,
         .request = request,
         .diag = diag,
+        .future_ms = sys_wall_ms(engine_parts(engine)->sys) + FUTURE_MS,
         .events = aligned_alloc(64, EVENTS_MAX * sizeof(struct event)),
         .fates = calloc(EVENTS_MAX, sizeof(enum event_fate)),
         .klines = calloc(KLINES_MAX, sizeof(struct candle)),

@@ -1,5 +1,5 @@
 """Bad files, configurations and arguments: a clear error with the place, the right exit code, and nothing lost."""
-import gzip, os, sys, time
+import gzip, json, os, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import Report, arguments, must, price_event, run
@@ -75,6 +75,26 @@ def bad_lines_are_kept():
     must(options.wick, "ledger", data=data)
 
 
+def what_no_candle_can_hold():
+    """The future and impossible products are refused with their line, and move no watermark."""
+    current = int(time.time() * 1000)
+    far, year_9999 = current + 600_000, 253402300799999
+    data = data_of("beyond")
+    lines = [price_event("B", current - 60_000, "7"), price_event("B", far, "8"), price_event("B", year_9999, "9"),
+             price_event("B", current - 59_000, "6")]
+    must(options.wick, "import", "--as", "price-events", file_of("beyond.jsonl", "\n".join(lines) + "\n"), data=data)
+    huge = "9" * 20
+    rows = [f"1,5,1,5,{current},true", f"2,5,1,5,{far},true", f"3,{huge},{huge},1,{current},true", f"4,5,2,10,{current},true"]
+    must(options.wick, "import", "--as", "binance-trades", file_of("BTCUSDT-trades-beyond.csv", "\n".join(rows) + "\n"), data=data)
+    ledger = {row["topic"]: row for row in map(json.loads, must(options.wick, "ledger", "--format", "json", data=data).splitlines())}
+    for number, used, invalid in ((1, 2, 2), (2, 2, 2)):
+        row = ledger[f"imports/{number}"]
+        assert (row["read"], row["used"], row["invalid"], row["late"]) == (4, used, invalid, 0), row
+    kept = [json.loads(line) for line in must(options.wick, "topic", "read", "imports.invalid", data=data).splitlines()]
+    told = [(row["value"], row["headers"]["reason"], row["headers"]["line"]) for row in kept]
+    assert told == [(lines[1], "future", "2"), (lines[2], "future", "3"), (rows[1], "future", "2"), (rows[2], "range", "3")], told
+
+
 def odd_files():
     for name, content in (("empty", b""), ("binary", os.urandom(100_000)), ("one-line", b"x" * 5_000_000), ("nul", bytes(10_000)),
                           ("half", price_event("A", now, "1").encode()[:-5]), ("gzip-of-garbage", gzip.compress(os.urandom(100_000)))):
@@ -85,6 +105,6 @@ def odd_files():
 
 
 for name, case in (("arguments", arguments_), ("configurations", configurations), ("files-that-are-not", files_that_are_not),
-                   ("bad-lines-are-kept", bad_lines_are_kept), ("odd-files", odd_files)):
+                   ("bad-lines-are-kept", bad_lines_are_kept), ("what-no-candle-can-hold", what_no_candle_can_hold), ("odd-files", odd_files)):
     report.case(name, case)
 sys.exit(report.done())
