@@ -3,26 +3,13 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "codec/shape.h"
-#include "venue/name_cache.h"
+#include "venue/price_match.h"
 
 /* Two ways to one result. The general way parses and validates the object and judges every field. What it accepted, it
  * remembers as a shape; an object that has a remembered shape and known names is read in one pass over its bytes. The
  * second way gives up at anything out of the ordinary and never rejects, so all errors are the general way's. */
 
-enum { PRICE_TIME_MAX_DIGITS = 15, PRICE_NAME_MAX = 20, SHAPES_MAX = 4, ARRAY_EVENTS_MAX = 4096 };
-static const int64_t price_time_max = 253402300799999; /* the last millisecond of the year 9999 */
-
-enum field {
-    FIELD_BASE,
-    FIELD_QUOTE,
-    FIELD_EXCHANGE,
-    FIELD_PRICE,
-    FIELD_BASE_VOLUME,
-    FIELD_QUOTE_VOLUME,
-    FIELD_TIME,
-    FIELD_COUNT
-};
+enum { ARRAY_EVENTS_MAX = 4096 };
 
 static const char *const field_name[FIELD_COUNT] = {"baseCurrency",      "quoteCurrency",      "exchange",     "price",
                                                     "baseVolumeLast24h", "quoteVolumeLast24h", "timestampInMs"};
@@ -32,19 +19,10 @@ struct array_element {
     struct slice source;
 };
 
-struct remembered {
-    struct shape shape;
-    uint32_t last_name; /* the slot behind which all three names are known */
-};
-
 struct price_decoder {
     struct series_table *series;
     struct json_parser *parser;
-    struct name_cache names;
-    struct remembered shapes[SHAPES_MAX];
-    uint32_t shape_count;
-    uint32_t shape_recent;          /* the one that matched last */
-    uint32_t shape_oldest;          /* the next to be replaced */
+    struct price_shapes shapes;
     struct array_element *elements; /* of an array all of whose elements have a shape; allocated when first met */
 };
 
@@ -57,7 +35,7 @@ enum err price_decoder_open(struct series_table *series, struct price_decoder **
      * judged below. */
     struct json_limits limits = {.duplicate_keys = true, .number_bytes = JSON_DOCUMENT_MAX};
     enum err err = json_parser_open(&limits, &decoder->parser);
-    if (err == ERR_OK && !name_cache_init(&decoder->names)) err = ERR_NO_MEMORY;
+    if (err == ERR_OK) err = price_shapes_init(&decoder->shapes);
     if (err != ERR_OK) {
         price_decoder_close(&decoder);
         return err;
@@ -69,11 +47,13 @@ enum err price_decoder_open(struct series_table *series, struct price_decoder **
 void price_decoder_close(struct price_decoder **decoder) {
     if (decoder == NULL || *decoder == NULL) return;
     json_parser_close(&(*decoder)->parser);
-    name_cache_deinit(&(*decoder)->names);
+    price_shapes_deinit(&(*decoder)->shapes);
     free((*decoder)->elements);
     free(*decoder);
     *decoder = NULL;
 }
+
+void price_decoder_narrow(struct price_decoder *decoder) { decoder->shapes.wide = false; }
 
 /* --- the general way --- */
 
@@ -156,7 +136,7 @@ static enum err find_series(struct price_decoder *decoder, const struct json_val
         fold_case(folded[i], names[i], i != FIELD_EXCHANGE);
         if (!name_key_set(&key, (unsigned)i, names[i])) fits = false;
     }
-    if (fits) *ret_series = name_cache_find(&decoder->names, &key);
+    if (fits) *ret_series = name_cache_find(&decoder->shapes.names, &key);
     if (fits && *ret_series != SERIES_NONE) return ERR_OK;
     struct series_key series = {.venue = slice_of(folded[FIELD_EXCHANGE], names[FIELD_EXCHANGE].size),
                                 .base = slice_of(folded[FIELD_BASE], names[FIELD_BASE].size),
@@ -164,7 +144,7 @@ static enum err find_series(struct price_decoder *decoder, const struct json_val
                                 .kind = SERIES_PRICE};
     enum err err = series_intern(decoder->series, &series, ret_series);
     if (err != ERR_OK) return diag_set(diag, err, "the series cannot be added: %s", err_message(err));
-    if (fits) name_cache_add(&decoder->names, &key, *ret_series);
+    if (fits) name_cache_add(&decoder->shapes.names, &key, *ret_series);
     return ERR_OK;
 }
 
@@ -221,7 +201,7 @@ static enum err event_of(struct price_decoder *decoder, const struct json_value 
     return ERR_OK;
 }
 
-/* --- remembering --- */
+/* --- both ways --- */
 
 static int tag_of(void *context, uint32_t depth, const struct json_value *value) {
     (void)context;
@@ -229,83 +209,14 @@ static int tag_of(void *context, uint32_t depth, const struct json_value *value)
 }
 
 static void remember(struct price_decoder *decoder, const struct json_value *object) {
-    struct remembered new = {.last_name = 0};
-    if (!shape_learn(&new.shape, object, tag_of, NULL)) return;
-    for (uint32_t i = 0; i < decoder->shape_count; i++)
-        if (shape_same(&decoder->shapes[i].shape, &new.shape)) return;
-    for (uint32_t i = 0; i < new.shape.count; i++)
-        if (new.shape.slots[i].tag <= FIELD_EXCHANGE) new.last_name = i;
-    uint32_t place = decoder->shape_count < SHAPES_MAX ? decoder->shape_count++ : decoder->shape_oldest++ % SHAPES_MAX;
-    decoder->shapes[place] = new;
-    decoder->shape_recent = place;
-}
-
-/* --- the remembered way --- */
-
-SCAN_INLINE bool match_slot(const struct shape_slot *slot, const uint8_t **at, const uint8_t *end, struct event *event,
-                            struct name_key *names) {
-    unsigned size;
-    switch ((enum field)slot->tag) {
-        case FIELD_BASE:
-        case FIELD_QUOTE:
-        case FIELD_EXCHANGE:
-            if (!scan_name(*at, &size, &names->names[slot->tag])) return false;
-            *at += size;
-            return true;
-        case FIELD_PRICE: return shape_decimal(at, end, &event->price, &event->price_scale) && event->price != 0;
-        case FIELD_BASE_VOLUME: return shape_decimal(at, end, &event->quantity, &event->quantity_scale);
-        case FIELD_QUOTE_VOLUME: return shape_decimal(at, end, &event->quote_volume, &event->quote_volume_scale);
-        case FIELD_TIME:
-            return scan_u63(at, &event->time_ms) && event->time_ms >= 1 && event->time_ms <= price_time_max;
-        case FIELD_COUNT: break;
-    }
-    return false;
-}
-
-/* What lies behind `end` may look like more of the object, so the place is checked after each step. */
-SCAN_INLINE bool match_shape(const struct price_decoder *decoder, const struct remembered *known, const uint8_t **at,
-                             const uint8_t *end, struct event *ret_event) {
-    const struct shape_slot *slots = known->shape.slots;
-    const struct name_cache_entry *place = NULL;
-    const uint8_t *p = *at;
-    struct name_key names;
-    *ret_event = (struct event){.kind = EVENT_PRICE};
-    for (uint32_t i = 0; i < known->shape.count; i++) {
-        if (!shape_literal(&slots[i], &p) || p >= end) return false;
-        if (!match_slot(&slots[i], &p, end, ret_event, &names) || p >= end) return false;
-        if (i == known->last_name) {
-            place = name_cache_place(&decoder->names, &names);
-            __builtin_prefetch(place);
-        }
-    }
-    if (!shape_literal(&known->shape.tail, &p) || p > end) return false;
-    ret_event->series = name_cache_find_at(place, &names);
-    if (ret_event->series == SERIES_NONE) return false;
-    *at = p;
-    return true;
-}
-
-SCAN_INLINE bool match_recent(const struct price_decoder *decoder, const uint8_t **at, const uint8_t *end,
-                              struct event *ret_event) {
-    return match_shape(decoder, &decoder->shapes[decoder->shape_recent], at, end, ret_event);
-}
-
-static bool match_any(struct price_decoder *decoder, const uint8_t **at, const uint8_t *end, struct event *ret_event) {
-    if (decoder->shape_count == 0) return false;
-    if (match_recent(decoder, at, end, ret_event)) return true;
-    for (uint32_t i = 0; i < decoder->shape_count; i++) {
-        if (i == decoder->shape_recent || !match_shape(decoder, &decoder->shapes[i], at, end, ret_event)) continue;
-        decoder->shape_recent = i;
-        return true;
-    }
-    return false;
+    price_shapes_learn(&decoder->shapes, object, tag_of);
 }
 
 enum err price_decode(struct price_decoder *decoder, struct slice text, struct diag *diag, struct event *ret_event) {
     assert(decoder != NULL && ret_event != NULL);
     const uint8_t *at = text.data, *end = text.data + text.size;
     struct event event;
-    if (text.size > 0 && match_any(decoder, &at, end, &event) && at == end) {
+    if (text.size > 0 && price_match(&decoder->shapes, &at, end, &event) && at == end) {
         *ret_event = event;
         return ERR_OK;
     }
@@ -325,21 +236,7 @@ enum err price_decode_general(struct price_decoder *decoder, struct slice text, 
 
 uint32_t price_decode_lines(struct price_decoder *decoder, const uint8_t **at, const uint8_t *end, struct event *events,
                             uint32_t *starts, uint32_t max) {
-    const uint8_t *base = *at, *p = base;
-    uint32_t count = 0;
-    while (count < max && p < end) {
-        const uint8_t *start = p;
-        if (!match_any(decoder, &p, end, &events[count])) break;
-        if (p < end && *p == '\r') p++;
-        if (p < end && *p != '\n') {
-            p = start;
-            break;
-        }
-        starts[count++] = (uint32_t)(start - base);
-        if (p < end) p++;
-    }
-    *at = p;
-    return count;
+    return price_match_lines(&decoder->shapes, at, end, events, starts, max);
 }
 
 /* --- request bodies --- */
@@ -385,7 +282,7 @@ static bool match_array(struct price_decoder *decoder, struct slice text, uint32
         if (count == ARRAY_EVENTS_MAX || at >= end) return false;
         struct array_element *element = &decoder->elements[count++];
         const uint8_t *start = at;
-        if (!match_any(decoder, &at, end, &element->event)) return false;
+        if (!price_match(&decoder->shapes, &at, end, &element->event)) return false;
         element->source = slice_of(start, (size_t)(at - start));
         while (at < end && is_space(*at)) at++;
         if (at >= end) return false;
@@ -468,7 +365,7 @@ enum err price_decode_body(struct price_decoder *decoder, struct slice whole, st
     /* One document, on one line or many; a body that is no JSON at all is an error of the request. */
     const struct json_value *root = NULL;
     const uint8_t *at = text.data;
-    if (match_any(decoder, &at, text.data + text.size, &event) && at == text.data + text.size)
+    if (price_match(&decoder->shapes, &at, text.data + text.size, &event) && at == text.data + text.size)
         return give(&body, 0, text, ERR_OK, NULL, &event);
     enum err err = json_parse(decoder->parser, text, diag, &root);
     if (err != ERR_OK) return err;

@@ -10,6 +10,9 @@
 uint32_t price_decode_lines(struct price_decoder *decoder, const uint8_t **at, const uint8_t *end, struct event *events,
                             uint32_t *starts, uint32_t max);
 
+/* Keeps it from the machine's wide instructions: for tests of the way without them. */
+void price_decoder_narrow(struct price_decoder *decoder);
+
 /* The general way alone, without remembered shapes: what the fast way is tested against. */
 enum err price_decode_general(struct price_decoder *decoder, struct slice text, struct diag *diag,
                               struct event *ret_event) MUST_USE;

@@ -260,6 +260,80 @@ static void test_shape_and_general_parser_agree(void **state) {
     buf_deinit(&text);
 }
 
+/* All seven fields in their usual order; what differs is how long they are. */
+static void put_usual_event(struct buf *out) {
+    static const char *const names[] = {"BTC", "eth", "USDT", "a_very_long.name", "15_bytes_of.it-", "x", "12345678"};
+    static const char *const keys[] = {"price", "baseVolumeLast24h", "quoteVolumeLast24h"};
+    buf_printf(out, "{\"baseCurrency\":\"%s\",\"quoteCurrency\":\"%s\",\"exchange\":\"%s\",", names[random_below(7)],
+               names[random_below(7)], names[random_below(7)]);
+    for (int i = 0; i < 3; i++) {
+        buf_printf(out, "\"%s\":\"%u", keys[i], random_below(20) == 0 ? 0 : random_below(90) + 10);
+        for (uint32_t digits = random_below(10) == 0 ? random_below(18) : random_below(6); digits > 0; digits--)
+            buf_put_u8(out, (uint8_t)('0' + random_below(10)));
+        if (random_below(4) > 0) buf_put_u8(out, '.');
+        for (uint32_t digits = random_below(10) == 0 ? random_below(18) : random_below(6); digits > 0; digits--)
+            buf_put_u8(out, random_below(3) > 0 ? '0' : (uint8_t)('0' + random_below(10)));
+        buf_put_text(out, "\",");
+    }
+    buf_printf(out, "\"timestampInMs\":%llu}", 1700000000000ull + random_below(100000));
+}
+
+static void compare_events(struct fixture *f, struct slice line, enum err err, const struct event *event) {
+    struct event general = {0};
+    enum err expected = price_decode_general(f->decoder, line, NULL, &general);
+    if (err != expected || (err == ERR_OK && !same_event(event, &general)))
+        fail_msg("%s or %s for %.*s", err_name(err), err_name(expected), SLICE_PRINT(line));
+}
+
+/* Many lines at a time, some of them damaged: each is what the general way says that it is. */
+static uint32_t decode_all_lines(struct fixture *f, const uint8_t *at, const uint8_t *end) {
+    uint32_t fast = 0;
+    while (at < end) {
+        struct event events[16];
+        uint32_t starts[16], max = 1 + random_below(16);
+        const uint8_t *base = at;
+        uint32_t count = price_decode_lines(f->decoder, &at, end, events, starts, max);
+        for (uint32_t i = 0; i < count; i++) {
+            const uint8_t *line = base + starts[i], *after = i + 1 < count ? base + starts[i + 1] : at;
+            if (after > line && after[-1] == '\n') after--;
+            compare_events(f, slice_of(line, (size_t)(after - line)), ERR_OK, &events[i]);
+        }
+        fast += count;
+        if (count > 0 || at == end) continue;
+        const uint8_t *newline = memchr(at, '\n', (size_t)(end - at));
+        struct slice line = slice_of(at, (size_t)((newline == NULL ? end : newline) - at));
+        struct event event = {0};
+        compare_events(f, line, price_decode(f->decoder, line, NULL, &event), &event);
+        at = newline == NULL ? end : newline + 1;
+    }
+    return fast;
+}
+
+static void test_lines_and_general_parser_agree(void **state) {
+    struct fixture *f = *state;
+    struct buf text, line;
+    buf_init(&text, sizeof f->text - INPUT_PADDING_BYTES);
+    buf_init(&line, 4096);
+    uint32_t fast = 0;
+    for (uint64_t seed = 1; seed <= 6000; seed++) {
+        if (seed == 3000) price_decoder_narrow(f->decoder);
+        random_state = seed;
+        buf_clear(&text);
+        for (uint32_t lines = random_below(20); lines > 0; lines--) {
+            buf_clear(&line);
+            put_usual_event(&line);
+            if (random_below(12) == 0) damage(&line);
+            buf_put(&text, buf_slice(&line));
+            if (lines > 1 || random_below(2)) buf_put_u8(&text, '\n');
+        }
+        struct slice all = padded(f, buf_slice(&text));
+        fast += decode_all_lines(f, all.data, all.data + all.size);
+    }
+    assert_true(fast > 20000);
+    buf_deinit(&text);
+    buf_deinit(&line);
+}
+
 static void test_lines(void **state) {
     struct fixture *f = *state;
     struct event e, events[16];
@@ -372,6 +446,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_names_in_any_case, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shape_and_general_parser_agree, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lines_and_general_parser_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lines, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bodies, set_up, tear_down),
     };
