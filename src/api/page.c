@@ -9,8 +9,7 @@ static const char without_page[] =
 
 /* The page loads nothing from elsewhere, and nothing elsewhere may frame it. */
 static const char content_policy[] =
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self' ws: wss:; "
-    "object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 static const struct page_asset *find(struct slice path) {
     for (unsigned i = 0; i < page_asset_count; i++)
@@ -31,6 +30,10 @@ void handle_page(struct http_exchange *exchange) {
         return;
     }
     if (asset->etag != NULL) http_header(exchange, "ETag", asset->etag);
+    if (asset->etag != NULL && http_etag_listed(exchange->if_none_match, slice_text(asset->etag))) {
+        http_reply(exchange, 304, "");
+        return;
+    }
     buf_put(&exchange->answer, slice_of(asset->bytes, asset->size));
     http_reply(exchange, 200, asset->content_type);
 }

@@ -27,6 +27,7 @@ struct config {
     bool http_public; /* listen beyond loopback without a token */
     int64_t http_threads;
     int64_t http_connections;
+    int64_t http_address_connections, http_address_requests; /* of one address; the latter in a second */
     int64_t http_body_bytes;
     char http_certificate[CONFIG_TEXT_MAX];
     char http_key[CONFIG_TEXT_MAX];

@@ -418,6 +418,8 @@ static enum err start_server(struct engine *engine, struct diag *diag) {
         .allow_public = c->http_public,
         .threads = (uint32_t)c->http_threads,
         .connections_max = (uint32_t)c->http_connections,
+        .address_connections_max = (uint32_t)c->http_address_connections,
+        .address_requests_max = (uint32_t)c->http_address_requests,
         .body_max_bytes = (size_t)c->http_body_bytes,
         .handler = api_handler(engine->parts.api),
         .websocket = api_websocket(),

@@ -43,8 +43,9 @@ enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const 
     static const struct {
         unsigned status;
         enum err err;
-    } codes[] = {{401, ERR_DENIED},    {403, ERR_DENIED},    {405, ERR_USAGE},   {413, ERR_TOO_LARGE},
-                 {414, ERR_TOO_LARGE}, {431, ERR_TOO_LARGE}, {501, ERR_UNKNOWN}, {503, ERR_BUSY}};
+    } codes[] = {{401, ERR_DENIED},    {403, ERR_DENIED},    {405, ERR_USAGE},
+                 {413, ERR_TOO_LARGE}, {414, ERR_TOO_LARGE}, {429, ERR_LIMIT},
+                 {431, ERR_TOO_LARGE}, {501, ERR_UNKNOWN},   {503, ERR_BUSY}};
     enum err err = ERR_SYNTAX;
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (codes[i].status == status) err = codes[i].err;
@@ -53,7 +54,8 @@ enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const 
     http_put_error(answer, err, reason, "");
     struct MHD_Response *response = make_response(buf_slice(answer), "application/json", MHD_RESPMEM_PERSISTENT);
     if (response != NULL && status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (response != NULL && status == 503) MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
+    if (response != NULL && (status == 429 || status == 503))
+        MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
     if (response != NULL && status == 405)
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST, PUT, DELETE, OPTIONS");
     if (response != NULL) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");

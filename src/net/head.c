@@ -45,6 +45,7 @@ static void take_field(struct head_reading *reading, struct slice name, struct s
         {SLICE("content-length"), &head->content_length, &head->content_length_count},
         {SLICE("transfer-encoding"), &head->transfer_encoding, &head->transfer_encoding_count},
         {SLICE("idempotency-key"), &http->idempotency_key, NULL},
+        {SLICE("if-none-match"), &http->if_none_match, NULL},
         {SLICE("authorization"), &head->authorization, NULL},
         {SLICE("origin"), &head->origin, NULL},
         {SLICE("upgrade"), &head->upgrade, NULL},

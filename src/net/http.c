@@ -22,6 +22,22 @@ struct slice http_argument(const struct http_exchange *exchange, const char *nam
     return SLICE_NONE;
 }
 
+bool http_etag_listed(struct slice list, struct slice etag) {
+    if (slice_equal(list, SLICE("*"))) return true;
+    for (size_t at = 0; at < list.size;) {
+        if (list.data[at] != '"') { /* between two, or the mark W/ of a weak one */
+            at++;
+            continue;
+        }
+        const uint8_t *end = memchr(list.data + at + 1, '"', list.size - at - 1);
+        if (end == NULL) return false;
+        const size_t size = (size_t)(end + 1 - (list.data + at));
+        if (slice_equal(slice_of(list.data + at, size), etag)) return true;
+        at += size;
+    }
+    return false;
+}
+
 /* --- errors --- */
 
 unsigned http_status_of(enum err err) {

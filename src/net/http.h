@@ -22,9 +22,9 @@ struct http_exchange {
     struct slice path;                 /* decoded, without query */
     const struct http_pair *arguments; /* of the query string, in order; names may repeat */
     uint32_t argument_count;
-    struct slice body;                                  /* whole; INPUT_PADDING_BYTES (64) readable bytes behind it */
-    struct slice idempotency_key, content_type, accept; /* empty where absent */
-    struct slice peer;                                  /* address, for logs; empty for local */
+    struct slice body; /* whole; INPUT_PADDING_BYTES (64) readable bytes behind it */
+    struct slice idempotency_key, content_type, accept, if_none_match; /* empty where absent */
+    struct slice peer;                                                 /* address, for logs; empty for local */
     bool local; /* through the folder's socket, or in process: whoever asks may open the folder's files anyway */
     /* for the handler: freed with the exchange */
     struct arena arena;
@@ -50,6 +50,9 @@ unsigned http_status_of(enum err err);
 void http_put_error(struct buf *out, enum err err, const char *message, const char *at);
 /* The first argument of that name; data NULL if absent. */
 struct slice http_argument(const struct http_exchange *exchange, const char *name);
+
+/* Whether an If-None-Match names this entity tag (with its quotes), compared weakly (RFC 9110 section 13.1.2). */
+bool http_etag_listed(struct slice if_none_match, struct slice etag);
 
 enum { HTTP_ARGUMENTS_MAX = 4096, HTTP_TARGET_MAX = 8192, HTTP_ANSWER_MAX = 64 * 1024 * 1024 };
 /* Splits and decodes a request target (origin form, or absolute form whose authority is dropped) into `arena`. '+' in the

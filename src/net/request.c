@@ -27,16 +27,21 @@ static void connection_started(struct server *server, struct MHD_Connection *mhd
     connection->server = server;
     connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     const union MHD_ConnectionInfo *address = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    describe_peer(address != NULL ? address->client_addr : NULL, connection);
+    const struct sockaddr *from = address != NULL ? address->client_addr : NULL;
+    describe_peer(from, connection);
     connection_does(connection, DOING_WAITING, 0);
     const int on = 1;
     if (!connection->local) (void)setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    bool full = false;
     pthread_mutex_lock(&server->lock);
+    connection->address = address_enter(server, from, &full);
     connection->next = server->connections;
     if (connection->next != NULL) connection->next->previous = connection;
     server->connections = connection;
     pthread_mutex_unlock(&server->lock);
-    atomic_fetch_add_explicit(&server->connection_count, 1, memory_order_relaxed);
+    const uint32_t before = atomic_fetch_add_explicit(&server->connection_count, 1, memory_order_relaxed);
+    if (full) connection->refusal = 429;
+    if (before >= server->options.connections_max && !connection->local) connection->refusal = 503;
     *context = connection;
 }
 
@@ -44,6 +49,7 @@ static void connection_closed(struct server *server, void **context) {
     struct connection *connection = *context;
     if (connection == NULL) return;
     pthread_mutex_lock(&server->lock);
+    address_leave(server, connection->address);
     if (connection->next != NULL) connection->next->previous = connection->previous;
     if (connection->previous != NULL)
         connection->previous->next = connection->next;
@@ -142,8 +148,8 @@ static bool read_method(const char *text, enum http_method *ret_method) {
 /* Fields point into the connection's memory, which lives as long as the request is with libmicrohttpd; a request that
  * expired lives longer, so what a handler sees is copied. */
 static bool keep_fields(struct exchange *exchange, struct request_head *head) {
-    struct slice *const kept[] = {&exchange->http.idempotency_key, &exchange->http.content_type,
-                                  &exchange->http.accept};
+    struct slice *const kept[] = {&exchange->http.idempotency_key, &exchange->http.content_type, &exchange->http.accept,
+                                  &exchange->http.if_none_match};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         if (kept[i]->size == 0) continue;
         *kept[i] = arena_copy(&exchange->http.arena, *kept[i]);
@@ -156,14 +162,33 @@ static bool keep_fields(struct exchange *exchange, struct request_head *head) {
     return exchange->websocket_key.data != NULL;
 }
 
+static unsigned check_share(struct connection *connection, const char **ret_reason) {
+    *ret_reason = connection->refusal == 503 ? "the server has all the connections it takes"
+                                             : "this address has all the connections it may have";
+    if (connection->refusal != 0) return connection->refusal;
+    *ret_reason = "this address asks too often";
+    return address_admits(connection->server, connection->address) ? 0 : 429;
+}
+
+/* Whether the body that is announced would fit what may be held at once. */
+static bool has_room(const struct server *server, struct slice content_length) {
+    uint64_t length = 0;
+    if (!slice_to_u64(content_length, &length) || length <= 2 * SERVER_KEEP_BYTES) return true;
+    return atomic_load_explicit(&server->memory_bytes, memory_order_relaxed) + length <=
+           server->options.memory_max_bytes;
+}
+
 static enum MHD_Result take_head(struct exchange *exchange, const char *method, const char *version) {
     uint32_t doing = DOING_WAITING;
     if (!atomic_compare_exchange_strong(&exchange->connection->doing, &doing, DOING_HANDLING)) return MHD_NO;
     struct request_head head;
     request_head_read(exchange->mhd, exchange, &head);
     const char *reason = NULL;
-    const unsigned status = request_head_check(exchange, &head, method, version, &reason);
+    unsigned status = check_share(exchange->connection, &reason);
+    if (status == 0) status = request_head_check(exchange, &head, method, version, &reason);
     if (status != 0) return answer_refuse(exchange, status, reason);
+    if (head.content_length_count > 0 && !has_room(exchange->server, head.content_length))
+        return answer_refuse(exchange, 503, "too much is being received at once");
     if (!read_method(method, &exchange->http.method)) return answer_refuse(exchange, 405, "the method is not known");
     if (!keep_fields(exchange, &head)) return MHD_NO;
     atomic_store_explicit(&exchange->phase, PHASE_BODY, memory_order_relaxed);

@@ -151,15 +151,16 @@ static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tl
     const unsigned flags =
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_TURBO | (tls ? MHD_USE_TLS : 0u);
     const uint32_t tcp_loops = server->options.threads;
-    return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, loop,                                          //
-                            MHD_OPTION_LISTEN_SOCKET, fd,                                                        //
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,                 //
-                            MHD_OPTION_CONNECTION_LIMIT, (server->options.connections_max - 1) / tcp_loops + 1,  //
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1,                                                     //
-                            MHD_OPTION_URI_LOG_CALLBACK, request_begin, loop,                                    //
-                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,                                    //
-                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop,                                //
-                            MHD_OPTION_NOTIFY_CONNECTION, request_connection, loop,                              //
+    const uint32_t connections = (server->options.connections_max - 1) / tcp_loops + 1 + SERVER_SPARE_CONNECTIONS;
+    return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, loop,                           //
+                            MHD_OPTION_LISTEN_SOCKET, fd,                                         //
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,  //
+                            MHD_OPTION_CONNECTION_LIMIT, connections,                             //
+                            MHD_OPTION_STRICT_FOR_CLIENT, 1,                                      //
+                            MHD_OPTION_URI_LOG_CALLBACK, request_begin, loop,                     //
+                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,                     //
+                            MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop,                 //
+                            MHD_OPTION_NOTIFY_CONNECTION, request_connection, loop,               //
                             MHD_OPTION_ARRAY, tls ? tls_options : none, MHD_OPTION_END);
 }
 
@@ -206,6 +207,8 @@ static void set_default(uint32_t *value, uint32_t to) {
 static void set_defaults(struct server_options *options) {
     set_default(&options->threads, 1);
     set_default(&options->connections_max, 4096);
+    set_default(&options->address_connections_max, 2048);
+    set_default(&options->address_requests_max, 1000000);
     set_default(&options->head_timeout_ms, 10000);
     set_default(&options->idle_timeout_ms, 60000);
     set_default(&options->body_min_rate, 1024);
@@ -236,6 +239,7 @@ static void server_free(struct server *server) {
     free(server->certificate);
     free(server->key);
     free(server->tokens);
+    addresses_close(&server->addresses);
     pthread_mutex_destroy(&server->lock);
     pthread_mutex_destroy(&server->pool_lock);
     free(server);
@@ -249,6 +253,8 @@ static enum err start(struct server *server, struct diag *diag) {
     const struct sys *sys = server->options.sys;
     server->loops = calloc(server->options.threads + 1, sizeof *server->loops);
     if (server->loops == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the HTTP server");
+    if (addresses_open(&server->addresses) != ERR_OK)
+        return diag_set(diag, ERR_NO_MEMORY, "no memory for the HTTP server");
     enum err err = tokens_read(&server->options, diag, &server->tokens);
     if (err == ERR_OK) err = read_certificate(server, diag);
     if (err == ERR_OK) err = websocket_loop_open(server, diag, &server->websockets);

@@ -7,7 +7,8 @@
  * could understand differently (RFC 9112 section 6: Transfer-Encoding with Content-Length, other codings than chunked,
  * repeated or malformed Content-Length, several Host fields), which also closes the connection; bodies past the limit (413,
  * before reading where Content-Length says so); without a token where one is asked (401); a cross-origin POST, PUT, DELETE or
- * websocket (403: Origin is present and names another host); on a loopback address without tokens a Host that is a name
+ * websocket (403: Origin is present and names another host); past an address's share of connections or requests (429);
+ * past all connections, or where a body would not fit what may be held at once (503, before it is read); on a loopback address without tokens a Host that is a name
  * other than localhost (403: DNS rebinding). */
 #ifndef NET_SERVER_H
 #define NET_SERVER_H
@@ -40,16 +41,18 @@ struct server_options {
     const char *key;
     const char *const *token_sha256; /* hex digests; a request must carry `Authorization: Bearer`; NULL: none */
     uint32_t token_count;
-    bool allow_public;          /* listening beyond loopback without a token is refused unless this says so */
-    uint32_t threads;           /* 0: 1 */
-    uint32_t connections_max;   /* 0: 4096 */
-    size_t body_max_bytes;      /* 0: 16 MiB */
-    uint32_t head_timeout_ms;   /* 0: 10 s for the whole head */
-    uint32_t body_min_rate;     /* bytes a second after 5 s; 0: 1024 */
-    uint32_t answer_timeout_ms; /* a handler that has not answered: 503; 0: 30 s */
-    uint32_t idle_timeout_ms;   /* keep-alive without a request; 0: 60 s */
-    size_t memory_max_bytes;    /* of bodies and answers held at once; 503 past it; 0: 256 MiB */
-    uint32_t websocket_ping_ms; /* a session silent for twice as long is gone; 0: 20 s */
+    bool allow_public;                /* listening beyond loopback without a token is refused unless this says so */
+    uint32_t threads;                 /* 0: 1 */
+    uint32_t connections_max;         /* 0: 4096 */
+    uint32_t address_connections_max; /* of one address (IPv6: of its first 64 bits); 0: 2048 */
+    uint32_t address_requests_max;    /* of one address in a second; 0: 1,000,000 */
+    size_t body_max_bytes;            /* 0: 16 MiB */
+    uint32_t head_timeout_ms;         /* 0: 10 s for the whole head */
+    uint32_t body_min_rate;           /* bytes a second after 5 s; 0: 1024 */
+    uint32_t answer_timeout_ms;       /* a handler that has not answered: 503; 0: 30 s */
+    uint32_t idle_timeout_ms;         /* keep-alive without a request; 0: 60 s */
+    size_t memory_max_bytes;          /* of bodies and answers held at once; 503 past it; 0: 256 MiB */
+    uint32_t websocket_ping_ms;       /* a session silent for twice as long is gone; 0: 20 s */
     struct http_handler *handler;
     const struct websocket_ops *websocket;
     void *websocket_context;

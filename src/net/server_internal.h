@@ -29,7 +29,8 @@ enum {
     SERVER_WEBSOCKETS_MAX = 1024,
     EXCHANGE_MAGIC = 0x65786368,
     TOKEN_BYTES = 32,
-    ANSWERS_KEPT = 256, /* for each loop */
+    SERVER_SPARE_CONNECTIONS = 64, /* of each loop: past connections_max, to say so */
+    ANSWERS_KEPT = 256,            /* for each loop */
     ANSWER_KEPT_BYTES = 512,
 };
 
@@ -40,6 +41,8 @@ enum connection_doing { DOING_WAITING, DOING_BODY, DOING_HANDLING, DOING_SENDING
 
 struct server;
 struct exchange;
+struct address;
+struct addresses;
 
 struct kept_answer {
     struct MHD_Response *response; /* NULL: none */
@@ -62,7 +65,9 @@ struct connection {
     struct connection *previous, *next; /* of server.connections; server.lock */
     struct server *server;
     int fd;
-    bool local; /* came through the Unix socket */
+    bool local;              /* came through the Unix socket */
+    struct address *address; /* NULL: not counted */
+    unsigned refusal;        /* 429 or 503 for whatever it asks; 0: none */
     _Atomic uint32_t doing;
     _Atomic uint32_t since_tick;        /* when it began doing that */
     _Atomic uint64_t progress;          /* body bytes received, or answer bytes to send, since then */
@@ -130,6 +135,7 @@ struct server {
     struct websocket_loop *websockets;
     pthread_mutex_t lock; /* guards connections */
     struct connection *connections;
+    struct addresses *addresses;
     pthread_mutex_t pool_lock;
     struct exchange *pool;
     uint32_t pool_count;
@@ -142,6 +148,15 @@ void exchange_drop(struct exchange *exchange);         /* one owner less */
 bool exchange_account(struct exchange *exchange);
 void exchange_pool_clear(struct server *server);
 void server_drop(struct server *server); /* one owner less */
+
+/* --- address.c --- */
+enum err addresses_open(struct addresses **ret_addresses) MUST_USE;
+void addresses_close(struct addresses **addresses);
+/* A connection more, or less, of an address; with server.lock. NULL: it is not counted. */
+struct address *address_enter(struct server *server, const struct sockaddr *from, bool *ret_full);
+void address_leave(struct server *server, struct address *address);
+/* Counts a request. */
+bool address_admits(const struct server *server, struct address *address);
 
 /* --- loop.c --- */
 enum err loop_start(struct server_loop *loop, struct diag *diag) MUST_USE;
