@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "api/api_internal.h"
+#include "flow/topics.h"
 
 static const char prefix[] = "/control/";
 
@@ -182,6 +183,8 @@ static void delete_topic(struct api *api, struct http_exchange *exchange) {
     char topic[LOG_TOPIC_NAME_MAX + 1];
     struct diag diag = {0};
     enum err err = topic_argument(exchange, &diag, topic);
+    if (err == ERR_OK && topic_is_needed(topic))
+        err = diag_set(&diag, ERR_USAGE, "candles, or the account of them, are made from %s", topic);
     if (err == ERR_OK) err = log_topic_delete(api->options.log, topic, &diag);
     if (err != ERR_OK) {
         refuse(exchange, err, &diag);
@@ -237,6 +240,8 @@ static void append_batch(struct api *api, struct http_exchange *exchange) {
     enum err err =
         appending == NULL || bytes == NULL ? diag_set(&diag, ERR_NO_MEMORY, "no memory for the batch") : ERR_OK;
     if (err == ERR_OK) err = topic_argument(exchange, &diag, topic);
+    if (err == ERR_OK && topic_is_kept(topic))
+        err = diag_set(&diag, ERR_USAGE, "topic %s is wick's own: nobody else writes it", topic);
     if (err == ERR_OK) err = check_batch(exchange, &batch, &diag);
     if (err == ERR_OK && (err = log_partition_find(api->options.log, topic, (uint32_t)index, &partition)) != ERR_OK)
         diag_set(&diag, err, "there is no topic \"%s\" with a partition %llu", topic, (unsigned long long)index);

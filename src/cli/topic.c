@@ -6,7 +6,7 @@
 #include "flow/topics.h"
 
 static const struct cli_column columns[] = {
-    {"TOPIC", "topic", false, false}, {"PARTITION", "partition", true, false},   {"START", "start", true, false},
+    {"TOPIC", "topic", false, false}, {"PARTITION", "partition", true, false},  {"START", "start", true, false},
     {"END", "end", true, false},      {"COMPACTED", "compacted", false, false},
 };
 
@@ -51,8 +51,7 @@ static int create(struct cli *cli, const char *topic) {
     struct topics topics;
     struct diag diag = {0};
     enum err err = topics_open(&topics, cli, TOPICS_MAKE, &diag);
-    if (err == ERR_OK)
-        err = topics_create(&topics, topic, (uint32_t)partitions, cli_flag(cli, "compacted"), &diag);
+    if (err == ERR_OK) err = topics_create(&topics, topic, (uint32_t)partitions, cli_flag(cli, "compacted"), &diag);
     topics_close(&topics);
     return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
 }
@@ -81,8 +80,9 @@ static int run(struct cli *cli) {
         strcmp(verb, "tail") != 0 && strcmp(verb, "write") != 0 && !copy)
         return cli_usage(cli, "topic: \"%s\" is none of list, create, delete, read, write, tail, copy", verb);
     if (topic == NULL || (copy && cli->word_count < 3))
-        return cli_usage(cli, copy ? "topic copy needs two names: wick topic copy FROM TO"
-                                   : "topic %s needs the name of a topic", verb);
+        return cli_usage(
+            cli, copy ? "topic copy needs two names: wick topic copy FROM TO" : "topic %s needs the name of a topic",
+            verb);
     if (copy) return topic_copy(cli, topic, cli->words[2]);
     if (strcmp(verb, "create") == 0) return create(cli, topic);
     if (strcmp(verb, "delete") == 0) return delete (cli, topic);
@@ -109,7 +109,8 @@ const struct cli_command command_topic = {
     .words_max = 3,
     .summary = "topics and their records",
     .detail =
-        "write takes lines from standard input; what has come is on disk as soon as nothing more is at hand, and all of "
+        "write takes lines from standard input; what has come is on disk as soon as nothing more is at hand, and all "
+        "of "
         "it when the command ends. copy appends the records that a topic holds now to another one, with their keys, "
         "headers and times, and makes that one where it is missing; partitions stay as they are where both topics have "
         "as many, otherwise keys decide. read and tail print a JSON object a record, or with --format csv a row.",
