@@ -23,7 +23,7 @@ static enum err add_row(void *out, const struct candle *candle) {
 static enum err read_candles(const struct candles_call *self, struct diag *diag) {
     struct buf *out = &self->exchange->answer;
     const struct candle_request *request = &self->history.request;
-    struct candle_list list = {out, {request->series->name, request->interval}, 0, ','};
+    struct candle_list list = {.out = out, .style = {request->series->name, request->interval}, .separator = ','};
     if (self->format == FORMAT_CSV) {
         candle_csv_header(out);
         return history_read(&self->history, add_row, out, diag);

@@ -40,7 +40,7 @@ static void put_latest_member(struct api *api, const struct member *member, stru
 
 static void put_candles_member(const struct member *member, struct buf *out) {
     const struct candle_request *request = &member->history->request;
-    struct candle_list list = {out, {request->series->name, request->interval}, 0, ','};
+    struct candle_list list = {.out = out, .style = {request->series->name, request->interval}, .separator = ','};
     struct diag diag = {0};
     char message[800];
     const size_t begin = out->size;

@@ -274,25 +274,62 @@ static char *digits_128(u128 value, char *end) {
     return digits_64((uint64_t)value, end);
 }
 
-size_t decimal_format(struct decimal value, char text[static DECIMAL_TEXT_MAX]) {
-    assert(value.scale <= DECIMAL_DIGITS_MAX);
-    if (value.scale > 0) value = decimal_normalize(value);
+/* 1 for zero. */
+static unsigned digit_count(uint64_t value) {
+    unsigned guess = (unsigned)(64 - __builtin_clzll(value | 1)) * 1233 >> 12;
+    return guess + (value >= (uint64_t)power10[guess] || guess == 0);
+}
+
+/* Writes the last `count` digits of `value` so that they end before `end`, leading zeros included; returns the rest. Always
+ * by constants: a division by a variable would cost more than all of it. */
+static uint64_t put_digits(uint64_t value, unsigned count, char *end) {
+    if (count & 1) {
+        *--end = (char)('0' + value % 10);
+        value /= 10;
+    }
+    for (count &= ~1u; count > 0; count -= 2, value /= 100) memcpy(end -= 2, digit_pairs + value % 100 * 2, 2);
+    return value;
+}
+
+/* Nearly every number: 64 bits, fewer than 19 decimals. */
+static char *format_64(uint64_t value, uint8_t scale, char *to) {
+    unsigned count = digit_count(value), whole = count > scale ? count - scale : 1;
+    char *end = to + whole;
+    if (scale > 0) {
+        *end = '.';
+        value = put_digits(value, scale, to + whole + 1 + scale);
+        end += 1 + scale;
+    }
+    (void)put_digits(value, whole, to + whole);
+    return end;
+}
+
+static char *format_128(u128 value, uint8_t scale, char *to) {
     char scratch[40];
     char *end = scratch + sizeof scratch;
-    char *first = digits_128(magnitude(value.mantissa), end);
+    char *first = digits_128(value, end);
     assert(end - first <= DECIMAL_DIGITS_MAX);
-    char *to = text;
-    if (value.mantissa < 0) *to++ = '-';
-    size_t count = (size_t)(end - first), whole = count > value.scale ? count - value.scale : 0;
+    size_t count = (size_t)(end - first), whole = count > scale ? count - scale : 0;
     if (whole == 0)
         *to++ = '0';
     else
         to = (char *)memcpy(to, first, whole) + whole;
-    if (value.scale > 0) {
+    if (scale > 0) {
         *to++ = '.';
-        for (size_t zeros = value.scale - (count - whole); zeros > 0; zeros--) *to++ = '0';
+        for (size_t zeros = scale - (count - whole); zeros > 0; zeros--) *to++ = '0';
         to = (char *)memcpy(to, first + whole, count - whole) + (count - whole);
     }
+    return to;
+}
+
+size_t decimal_format(struct decimal value, char text[static DECIMAL_TEXT_MAX]) {
+    assert(value.scale <= DECIMAL_DIGITS_MAX);
+    if (value.scale > 0) value = decimal_normalize(value);
+    char *to = text;
+    if (value.mantissa < 0) *to++ = '-';
+    u128 left = magnitude(value.mantissa);
+    bool narrow = left <= UINT64_MAX && value.scale < 19;
+    to = narrow ? format_64((uint64_t)left, value.scale, to) : format_128(left, value.scale, to);
     *to = '\0';
     return (size_t)(to - text);
 }
@@ -318,14 +355,8 @@ size_t decimal_format_fixed(struct decimal value, uint8_t digits, char text[stat
 
 /* --- arithmetic --- */
 
-struct decimal decimal_normalize(struct decimal value) {
+struct decimal decimal_normalize_wide(struct decimal value) {
     assert(value.scale <= DECIMAL_DIGITS_MAX);
-    if (value.mantissa == 0) return (struct decimal){0, 0};
-    if (value.mantissa >= INT64_MIN && value.mantissa <= INT64_MAX) {
-        int64_t mantissa = (int64_t)value.mantissa;
-        for (; value.scale > 0 && mantissa % 10 == 0; value.scale--) mantissa /= 10;
-        return (struct decimal){mantissa, value.scale};
-    }
     for (; value.scale > 0 && value.mantissa % 10 == 0; value.scale--) value.mantissa /= 10;
     return value;
 }

@@ -24,7 +24,23 @@ size_t decimal_format(struct decimal value, char text[static DECIMAL_TEXT_MAX]);
 /* The same with exactly `digits` decimals, the rest cut off toward zero (not rounded), as Binance's dialect wants. */
 size_t decimal_format_fixed(struct decimal value, uint8_t digits, char text[static DECIMAL_TEXT_MAX + 40]);
 
-struct decimal decimal_normalize(struct decimal value);
+struct decimal decimal_normalize_wide(struct decimal value); /* decimal_normalize's slow half */
+/* Divisibility by ten is a multiplication and a rotation (Hacker's Delight, 10-17). */
+static inline struct decimal decimal_normalize(struct decimal value) {
+    int64_t narrow = (int64_t)value.mantissa;
+    if (narrow != value.mantissa) return decimal_normalize_wide(value);
+    uint64_t left = narrow < 0 ? 0 - (uint64_t)narrow : (uint64_t)narrow;
+    if (left == 0) return (struct decimal){0, 0};
+    while (value.scale > 0) {
+        uint64_t tenth = left * UINT64_C(0xcccccccccccccccd);
+        tenth = tenth >> 1 | tenth << 63;
+        if (tenth > UINT64_MAX / 10) break;
+        left = tenth;
+        value.scale--;
+    }
+    value.mantissa = narrow < 0 ? -(__int128)left : (__int128)left;
+    return value;
+}
 int decimal_compare_scaled(struct decimal a, struct decimal b); /* decimal_compare's slow half */
 static inline int decimal_compare(struct decimal a, struct decimal b) {
     if (a.scale == b.scale) return (a.mantissa > b.mantissa) - (a.mantissa < b.mantissa);

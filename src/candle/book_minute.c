@@ -227,17 +227,34 @@ bool minute_same_close(const struct minute *a, const struct minute *b) {
     return decimal_equal(widened(a).close, widened(b).close);
 }
 
+static void wide_to_candle(const struct minute_wide *w, struct candle *candle) {
+    candle->open = w->open;
+    candle->high = w->high;
+    candle->low = w->low;
+    candle->close = w->close;
+    candle->volume = w->volume;
+    candle->quote_volume = w->quote;
+    candle->taker_buy_volume = w->buy_volume;
+    candle->taker_buy_quote_volume = w->buy_quote;
+}
+
+static void narrow_to_candle(const struct minute *m, struct candle *candle) {
+    candle->open = decimal_at(m->open, m->price_scale);
+    candle->high = decimal_at(m->high, m->price_scale);
+    candle->low = decimal_at(m->low, m->price_scale);
+    candle->close = decimal_at(m->close, m->price_scale);
+    candle->volume = decimal_at(m->volume, m->quantity_scale);
+    candle->quote_volume = decimal_at(m->quote, m->quote_scale);
+    candle->taker_buy_volume = decimal_at(m->buy_volume, m->quantity_scale);
+    candle->taker_buy_quote_volume = decimal_at(m->buy_quote, m->quote_scale);
+}
+
 void minute_to_candle(const struct minute *m, struct candle *candle) {
-    struct minute_wide w = widened(m);
     int64_t start = candle->open_time_ms;
-    candle->open = w.open;
-    candle->high = w.high;
-    candle->low = w.low;
-    candle->close = w.close;
-    candle->volume = w.volume;
-    candle->quote_volume = w.quote;
-    candle->taker_buy_volume = w.buy_volume;
-    candle->taker_buy_quote_volume = w.buy_quote;
+    if (m->wide != NULL)
+        wide_to_candle(m->wide, candle);
+    else
+        narrow_to_candle(m, candle);
     candle->open_mark = (struct candle_mark){start + m->open_at, m->open_order};
     candle->close_mark = (struct candle_mark){start + m->close_at, m->close_order};
     candle->trades = m->trades;

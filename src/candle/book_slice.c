@@ -6,11 +6,15 @@
 
 enum { LOOK_BACK_ROWS_MAX = 3000 };
 
+struct span_ms {
+    int64_t from_ms, to_ms;
+};
+
 static enum err add(const struct book *book, const struct lane_state *lane, const struct row *row,
                     struct candle_rows *rows) {
-    struct candle candle;
-    row_to_candle(book, lane, row, &candle);
-    return candle_rows_add(rows, &candle);
+    enum err err = candle_rows_reserve(rows);
+    if (err == ERR_OK) row_to_candle(book, lane, row, &rows->rows[rows->count++]);
+    return err;
 }
 
 /* Ids of quiet rows are none, so the last id before the range may lie some rows before it. */
@@ -31,40 +35,57 @@ static enum err take_before(const struct book *book, const struct lane_state *la
     return ERR_OK;
 }
 
-/* The rows of the range and one more, then the last. */
-static enum err take_from(const struct book *book, const struct lane_state *lane, int64_t from_ms, int64_t to_ms,
-                          struct candle_rows *rows) {
-    struct row row, last;
-    bool more = true;
-    for (; more && row_next(book, lane, from_ms, &row); from_ms = row.start_ms + book->base_ms) {
+/* The rows of a chunk from `from_ms` on, up to and with the first at or behind `to_ms`; *ret_more: that was not there. */
+static enum err take_chunk(const struct book *book, const struct lane_state *lane, struct chunk *chunk,
+                           const struct span_ms *span, struct candle_rows *rows, bool *ret_more) {
+    for (uint64_t left = chunk->present; left != 0 && *ret_more; left &= left - 1) {
+        uint32_t index = (uint32_t)__builtin_ctzll(left);
+        struct row row = {chunk, NULL, UINT64_C(1) << index, chunk->start_ms + index * book->base_ms};
+        if (row.start_ms < span->from_ms) continue;
+        row_again(&row);
         enum err err = add(book, lane, &row, rows);
         if (err != ERR_OK) return err;
-        more = row.start_ms < to_ms;
+        *ret_more = row.start_ms < span->to_ms;
     }
+    return ERR_OK;
+}
+
+/* The rows of the range and one more, then the last. */
+static enum err take_from(const struct book *book, const struct lane_state *lane, const struct span_ms *span,
+                          struct candle_rows *rows) {
+    bool more = true;
+    for (uint32_t i = 0; i < lane->chunk_count && more; i++) {
+        struct chunk *chunk = lane->chunks[i];
+        if (chunk->start_ms + book->chunk_ms <= span->from_ms) continue;
+        enum err err = take_chunk(book, lane, chunk, span, rows, &more);
+        if (err != ERR_OK) return err;
+    }
+    struct row last;
     int64_t until_ms = rows->count > 0 ? rows->rows[rows->count - 1].open_time_ms : INT64_MIN;
     if (more || !row_previous(book, lane, TIME_MAX_MS, &last) || last.start_ms <= until_ms) return ERR_OK;
     return add(book, lane, &last, rows);
 }
 
-static enum err take_lane(const struct book *book, struct lane_state *lane, int64_t from_ms, int64_t to_ms,
+static enum err take_lane(const struct book *book, struct lane_state *lane, const struct span_ms *span,
                           struct slice_lane *ret_lane) {
     lane_settle(lane);
     ret_lane->known = true;
     ret_lane->watermark_ms = lane_watermark(book, lane);
     ret_lane->whole_from_ms = lane->kept_from_ms;
-    enum err err = take_before(book, lane, from_ms, &ret_lane->rows);
-    return err != ERR_OK ? err : take_from(book, lane, from_ms, to_ms, &ret_lane->rows);
+    enum err err = take_before(book, lane, span->from_ms, &ret_lane->rows);
+    return err != ERR_OK ? err : take_from(book, lane, span, &ret_lane->rows);
 }
 
 enum err candle_slice_take(struct book *book, uint32_t series, int64_t from_ms, int64_t to_ms,
                            struct candle_slice *slice) {
+    const struct span_ms span = {from_ms, to_ms};
     assert(from_ms >= 0);
     for (uint8_t basis = 0; basis < BASIS_COUNT; basis++) {
         struct slice_lane *own = &slice->lanes[basis];
         struct lane_state *lane = lane_find(book, series, basis);
         *own = (struct slice_lane){.rows = own->rows, .whole_from_ms = INT64_MAX};
         own->rows.count = 0;
-        enum err err = lane == NULL ? ERR_OK : take_lane(book, lane, from_ms, to_ms, own);
+        enum err err = lane == NULL ? ERR_OK : take_lane(book, lane, &span, own);
         if (err != ERR_OK) return err;
     }
     return ERR_OK;

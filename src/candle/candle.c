@@ -93,20 +93,22 @@ static char *put_text(char *to, const char *text) {
     return (char *)memcpy(to, text, size) + size;
 }
 
-static char *put_decimal(char *to, struct decimal value) { return to + decimal_format(value, to); }
+static char *put_decimal(char *to, struct decimal value) {
+    if (value.mantissa == 0) {
+        *to = '0';
+        return to + 1;
+    }
+    return to + decimal_format(value, to);
+}
 
 static char *put_int(char *to, int64_t value) {
-    char digits[20];
-    char *end = digits + sizeof digits, *at = end;
-    uint64_t rest = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    do *--at = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
-    if (value < 0) *to++ = '-';
-    return (char *)memcpy(to, at, (size_t)(end - at)) + (end - at);
+    if (value < 0 || value > 9) return to + decimal_format(decimal_of(value), to);
+    *to = (char)('0' + value);
+    return to + 1;
 }
 
 static char *put_hash(char *to, uint64_t hash) {
-    for (unsigned i = 0; i < 16; i++) to[i] = "0123456789abcdef"[hash >> (60 - 4 * i) & 15];
+    for (int i = 16; i-- > 0; hash >>= 4) to[i] = "0123456789abcdef"[hash & 15];
     return to + 16;
 }
 
@@ -133,11 +135,20 @@ static char *put_json_text(char *to, const char *text) {
     return to;
 }
 
+static bool has_volumes(const struct candle *c) {
+    return (c->volume.mantissa | c->quote_volume.mantissa | c->taker_buy_volume.mantissa |
+            c->taker_buy_quote_volume.mantissa) != 0;
+}
+
 static char *put_json_prices(char *to, const struct candle *c) {
     to = put_decimal(PUT(to, ",\"open\":\""), c->open);
     to = put_decimal(PUT(to, "\",\"high\":\""), c->high);
     to = put_decimal(PUT(to, "\",\"low\":\""), c->low);
     to = put_decimal(PUT(to, "\",\"close\":\""), c->close);
+    if (!has_volumes(c)) {
+        to = put_int(PUT(to, "\",\"volume\":\"0\",\"quote_volume\":\"0\",\"trades\":"), c->trades);
+        return PUT(to, ",\"taker_buy_volume\":\"0\",\"taker_buy_quote_volume\":\"0\"");
+    }
     to = put_decimal(PUT(to, "\",\"volume\":\""), c->volume);
     to = put_decimal(PUT(to, "\",\"quote_volume\":\""), c->quote_volume);
     to = put_int(PUT(to, "\",\"trades\":"), c->trades);
@@ -146,12 +157,27 @@ static char *put_json_prices(char *to, const struct candle *c) {
     return PUT(to, "\"");
 }
 
+/* Short names are copied whole and counted. */
+struct name {
+    char text[16];
+    uint8_t size;
+};
+#define NAME(text) \
+    { text, sizeof(text) - 1 }
+static const struct name coverage_names[4] = {NAME("unknown"), NAME("partial"), NAME("quiet"), NAME("traded")};
+static const struct name basis_names[BASIS_COUNT] = {NAME("trades"), NAME("aggregated"), NAME("klines"),
+                                                     NAME("prices")};
+
+static char *put_known(char *to, const struct name *name) {
+    return (char *)memcpy(to, name->text, sizeof name->text) + name->size;
+}
+
 static char *put_json_knowledge(char *to, const struct candle *c) {
     to = put_int(PUT(to, ",\"first_id\":"), c->first_id);
     to = put_int(PUT(to, ",\"last_id\":"), c->last_id);
-    to = put_text(PUT(to, ",\"coverage\":\""), candle_coverage_name[c->coverage]);
+    to = put_known(PUT(to, ",\"coverage\":\""), &coverage_names[c->coverage]);
     to = put_int(PUT(to, "\",\"covered_minutes\":"), c->covered_minutes);
-    to = put_text(PUT(to, ",\"basis\":\""), candle_basis_name[c->basis]);
+    to = put_known(PUT(to, ",\"basis\":\""), &basis_names[c->basis]);
     to = c->final == CANDLE_OPEN ? PUT(to, "\",\"final\":false") : PUT(to, "\",\"final\":true");
     to = put_int(PUT(to, ",\"revision\":"), c->revision);
     if (c->reason != REASON_NONE) to = PUT(put_text(PUT(to, ",\"reason\":\""), candle_reason_name[c->reason]), "\"");
@@ -165,20 +191,32 @@ static void check_names(const struct candle *c) {
     assert(c->basis < BASIS_COUNT && c->coverage <= COVERAGE_TRADED && c->reason <= REASON_CORRECTION);
 }
 
-void candle_to_json(struct buf *out, const struct candle_style *style, const struct candle *candle) {
-    check_names(candle);
-    size_t names = 2 * (strlen(style->series) + strlen(style->interval));
-    char *first = (char *)buf_reserve(out, ROW_TEXT_MAX + names);
-    if (first == NULL) return;
-    char *to = put_json_text(PUT(first, "{\"series\":\""), style->series);
+void candle_json_head(const struct candle_style *style, struct candle_head *ret_head) {
+    assert(2 * (strlen(style->series) + strlen(style->interval)) + 64 <= sizeof ret_head->text);
+    char *to = put_json_text(PUT(ret_head->text, "{\"series\":\""), style->series);
     to = put_json_text(PUT(to, "\",\"interval\":\""), style->interval);
-    to = put_int(PUT(to, "\",\"open_time\":"), candle->open_time_ms);
+    to = PUT(to, "\",\"open_time\":");
+    ret_head->size = (size_t)(to - ret_head->text);
+}
+
+void candle_to_json_after(struct buf *out, const struct candle_head *head, const struct candle *candle) {
+    check_names(candle);
+    char *first = (char *)buf_reserve(out, ROW_TEXT_MAX + head->size);
+    if (first == NULL) return;
+    char *to = (char *)memcpy(first, head->text, head->size) + head->size;
+    to = put_int(to, candle->open_time_ms);
     to = put_int(PUT(to, ",\"close_time\":"), candle->close_time_ms);
     to = put_json_prices(to, candle);
     to = put_json_knowledge(to, candle);
     *to++ = '}';
-    assert((size_t)(to - first) <= ROW_TEXT_MAX + names);
+    assert((size_t)(to - first) <= ROW_TEXT_MAX + head->size);
     buf_commit(out, (size_t)(to - first));
+}
+
+void candle_to_json(struct buf *out, const struct candle_style *style, const struct candle *candle) {
+    struct candle_head head;
+    candle_json_head(style, &head);
+    candle_to_json_after(out, &head, candle);
 }
 
 void candle_csv_header(struct buf *out) {

@@ -67,6 +67,13 @@ struct candle_style {
 };
 /* One JSON object, no newline. */
 void candle_to_json(struct buf *out, const struct candle_style *style, const struct candle *candle);
+/* The same in two steps, for many rows of one style: what they all begin with, and the rest. */
+struct candle_head {
+    size_t size;
+    char text[512];
+};
+void candle_json_head(const struct candle_style *style, struct candle_head *ret_head);
+void candle_to_json_after(struct buf *out, const struct candle_head *head, const struct candle *candle);
 /* The header line and one row of CSV, each with its newline. */
 void candle_csv_header(struct buf *out);
 void candle_to_csv(struct buf *out, const struct candle *candle);

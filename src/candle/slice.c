@@ -2,16 +2,20 @@
 
 #include <stdlib.h>
 
-enum err candle_rows_add(struct candle_rows *rows, const struct candle *row) {
-    if (rows->count == rows->capacity) {
-        uint32_t capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
-        struct candle *grown = realloc(rows->rows, capacity * sizeof *grown);
-        if (grown == NULL) return ERR_NO_MEMORY;
-        rows->rows = grown;
-        rows->capacity = capacity;
-    }
-    rows->rows[rows->count++] = *row;
+enum err candle_rows_reserve(struct candle_rows *rows) {
+    if (rows->count < rows->capacity) return ERR_OK;
+    uint32_t capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
+    struct candle *grown = realloc(rows->rows, capacity * sizeof *grown);
+    if (grown == NULL) return ERR_NO_MEMORY;
+    rows->rows = grown;
+    rows->capacity = capacity;
     return ERR_OK;
+}
+
+enum err candle_rows_add(struct candle_rows *rows, const struct candle *row) {
+    enum err err = candle_rows_reserve(rows);
+    if (err == ERR_OK) rows->rows[rows->count++] = *row;
+    return err;
 }
 
 /* The first row at or after `time_ms`. */

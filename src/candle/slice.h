@@ -14,6 +14,8 @@ struct candle_rows {
     struct candle *rows;
     uint32_t count, capacity;
 };
+/* Room for one more. */
+enum err candle_rows_reserve(struct candle_rows *rows) MUST_USE;
 enum err candle_rows_add(struct candle_rows *rows, const struct candle *row) MUST_USE;
 
 struct candle_slice {
