@@ -2,7 +2,7 @@
 // random market, and faults on demand.
 //   node dev/mock.mjs [--listen HOST:PORT] [--days N] [--empty] [--dist DIR]
 // POST /mock with {"silent":true} (no more heartbeats or changes), {"drop":true} (cuts the websockets), {"refuse":true}
-// (no new ones), {"fail":{"path","status","message","count"}}, {"revise":{"series","time"}}, {"behind":true}, {"unbalanced":true}.
+// (no new ones), {"hours":N} (so many hours of the market at once), {"fail":{"path","status","message","count"}}, {"revise":{"series","time"}}, {"behind":true}, {"unbalanced":true}.
 import { createServer } from 'node:http';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -21,6 +21,8 @@ const started = Date.now();
 const series = new Map();
 const changes = []; // {sequence, series, minute}
 const clients = new Set();
+let ahead = 0; // of the real clock
+const clock = () => Date.now() + ahead;
 const fault = { silent: false, refuse: false, fail: null, behind: false, unbalanced: false };
 let sequence = 0;
 let events = 0;
@@ -54,7 +56,7 @@ const cursor = () => `${run}:${sequence}`;
 function candleAt(s, sub, time) {
   const zone = sub.tz ?? 'UTC';
   const start = begin(sub.interval, zone, time);
-  return s.candle(sub.interval, start, next(sub.interval, zone, start), Date.now());
+  return s.candle(sub.interval, start, next(sub.interval, zone, start), clock());
 }
 
 function send(client, message) {
@@ -96,7 +98,7 @@ function subscribe(client, message) {
     }
     client.subs.push(sub);
     if (!resumes) {
-      const candles = s.candles({ interval: sub.interval, zone: sub.tz ?? 'UTC', limit: message.snapshot ?? 1, now: Date.now() });
+      const candles = s.candles({ interval: sub.interval, zone: sub.tz ?? 'UTC', limit: message.snapshot ?? 1, now: clock() });
       send(client, { type: 'snapshot', series: s.name, interval: sub.interval, candles, cursor: cursor() });
       continue;
     }
@@ -120,7 +122,7 @@ function onMessage(client, text) {
 // --- the market moves ---
 
 function tick() {
-  const now = Date.now();
+  const now = clock();
   for (const s of series.values()) {
     if (Math.random() > 0.35 * s.activity) continue;
     const level = s.level(now) * (1 + (Math.random() - 0.5) * 0.0003);
@@ -133,7 +135,7 @@ function tick() {
 
 let lastMinute = Math.floor(started / MINUTE);
 function minuteEnds() {
-  const now = Math.floor((Date.now() - 2000) / MINUTE);
+  const now = Math.floor((clock() - 2000) / MINUTE);
   for (; lastMinute < now; lastMinute++) {
     for (const s of series.values()) {
       if (!s.minute(lastMinute)) continue;
@@ -155,10 +157,23 @@ function sendLatest() {
   }
 }
 
+/** So many hours of the market in some seconds: what a page that stays open all day is sent. */
+async function runHours(hours) {
+  for (let minute = 0; minute < hours * 60; minute++) {
+    for (let quarter = 0; quarter < 4; quarter++) {
+      ahead += MINUTE / 4;
+      tick();
+    }
+    minuteEnds();
+    sendLatest();
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
 if (generating) setInterval(tick, 250);
 setInterval(minuteEnds, 250);
 setInterval(sendLatest, 250);
-setInterval(() => clients.forEach((client) => send(client, { type: 'heartbeat', time: Date.now() })), 5000);
+setInterval(() => clients.forEach((client) => send(client, { type: 'heartbeat', time: clock() })), 5000);
 let rate = 0;
 setInterval(() => {
   rate = recent / 2;
@@ -172,18 +187,18 @@ function getCandles(p) {
   const interval = p.get('interval') ?? '1m';
   if (!lengthOf(interval)) throw bad(`interval: ${interval} is none`, 'interval');
   const number = (name) => (p.has(name) ? Number(p.get(name)) : undefined);
-  return s.candles({ interval, zone: p.get('tz') ?? 'UTC', from: number('from'), to: number('to'), limit: Math.min(50_000, number('limit') ?? 500), now: Date.now() });
+  return s.candles({ interval, zone: p.get('tz') ?? 'UTC', from: number('from'), to: number('to'), limit: Math.min(50_000, number('limit') ?? 500), now: clock() });
 }
 
 function why(p) {
   const s = find(p.get('series') ?? '', p.get('kind'));
   const time = Math.floor(Number(p.get('time')) / MINUTE) * MINUTE;
-  const candle = s.candle('1m', time, time + MINUTE, Date.now());
+  const candle = s.candle('1m', time, time + MINUTE, clock());
   const partial = candle?.coverage === 'partial';
   return {
     candle,
     holes: partial ? [{ first_id: candle.first_id + 3, last_id: candle.first_id + 9 }] : [],
-    lane: { first_id: s.kind === 'price' ? -1 : 1, last_id: s.kind === 'price' ? -1 : 983_113, used: events, late: 3, duplicate: 12, filtered: 0, conflicts: 0, watermark: Date.now() - 1200, live: true },
+    lane: { first_id: s.kind === 'price' ? -1 : 1, last_id: s.kind === 'price' ? -1 : 983_113, used: events, late: 3, duplicate: 12, filtered: 0, conflicts: 0, watermark: clock() - 1200, live: true },
     final: candle?.final ? (partial ? 'clock' : 'proven') : 'open',
     text: candle
       ? [`${candle.trades} ${s.kind}s from ${candle.open} to ${candle.close}`, candle.coverage === 'traded' ? `ids ${candle.first_id} to ${candle.last_id} without a hole` : `coverage ${candle.coverage}`, candle.revision ? `revised ${candle.revision} time, the last by late trades` : 'not revised since it was closed']
@@ -201,7 +216,37 @@ function ledger() {
 
 function status() {
   const end = 1000 + events;
-  return { version: '0.1.0-mock', uptime_ms: Date.now() - started, live: !fault.behind, series: series.size, events_per_second: rate, candles_per_second: rate / 4, log_bytes: 180 * end + 5_400_000, tasks: [{ name: 'candles prices/0', offset: fault.behind ? end - 52_000 : end, end, checkpoint: Math.max(0, end - 400) }, { name: 'candles inbound-data-binance/0', offset: 48_210_022, end: 48_210_022, checkpoint: 48_209_800 }] };
+  return { version: '0.1.0-mock', uptime_ms: clock() - started, live: !fault.behind, series: series.size, events_per_second: rate, candles_per_second: rate / 4, log_bytes: 180 * end + 5_400_000, tasks: [{ name: 'candles prices/0', offset: fault.behind ? end - 52_000 : end, end, checkpoint: Math.max(0, end - 400) }, { name: 'candles inbound-data-binance/0', offset: 48_210_022, end: 48_210_022, checkpoint: 48_209_800 }] };
+}
+
+function manyCandles(body) {
+  return {
+    results: JSON.parse(body).map((q) => {
+      try {
+        return { candles: getCandles(new URLSearchParams(Object.entries(q).map(([k, v]) => [k, String(v)]))) };
+      } catch (error) {
+        return { error: { code: error.code, message: error.message } };
+      }
+    }),
+  };
+}
+
+/** The generated market's stretches without candles, of the last day. */
+function gaps(p) {
+  if (!p.get('series')) return [];
+  const s = find(p.get('series'), p.get('kind'));
+  const found = [];
+  const from = Number(p.get('from') ?? 0);
+  const to = Number(p.get('to') ?? Infinity);
+  let begun = 0;
+  for (let t = Math.floor(Math.max(clock() - 86_400_000, s.first) / MINUTE); t * MINUTE < clock(); t++) {
+    const present = s.minute(t);
+    if (!present && !begun) begun = t;
+    if (!present || !begun) continue;
+    found.push({ series: s.name, first_id: begun * 1000, last_id: begun * 1000 + 41, missing: 42, after: begun * MINUTE - 1200, before: t * MINUTE + 800 });
+    begun = 0;
+  }
+  return s.kind === 'price' ? [] : found.filter((gap) => gap.before >= from && gap.after < to);
 }
 
 function postPrices(body) {
@@ -237,6 +282,8 @@ function metrics() {
 
 const ROUTES = {
   'GET /v1/candles': getCandles,
+  'POST /v1/candles': (_, body) => manyCandles(body),
+  'GET /v1/gaps': gaps,
   'GET /v1/series': () => [...series.values()].map((s) => s.info()),
   'GET /v1/latest': () => ({ latest: [...series.values()].map((s) => s.latest()), missing: [] }),
   'GET /v1/why': why,
@@ -261,34 +308,34 @@ function control(order) {
     sequence++;
     forEachSub(s, (client, sub) => send(client, { type: 'revised', candle: candleAt(s, sub, m * MINUTE), reason: 'late', cursor: cursor() }));
   }
-  return { ok: true };
+  return order.hours ? runHours(order.hours).then(() => ({ ok: true })) : { ok: true };
 }
 
 const FILES = { '/': ['index.html', 'text/html; charset=utf-8'], '/app.js': ['app.js', 'text/javascript'], '/style.css': ['style.css', 'text/css'], '/icon.svg': ['icon.svg', 'image/svg+xml'], '/licenses.txt': ['licenses.txt', 'text/plain'] };
 
-function handle(request, body) {
+async function handle(request, body) {
   const url = new URL(request.url, 'http://mock');
   if (request.method === 'GET' && FILES[url.pathname]) {
     const [name, type] = FILES[url.pathname];
     if (!existsSync(join(dist, name))) return { status: 404, type: 'text/plain', body: 'run `npm run build` first' };
     return { status: 200, type, body: readFileSync(join(dist, name)) };
   }
-  if (fault.fail?.path === url.pathname && fault.fail.count-- > 0) {
+  if (request.method === 'GET' && fault.fail?.path === url.pathname && fault.fail.count-- > 0) {
     return { status: fault.fail.status, type: 'application/json', body: JSON.stringify({ error: { code: 'busy', message: fault.fail.message } }) };
   }
   const route = ROUTES[`${request.method} ${url.pathname}`];
   if (!route) throw Object.assign(new Error(`there is no ${url.pathname}`), { status: 404, code: 'not_found' });
-  const answer = route(url.searchParams, body);
+  const answer = await route(url.searchParams, body);
   return typeof answer === 'string' ? { status: 200, type: 'text/plain', body: answer } : { status: 200, type: 'application/json', body: JSON.stringify(answer) };
 }
 
 const server = createServer((request, response) => {
   const parts = [];
   request.on('data', (part) => parts.push(part));
-  request.on('end', () => {
+  request.on('end', async () => {
     let answer;
     try {
-      answer = handle(request, Buffer.concat(parts).toString());
+      answer = await handle(request, Buffer.concat(parts).toString());
     } catch (error) {
       answer = { status: error.status ?? 500, type: 'application/json', body: JSON.stringify({ error: { code: error.code ?? 'bug', message: error.message, at: error.at } }) };
     }
@@ -302,6 +349,6 @@ server.on('upgrade', (request, socket) => {
   const client = { subs: [] };
   client.socket = accept(request, socket, { message: (text) => onMessage(client, text), closed: () => clients.delete(client) });
   clients.add(client);
-  send(client, { type: 'heartbeat', time: Date.now() });
+  send(client, { type: 'heartbeat', time: clock() });
 });
 server.listen(Number(port), host, () => console.log(`listening on http://${host}:${server.address().port}`));

@@ -4,8 +4,8 @@ import type { Kind, Range, View } from './types';
 import { Zone } from './zone';
 
 export type Theme = 'auto' | 'light' | 'dark';
-export type Tab = 'prices' | 'why' | 'ledger' | 'rates';
-export const TABS: Tab[] = ['prices', 'why', 'ledger', 'rates'];
+export type Tab = 'prices' | 'why' | 'gaps' | 'ledger' | 'rates';
+export const TABS: Tab[] = ['prices', 'why', 'gaps', 'ledger', 'rates'];
 
 export interface Address {
   view: Partial<View>;

@@ -1,5 +1,5 @@
 // Requests to the program, and their failures in words.
-import type { Candle, Kind, Latest, Ledger, SeriesInfo, Status, Why } from './types';
+import type { Candle, Gap, Kind, Latest, Ledger, SeriesInfo, Status, Why } from './types';
 
 const TIMEOUT_MS = 15_000;
 const TOKEN_KEY = 'candlewick-token';
@@ -15,11 +15,14 @@ export class ApiError extends Error {
 }
 
 export function token(): string {
-  return sessionStorage.getItem(TOKEN_KEY) ?? '';
+  return sessionStorage.getItem(TOKEN_KEY) ?? localStorage.getItem(TOKEN_KEY) ?? '';
 }
 
-export function setToken(value: string): void {
-  sessionStorage.setItem(TOKEN_KEY, value);
+/** For this tab only, or kept on this computer. An empty one forgets. */
+export function setToken(value: string, keep: boolean): void {
+  sessionStorage.removeItem(TOKEN_KEY);
+  localStorage.removeItem(TOKEN_KEY);
+  if (value) (keep ? localStorage : sessionStorage).setItem(TOKEN_KEY, value);
 }
 
 function inWords(status: number, path: string, body: string): ApiError {
@@ -41,13 +44,16 @@ function inWords(status: number, path: string, body: string): ApiError {
   return new ApiError(message || lead[status] || `The program answered ${status} to ${path}.`, status, code);
 }
 
-async function request(path: string, signal?: AbortSignal): Promise<Response> {
+async function request(path: string, signal?: AbortSignal, body?: unknown): Promise<Response> {
   const limit = new AbortController();
   const timer = setTimeout(() => limit.abort(), TIMEOUT_MS);
-  signal?.addEventListener('abort', () => limit.abort());
+  const cancel = () => limit.abort();
+  signal?.addEventListener('abort', cancel);
   try {
     const headers: Record<string, string> = token() ? { Authorization: 'Bearer ' + token() } : {};
-    const answer = await fetch(path, { headers, signal: limit.signal, cache: 'no-store' });
+    const post = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    const answer = await fetch(path, { headers, signal: limit.signal, cache: 'no-store', ...post });
     if (answer.ok) return answer;
     throw inWords(answer.status, path, await answer.text());
   } catch (error) {
@@ -57,11 +63,12 @@ async function request(path: string, signal?: AbortSignal): Promise<Response> {
     throw new ApiError(`The program at ${location.host} does not answer${slow}.`, 0);
   } finally {
     clearTimeout(timer);
+    signal?.removeEventListener('abort', cancel); // a view lives all day, its requests do not
   }
 }
 
-async function json<T>(path: string, signal?: AbortSignal): Promise<T> {
-  return (await request(path, signal)).json() as Promise<T>;
+async function json<T>(path: string, signal?: AbortSignal, body?: unknown): Promise<T> {
+  return (await request(path, signal, body)).json() as Promise<T>;
 }
 
 export interface CandleQuery {
@@ -81,6 +88,29 @@ export function candles(query: CandleQuery, signal?: AbortSignal): Promise<Candl
   if (query.from !== undefined) p.set('from', String(query.from));
   if (query.to !== undefined) p.set('to', String(query.to));
   return json(`/v1/candles?${p}`, signal);
+}
+
+export interface ManyQuery {
+  series: string;
+  kind: Kind;
+  interval: string;
+  from: number;
+  limit: number;
+}
+
+/** Several questions at once; null where one of them failed. */
+export async function candlesOfMany(queries: ManyQuery[]): Promise<(Candle[] | null)[]> {
+  const answer = await json<{ results: { candles?: Candle[] }[] }>('/v1/candles', undefined, queries);
+  return answer.results.map((result) => result.candles ?? null);
+}
+
+export function gaps(series: string, kind: Kind | '', from?: number, to?: number, signal?: AbortSignal): Promise<Gap[]> {
+  const p = new URLSearchParams();
+  if (series) p.set('series', series);
+  if (kind) p.set('kind', kind);
+  if (from !== undefined) p.set('from', String(from));
+  if (to !== undefined) p.set('to', String(to));
+  return json(`/v1/gaps?${p}`, signal);
 }
 
 export function why(series: string, kind: Kind | '', time: number, signal?: AbortSignal): Promise<Why> {

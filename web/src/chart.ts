@@ -5,6 +5,7 @@ import {
   CrosshairMode,
   HistogramSeries,
   LineStyle,
+  PriceScaleMode,
   type IChartApiBase,
   type ISeriesApi,
   type Logical,
@@ -14,7 +15,8 @@ import {
 import { padded } from './decimal';
 import { perFrame } from './dom';
 import type { Change, Feed } from './feed';
-import { length, timeText, uniform } from './interval';
+import { duration, length, timeText, uniform } from './interval';
+import { Countdown, Holes, type Hole } from './marks';
 import type { Candle, Range } from './types';
 import type { Zone } from './zone';
 import { zoneScale, type ZoneScale } from './zonescale';
@@ -64,6 +66,8 @@ export class Chart {
   private stale = false;
   private lastClose = '';
   private cursor = -1; // the place that the keyboard chose
+  private readonly countdown = new Countdown(() => Number(this.lastClose));
+  private readonly holes = new Holes(() => this.visibleHoles());
   private colors = { up: '', down: '', upVolume: '', downVolume: '' };
 
   constructor(
@@ -95,6 +99,8 @@ export class Chart {
       priceLineVisible: false,
     }) as ISeriesApi<'Histogram'>;
     this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.84, bottom: 0 } });
+    this.series.attachPrimitive(this.countdown);
+    this.series.attachPrimitive(this.holes);
     this.applyTheme();
     this.listen();
   }
@@ -140,7 +146,8 @@ export class Chart {
     this.series.setData([]);
     this.volume.setData([]);
     this.setDecimals(decimals);
-    this.series.priceScale().applyOptions({ autoScale: true });
+    this.countdown.set('', '');
+    this.setAuto(true);
     this.api.timeScale().applyOptions({ secondsVisible: feed.view.interval.endsWith('s'), timeVisible: !/[dwM]$/.test(feed.view.interval) });
   }
 
@@ -166,6 +173,29 @@ export class Chart {
     if (this.stale === stale) return;
     this.stale = stale;
     this.series.applyOptions({ priceLineColor: stale ? cssColor('--stale') : '' });
+  }
+
+  // --- the price scale ---
+
+  setLog(on: boolean): void {
+    this.series.priceScale().applyOptions({ mode: on ? PriceScaleMode.Logarithmic : PriceScaleMode.Normal });
+  }
+
+  /** Whether prices are fitted to what is visible; dragging the axis ends that. */
+  get auto(): boolean {
+    return this.series.priceScale().options().autoScale;
+  }
+
+  setAuto(on: boolean): void {
+    this.series.priceScale().applyOptions({ autoScale: on });
+  }
+
+  setCountdown(text: string): void {
+    const rows = this.feed?.rows;
+    const last = rows?.[rows.length - 1];
+    if (!last || !this.feed!.atEnd) return this.countdown.set('', '');
+    const up = Number(last.close) >= Number(last.open);
+    this.countdown.set(this.stale ? '' : text, up ? this.colors.up : this.colors.down);
   }
 
   /** Keeps the candles below what lies over the chart's top. */
@@ -198,6 +228,7 @@ export class Chart {
       wickDownColor: this.colors.down,
       priceLineColor: this.stale ? cssColor('--stale') : '',
     });
+    this.holes.colors(cssColor('--hole'), cssColor('--muted'));
     if (this.feed?.rows.length) this.changed({ what: 'inside' });
   }
 
@@ -252,23 +283,20 @@ export class Chart {
   private noteLast(): void {
     const rows = this.feed!.rows;
     this.lastClose = rows.length ? rows[rows.length - 1].close : '';
+    const atEnd = this.feed!.atEnd; // in the past the last loaded close is not the last price
+    if (this.series.options().lastValueVisible !== atEnd) this.series.applyOptions({ lastValueVisible: atEnd, priceLineVisible: atEnd });
   }
 
+  /** The library itself keeps its distance from the newest candle, or what is looked at in its place. A range that is set
+   * takes effect a frame later, and would undo what came meanwhile: so it is set only where nothing comes. */
   changed(change: Change): void {
-    const scale = this.api.timeScale();
-    const range = scale.getVisibleLogicalRange();
-    const following = this.following;
     if (change.what === 'last' && this.slots.length && this.updateLast()) {
       this.hooks.moved();
       return;
     }
-    const before = this.slots.length;
+    const range = change.what === 'newer' ? this.api.timeScale().getVisibleLogicalRange() : null;
     this.draw();
-    if (range && before) {
-      // Older ones move all places; everything else leaves the left ones where they are.
-      const shift = change.what === 'older' || following ? this.slots.length - before : 0;
-      scale.setVisibleLogicalRange({ from: range.from + shift, to: range.to + shift });
-    }
+    if (range) this.api.timeScale().setVisibleLogicalRange(range);
     this.hooks.moved();
   }
 
@@ -283,6 +311,36 @@ export class Chart {
     this.series.update(this.bar(candle) as never);
     this.volume.update(this.volumeBar(candle));
     return true;
+  }
+
+  // --- places without candles ---
+
+  /** The run of empty places around `index`: from, in, to, out; null if there is a candle. */
+  hole(index: number): { from: number; to: number } | null {
+    if (this.slots[index] === undefined || this.candles[index]) return null;
+    let first = index;
+    let last = index;
+    while (first > 0 && !this.candles[first - 1]) first--;
+    while (last < this.candles.length - 1 && !this.candles[last + 1]) last++;
+    const before = this.candles[first - 1];
+    return { from: before ? before.close_time + 1 : this.slots[first], to: this.slots[last + 1] ?? this.slots[last] };
+  }
+
+  private visibleHoles(): Hole[] {
+    const range = this.api.timeScale().getVisibleLogicalRange();
+    if (!range) return [];
+    const found: Hole[] = [];
+    const width = (this.coordinate(1) ?? 0) - (this.coordinate(0) ?? 0);
+    const last = Math.min(this.slots.length - 1, Math.ceil(range.to));
+    for (let i = Math.max(0, Math.floor(range.from)); i <= last; i++) {
+      if (this.candles[i]) continue;
+      const first = i;
+      while (i < last && !this.candles[i + 1]) i++;
+      const { from, to } = this.hole(first)!;
+      const left = (this.coordinate(first) ?? 0) - width / 2;
+      found.push({ left, right: (this.coordinate(i) ?? 0) + width / 2, text: `nothing received for ${duration(to - from)}` });
+    }
+    return found;
   }
 
   // --- where it looks ---
@@ -357,6 +415,12 @@ export class Chart {
     this.api.timeScale().setVisibleLogicalRange({ from: range.to - width, to: range.to });
   }
 
+  /** A key that was pressed elsewhere on the page, for the chart. */
+  press(event: KeyboardEvent): void {
+    if (event.target === document.body) this.box.focus({ preventScroll: true });
+    this.onKey(event);
+  }
+
   private onKey(event: KeyboardEvent): void {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const range = this.api.timeScale().getVisibleLogicalRange();
@@ -368,6 +432,9 @@ export class Chart {
       PageDown: () => this.moveCursor(page),
       ArrowUp: () => this.zoom(0.8),
       ArrowDown: () => this.zoom(1.25),
+      '+': () => this.zoom(0.8),
+      '=': () => this.zoom(0.8),
+      '-': () => this.zoom(1.25),
       Home: () => this.moveCursor(-this.slots.length),
       End: () => {
         this.clearCursor();

@@ -66,3 +66,11 @@ export function grouped(text: string | number): string {
   const spaced = whole.replace(/\B(?=(\d{3})+(?!\d))/g, '\u202f');
   return fraction === undefined ? spaced : spaced + '.' + fraction;
 }
+
+/** Large figures for a glance: `1.23 M`. */
+export function compact(n: number): string {
+  const units: [number, string][] = [[1e12, ' T'], [1e9, ' B'], [1e6, ' M'], [1e3, ' K']];
+  const [size, name] = units.find(([least]) => n >= least) ?? [1, ''];
+  const value = n / size;
+  return value.toFixed(value >= 100 ? 1 : value >= 1 ? 2 : 4) + name;
+}

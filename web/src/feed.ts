@@ -6,15 +6,19 @@ import type { Candle, Kind, View } from './types';
 const FIRST = 500;
 const CHUNK = 1000;
 const LIMIT_MAXIMUM = 50_000;
+/** More rows are never held: what lies farthest from where the visitor looks is let go, and loaded again on the way back. */
+export const ROWS_MAXIMUM = 30_000;
 
 export type Change =
   | { what: 'replaced' } // everything
-  | { what: 'older'; count: number }
+  | { what: 'older'; count: number } // rows were added at the left, or let go there (negative)
   | { what: 'newer' }
   | { what: 'last' } // the last row changed, or one was added behind it
   | { what: 'inside' }; // an earlier row changed
 
 export interface FeedHooks {
+  /** Whether the visitor looks at the newest candles. */
+  following(): boolean;
   changed(change: Change): void;
   busy(loading: boolean): void;
   failed(error: Error, retry: () => void): void;
@@ -44,6 +48,11 @@ export class Feed {
     readonly view: View,
     private readonly hooks: FeedHooks,
   ) {}
+
+  /** Ends with the feed. */
+  get signal(): AbortSignal {
+    return this.abort.signal;
+  }
 
   close(): void {
     this.abort.abort();
@@ -109,6 +118,7 @@ export class Feed {
         this.atStart = rows.length < CHUNK;
         if (!add.length) return;
         this.rows = [...add, ...this.rows];
+        this.forgetNewest();
         this.hooks.changed({ what: 'older', count: add.length });
       },
       () => {
@@ -128,6 +138,7 @@ export class Feed {
         this.atEnd = rows.length < CHUNK;
         for (const candle of rows) this.fold(candle, false);
         this.hooks.changed({ what: 'newer' });
+        this.forgetOldest();
       },
       () => void this.loadNewer(),
     );
@@ -162,6 +173,26 @@ export class Feed {
     const inside = this.fold(candle, false);
     this.hooks.changed({ what: inside ? 'inside' : 'last' });
     if (missed) this.refreshGap(last.open_time);
+    if (this.rows.length <= ROWS_MAXIMUM) return;
+    if (this.hooks.following()) this.forgetOldest();
+    else {
+      this.forgetNewest();
+      this.hooks.changed({ what: 'inside' });
+    }
+  }
+
+  private forgetNewest(): void {
+    if (this.rows.length <= ROWS_MAXIMUM) return;
+    this.rows.length = ROWS_MAXIMUM - CHUNK;
+    this.atEnd = false;
+  }
+
+  private forgetOldest(): void {
+    if (this.rows.length <= ROWS_MAXIMUM) return;
+    const count = this.rows.length - ROWS_MAXIMUM + CHUNK;
+    this.rows.splice(0, count);
+    this.atStart = false;
+    this.hooks.changed({ what: 'older', count: -count });
   }
 
   /** A candle that does not follow the last: quiet minutes, or ones that were missed. The program knows. */

@@ -1,12 +1,15 @@
-// The legend over the chart, the header's last price, the countdown, the document's title.
+// The legend over the chart, the header's figures, the countdown, the document's title.
 import type { Chart } from './chart';
-import { grouped, minus, padded, percent, sign, signed } from './decimal';
+import type { DayFigures, Reference } from './day';
+import { compact, grouped, minus, padded, percent, sign, signed } from './decimal';
 import { byId, setText } from './dom';
-import { timeText } from './interval';
+import { countdown, timeText } from './interval';
 import type { Candle, SeriesInfo, View } from './types';
 import type { Zone } from './zone';
 
 const FACTS = ['volume', 'trades', 'coverage', 'revision'] as const;
+const DAY = 86_400_000;
+const QUARTER = 900_000;
 
 export class Legend {
   clockAhead = 0;
@@ -15,10 +18,13 @@ export class Legend {
   private view: View | null = null;
   private hovered: Candle | null = null;
   private slot: number | null = null;
+  private reference: Reference | null | undefined;
 
   constructor(
     private readonly chart: Chart,
     private zone: Zone,
+    /** The newest price of the series shown, also while the chart looks at the past. */
+    private readonly latest: () => string | undefined,
   ) {
     setInterval(() => this.countdown(), 500);
   }
@@ -29,6 +35,10 @@ export class Legend {
   }
 
   reset(info: SeriesInfo | undefined, view: View): void {
+    if (info?.series !== this.info?.series || info?.kind !== this.info?.kind) {
+      this.reference = undefined;
+      this.day(null);
+    }
     this.info = info;
     this.view = { ...view };
     this.hovered = null;
@@ -64,14 +74,15 @@ export class Legend {
     const empty = this.slot !== null && !this.hovered;
     // The feed may have replaced the row since.
     const candle = empty ? undefined : this.hovered ? (this.chart.feed?.at(this.hovered.open_time) ?? this.hovered) : last;
-    this.header(last);
+    this.header();
     const time = this.slot ?? candle?.open_time;
     setText(byId('legend-time'), time === undefined ? '' : `${timeText(this.zone, time, this.view!.interval)} ${this.zone.label(time)}`);
     for (const name of ['open', 'high', 'low', 'close'] as const) setText(byId('l-' + name), candle ? this.price(candle[name]) : '–');
     if (!candle) {
       setText(byId('l-change'), '');
       for (const name of FACTS) setText(byId('l-' + name), '');
-      if (empty) setText(byId('l-coverage'), 'no candle: unknown');
+      byId('l-coverage').className = 'cover-unknown';
+      if (empty) setText(byId('l-coverage'), 'unknown: nothing received');
       return;
     }
     const change = minus(candle.close, candle.open);
@@ -88,30 +99,46 @@ export class Legend {
     setText(byId('l-trades'), `${grouped(c.trades)} ${prices ? (c.trades === 1 ? 'price' : 'prices') : c.trades === 1 ? 'trade' : 'trades'}`);
     setText(byId('l-coverage'), c.coverage);
     byId('l-coverage').className = c.coverage === 'traded' ? '' : 'cover-' + c.coverage;
-    setText(byId('l-revision'), `rev ${c.revision}${c.final ? '' : ' · open'}`);
+    setText(byId('l-revision'), c.final ? (c.revision ? `rev ${c.revision}` : '') : 'open');
   }
 
-  private header(last: Candle | undefined): void {
-    const price = byId('last-price');
-    setText(price, last ? this.price(last.close) : '–');
-    const rows = this.chart.feed?.rows ?? [];
-    const before = rows[rows.length - 2];
-    const change = last && before ? minus(last.close, before.close) : '';
-    setText(byId('last-change'), change ? `${signed(this.price(change))} ${percent(before.close, last!.close)}` : '');
+  // --- the header ---
+
+  /** What the price is compared with: a day ago, or the oldest within the day. */
+  compareWith(reference: Reference | null | undefined): void {
+    this.reference = reference;
+    this.header();
+  }
+
+  header(): void {
+    const atEnd = this.chart.feed?.atEnd;
+    const text = (atEnd ? this.last?.close : undefined) ?? this.latest() ?? this.last?.close;
+    setText(byId('last-price'), text ? this.price(text) : '–');
+    const change = text && this.reference ? minus(text, this.reference.price) : '';
+    const box = byId('last-change');
+    setText(box, change ? `${signed(this.price(change))} ${percent(this.reference!.price, text!)}` : '');
     byId('quote').className = !change || !sign(change) ? '' : sign(change) > 0 ? 'up' : 'down';
-    byId('last-change').title = `From the close of the ${this.view?.interval ?? ''} candle before`;
-    document.title = last && this.info ? `${this.price(last.close)} ${this.info.base}/${this.info.quote} · Candlewick` : 'Candlewick';
+    if (this.reference) {
+      const whole = this.reference.time < Date.now() - DAY + QUARTER;
+      const since = `${this.price(this.reference.price)} at ${timeText(this.zone, this.reference.time, '15m')}`;
+      box.title = whole ? `In 24 hours, from ${since}` : `Since the oldest of the last 24 hours: ${since}`;
+    }
+    document.title = text && this.info ? `${this.price(text)} ${this.info.base}/${this.info.quote} · Candlewick` : 'Candlewick';
+  }
+
+  day(figures: DayFigures | null): void {
+    setText(byId('day-high'), figures ? this.price(figures.high) : '–');
+    setText(byId('day-low'), figures ? this.price(figures.low) : '–');
+    const volume = byId('day-volume');
+    volume.parentElement!.hidden = !figures?.volume;
+    setText(volume, figures?.volume ? `${compact(figures.volume)} ${this.info?.base ?? ''}` : '–');
+    volume.title = figures?.quoteVolume ? `${compact(figures.quoteVolume)} ${this.info?.quote ?? ''}` : '';
   }
 
   private countdown(): void {
     const last = this.last;
-    const left = last && this.chart.feed?.atEnd ? last.close_time + 1 - Date.now() - this.clockAhead : 0;
-    if (left <= 0 || left > 864e5 * 31) return setText(byId('countdown'), '');
-    const s = Math.ceil(left / 1000);
-    const two = (n: number) => String(n).padStart(2, '0');
-    const days = Math.floor(s / 86400);
-    const text = days ? `${days} d ${two(Math.floor(s / 3600) % 24)} h` : s >= 3600 ? `${Math.floor(s / 3600)}:${two(Math.floor(s / 60) % 60)}:${two(s % 60)}` : `${Math.floor(s / 60)}:${two(s % 60)}`;
-    setText(byId('countdown'), text);
+    const atEnd = last && this.chart.feed?.atEnd;
+    this.chart.setCountdown(atEnd ? countdown(last, this.view!.interval, Date.now() + this.clockAhead) : '');
   }
 
   /** For who does not see the crosshair. */

@@ -9,6 +9,7 @@ const PATIENCE_MS = 2500;
 export class LiveState {
   private state: StreamState = { live: false, since: 0, retryAt: 0 };
   private behind = false;
+  private locked = false;
   private readonly started = Date.now();
 
   constructor(
@@ -35,6 +36,12 @@ export class LiveState {
     this.paint();
   }
 
+  /** The program asks for a token: nothing is lost, only closed. */
+  setLocked(locked: boolean): void {
+    this.locked = locked;
+    this.paint();
+  }
+
   private get starting(): boolean {
     return !this.state.live && !this.state.since && Date.now() - this.started < PATIENCE_MS;
   }
@@ -49,14 +56,14 @@ export class LiveState {
 
   private paint(): void {
     const { live } = this.state;
-    const kind = live ? (this.behind ? 'behind' : 'live') : this.starting ? 'starting' : 'lost';
+    const kind = this.locked ? 'locked' : live ? (this.behind ? 'behind' : 'live') : this.starting ? 'starting' : 'lost';
     const light = byId('live');
     if (light.dataset.state !== kind) {
       light.dataset.state = kind;
-      const text = { live: 'live', behind: 'catching up', starting: 'connecting', lost: 'not live' }[kind];
+      const text = { live: 'live', behind: 'catching up', starting: 'connecting', lost: 'not live', locked: 'locked' }[kind];
       setText(byId('live-text'), text);
       light.title = kind === 'behind' ? 'The program still reads its log: prices are behind.' : '';
-      document.body.classList.toggle('stale', kind === 'lost');
+      document.body.classList.toggle('stale', kind === 'lost' || kind === 'locked');
       byId('banner').hidden = kind !== 'lost';
       this.hooks.changed(kind !== 'lost');
     }

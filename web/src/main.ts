@@ -3,28 +3,31 @@ import { addressText, readAddress, TABS, type Tab, type Theme } from './address'
 import * as api from './api';
 import { Catalog, quoteRank } from './catalog';
 import { Chart } from './chart';
+import { Day } from './day';
 import { decimalsOf } from './decimal';
 import { showBlank } from './blank';
-import { byId, el, setText, throttled } from './dom';
+import { byId, setText, throttled } from './dom';
 import { Feed, kindOf, type Change } from './feed';
-import { INTERVAL_KEYS, INTERVALS } from './interval';
+import { GapsPanel, type Stretch } from './gaps';
+import { INTERVAL_KEYS, INTERVALS, length, valid } from './interval';
 import { paintLedger } from './ledger';
 import { Legend } from './legend';
 import { LiveState } from './live';
 import { Prices } from './prices';
-import { Rates } from './rates';
+import { Rates, STATUS_PERIOD_MS } from './rates';
 import { Search } from './search';
 import { Stream, type Subscription } from './stream';
 import { COVERAGES, Strip } from './strip';
+import { buildTop, paintIntervals } from './top';
 import type { Coverage, Kind, Range, SeriesInfo, Status, StreamMessage, View } from './types';
 import { WhyPanel } from './why';
-import { browserZone, EXCHANGE_ZONES, UTC, Zone } from './zone';
+import { browserZone, UTC, Zone } from './zone';
 
-const STATUS_PERIOD_MS = 2000;
 const EMPTY_PERIOD_MS = 2000;
+const DAY_PERIOD_MS = 30_000;
 const REMEMBERED = 'candlewick-view';
 
-function remembered(): { interval?: string; zone?: string; theme?: Theme } {
+function remembered(): { interval?: string; zone?: string; theme?: Theme; logarithmic?: boolean } {
   try {
     return JSON.parse(localStorage.getItem(REMEMBERED) ?? '{}');
   } catch {
@@ -37,11 +40,12 @@ const past = remembered();
 const view: View = {
   series: start.view.series ?? '',
   kind: start.view.kind ?? '',
-  interval: start.view.interval ?? (INTERVALS.includes(past.interval ?? '') ? past.interval! : '1m'),
+  interval: start.view.interval ?? (valid(past.interval ?? '') ? past.interval! : '1m'),
   zone: start.view.zone ?? (past.zone && Zone.valid(past.zone) ? past.zone : browserZone),
 };
 let theme: Theme = start.theme ?? past.theme ?? 'auto';
 let tab: Tab = start.tab ?? 'prices';
+let logarithmic = past.logarithmic ?? false;
 let zone = new Zone(view.zone);
 let feed: Feed | null = null;
 let info: SeriesInfo | undefined;
@@ -68,9 +72,14 @@ const chart = new Chart(byId('chart'), zone, {
 });
 const counts = Object.fromEntries(COVERAGES.map((kind) => [kind, byId('n-' + kind)])) as Record<Coverage, HTMLElement>;
 const strip = new Strip(byId<HTMLCanvasElement>('strip'), byId('strip-tip'), counts, chart, zone, (slot) => choose(slot));
-const legend = new Legend(chart, zone);
+const legend = new Legend(chart, zone, () => (info ? prices.price(info.series, info.kind) : undefined));
 const whyPanel = new WhyPanel(zone);
-const prices = new Prices(catalog, zone, (series, kind) => select(series, kind));
+const gapsPanel = new GapsPanel(zone, showPlace);
+const day = new Day(() => {
+  prices.referenced();
+  legend.compareWith(day.reference(`${view.series}|${view.kind}`));
+});
+const prices = new Prices(catalog, day, zone, (series, kind) => select(series, kind));
 const search = new Search(catalog, (series) => select(series.series, series.kind));
 const rates = new Rates();
 const live = new LiveState(zone, {
@@ -100,29 +109,7 @@ function repaint(): void {
   strip.applyTheme();
 }
 
-function buildTop(): void {
-  byId('intervals').append(
-    ...INTERVALS.map((name, i) =>
-      el('button', { type: 'button', role: 'radio', 'data-interval': name, 'aria-keyshortcuts': INTERVAL_KEYS[i], title: `Key ${INTERVAL_KEYS[i]}`, onclick: () => useInterval(name) }, name)),
-  );
-  byId('intervals').addEventListener('keydown', (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    const at = (INTERVALS.indexOf(view.interval) + by + INTERVALS.length) % INTERVALS.length;
-    useInterval(INTERVALS[at]);
-    byId('intervals').querySelector<HTMLElement>('[aria-checked=true]')?.focus();
-  });
-  const select = byId<HTMLSelectElement>('zone');
-  const now = Date.now();
-  const option = (name: string, label: string) => el('option', { value: name }, `${label} ${new Zone(name).label(now)}`);
-  const city = browserZone.split('/').pop()!.replace(/_/g, ' ');
-  const others = EXCHANGE_ZONES.filter(([name]) => name !== browserZone && Zone.valid(name));
-  select.append(el('option', { value: UTC }, UTC));
-  if (browserZone !== UTC) select.append(el('option', { value: browserZone }, `${city} ${new Zone(browserZone).label(now)} (browser)`));
-  if (![UTC, browserZone, ...others.map(([name]) => name)].includes(view.zone)) select.append(option(view.zone, view.zone));
-  select.append(...others.map(([name, label]) => option(name, label)));
-  select.addEventListener('change', () => setZone(select.value));
+function buildButtons(): void {
   byId('symbol').addEventListener('click', () => search.open());
   byId('help-button').addEventListener('click', () => byId<HTMLDialogElement>('help').showModal());
   byId('to-latest').addEventListener('click', () => toLatest());
@@ -136,31 +123,58 @@ function buildTop(): void {
     setTheme(theme);
     repaint();
   });
-  const keys: [string, string][] = [
-    ['letters or /', 'search a symbol'],
-    [INTERVAL_KEYS.join(' '), INTERVALS.join(' ')],
-    ['← →', 'in the chart: from candle to candle (Shift: ten)'],
-    ['↑ ↓', 'in the chart: zoom'],
-    ['Enter', 'in the chart: how this candle came to be'],
-    ['Home End', 'in the chart: oldest loaded, newest'],
-    ['?', 'this'],
-  ];
-  for (const [key, what] of keys) byId('help-keys').append(el('dt', {}, el('kbd', {}, key)), el('dd', {}, what));
+  byId('scale-log').addEventListener('click', () => {
+    logarithmic = !logarithmic;
+    paintScale();
+    remember();
+  });
+  byId('scale-auto').addEventListener('click', () => {
+    chart.setAuto(!chart.auto);
+    paintScale();
+  });
+  byId('chart').addEventListener('pointerup', () => requestAnimationFrame(paintScale)); // the axis may have been dragged
+  byId('chart').addEventListener('dblclick', () => requestAnimationFrame(paintScale));
+  buildGoTo();
+}
+
+function paintScale(): void {
+  chart.setLog(logarithmic);
+  byId('scale-log').setAttribute('aria-pressed', String(logarithmic));
+  byId('scale-auto').setAttribute('aria-pressed', String(chart.auto));
+}
+
+function buildGoTo(): void {
+  const dialog = byId<HTMLDialogElement>('go');
+  const input = byId<HTMLInputElement>('go-time');
+  byId('go-to').addEventListener('click', () => {
+    setText(byId('go-zone'), `(${zone.label(Date.now())})`);
+    const range = chart.range;
+    const at = range && 'from' in range ? range.to : Date.now();
+    input.value = `${zone.date(at)}T${zone.clock(at, false)}`;
+    dialog.returnValue = '';
+    dialog.showModal();
+  });
+  dialog.addEventListener('close', () => {
+    if (dialog.returnValue !== 'ok' || !input.value) return;
+    const local = Date.parse(input.value + 'Z');
+    const time = local - zone.offset(local - zone.offset(local));
+    showPlace(time, time);
+  });
+}
+
+/** Brings a stretch of time into the middle of the chart. */
+function showPlace(from: number, to: number): void {
+  const step = length(view.interval);
+  const around = Math.max(chart.usualBars * step * 0.3, (to - from) * 0.5);
+  wantedRange = { from: Math.floor(from - around), to: Math.ceil(to + around) };
+  open();
 }
 
 function paintTop(): void {
   const [venue, pair] = splitSeries(info?.series ?? view.series);
   setText(byId('symbol-pair'), pair || 'Choose a symbol');
   setText(byId('symbol-venue'), pair ? venue + (info?.kind === 'price' ? ' · price' : '') : '');
-  for (const button of byId('intervals').children) {
-    const on = (button as HTMLElement).dataset.interval === view.interval;
-    button.setAttribute('aria-checked', String(on));
-    (button as HTMLElement).tabIndex = on ? 0 : -1;
-    if (on && byId('intervals').scrollWidth > byId('intervals').clientWidth) {
-      byId('intervals').scrollLeft = (button as HTMLElement).offsetLeft - byId('intervals').clientWidth / 2;
-    }
-  }
-  if (!INTERVALS.includes(view.interval)) (byId('intervals').firstElementChild as HTMLElement).tabIndex = 0;
+  paintIntervals(view.interval);
   byId<HTMLSelectElement>('zone').value = view.zone;
 }
 
@@ -172,7 +186,7 @@ function splitSeries(series: string): [string, string] {
 // --- the address and what is remembered ---
 
 function remember(): void {
-  localStorage.setItem(REMEMBERED, JSON.stringify({ interval: view.interval, zone: view.zone, theme }));
+  localStorage.setItem(REMEMBERED, JSON.stringify({ interval: view.interval, zone: view.zone, theme, logarithmic }));
 }
 
 function writeAddress(push = false): void {
@@ -228,7 +242,7 @@ function useInterval(interval: string): void {
 function applyZone(name: string): void {
   view.zone = name;
   zone = new Zone(name);
-  for (const part of [chart, strip, legend, whyPanel, prices, live]) part.setZone(zone);
+  for (const part of [chart, strip, legend, whyPanel, gapsPanel, prices, live]) part.setZone(zone);
 }
 
 function setZone(name: string): void {
@@ -255,12 +269,15 @@ function open(): void {
   lookAnew = true;
   byId('problem').hidden = true;
   const mine: Feed = (feed = new Feed({ ...view }, {
+    following: () => chart.following,
     changed: (change) => mine === feed && onChange(change),
     busy: (busy) => mine === feed && setBusy(busy),
     failed: (error, retry) => mine === feed && onFailure(error, retry),
   }));
   chart.show(mine, info?.decimals ?? 2);
+  paintScale();
   legend.reset(info, view);
+  legend.compareWith(day.reference(`${view.series}|${view.kind}`));
   strip.mark(null);
   whyPanel.clear();
   prices.select(view.series, view.kind);
@@ -286,9 +303,11 @@ function onChange(change: Change): void {
     if (lookAnew) chart.look(wantedRange);
     lookAnew = false;
     wantedRange = null;
+    void dayFigures();
     const none = !feed!.rows.length;
     byId('blank').hidden = !none;
     if (none) showBlank('no-candles', view);
+    if (tab === 'gaps') void refreshTab();
   } else byId('blank').hidden = true;
   legend.refresh();
 }
@@ -312,7 +331,7 @@ function setBusy(busy: boolean): void {
 }
 
 function onFailure(error: Error, retry: () => void): void {
-  if (error instanceof api.ApiError && error.status === 401) return askToken();
+  if (locked(error)) return askToken();
   setText(byId('problem-text'), error.message);
   byId('problem').hidden = false;
   byId('problem-retry').onclick = () => {
@@ -324,12 +343,27 @@ function onFailure(error: Error, retry: () => void): void {
 function askToken(): void {
   const dialog = byId<HTMLDialogElement>('token');
   if (dialog.open) return;
+  byId('token-why').hidden = !api.token();
+  api.setToken('', false);
+  live.setLocked(true);
   dialog.showModal();
   dialog.onclose = () => {
-    const value = byId<HTMLInputElement>('token-input').value;
-    if (value) api.setToken(value);
-    if (value) location.reload();
+    const value = byId<HTMLInputElement>('token-input').value.trim();
+    if (!value) return; // stays locked; the next request asks again
+    api.setToken(value, byId<HTMLInputElement>('token-keep').checked);
+    location.reload();
   };
+}
+
+const locked = (error: unknown) => error instanceof api.ApiError && error.status === 401;
+
+/** High, low and volume of the last 24 hours, of the series shown. */
+async function dayFigures(): Promise<void> {
+  if (!feed || !view.series) return;
+  const mine = feed;
+  day.want([{ key: `${view.series}|${view.kind}`, series: view.series, kind: view.kind || 'trade' }]);
+  const figures = await day.figures(view.series, view.kind, mine.signal).catch(() => null);
+  if (mine === feed && figures) legend.day(figures);
 }
 
 function choose(slot: number): void {
@@ -345,6 +379,7 @@ function onMessage(message: StreamMessage): void {
   switch (message.type) {
     case 'latest':
       prices.update(message.latest);
+      legend.header();
       if (message.latest.some((l) => !catalog.find(l.series, l.kind))) void newSeries();
       break;
     case 'snapshot':
@@ -451,6 +486,17 @@ function buildTabs(): void {
 async function refreshTab(): Promise<void> {
   if (tab === 'ledger') await paintLedger();
   if (tab === 'rates') await rates.paint(lastStatus, statusProblem);
+  if (tab === 'gaps' && feed?.loaded) await gapsPanel.paint(view, info?.kind === 'trade', stretches());
+}
+
+/** Where no candle stands in what is loaded. */
+function stretches(): Stretch[] {
+  const rows = feed?.rows ?? [];
+  const found: Stretch[] = [];
+  for (let i = 1; i < rows.length; i++) {
+    if (rows[i].open_time > rows[i - 1].close_time + 1) found.push({ from: rows[i - 1].close_time + 1, to: rows[i].open_time });
+  }
+  return found;
 }
 
 async function poll(): Promise<void> {
@@ -461,6 +507,7 @@ async function poll(): Promise<void> {
       rates.note(lastStatus);
       live.setBehind(!lastStatus.live);
     } catch (error) {
+      if (locked(error)) askToken();
       statusProblem = (error as Error).message;
     }
     await refreshTab();
@@ -470,6 +517,9 @@ async function poll(): Promise<void> {
 
 // --- keys of the whole page ---
 
+/** With the focus nowhere these are for the chart. */
+const CHART_KEYS = ['ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Home', 'End', 'PageUp', 'PageDown', 'Enter', 'Escape'];
+
 function onPageKey(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
   const target = event.target as HTMLElement;
@@ -478,12 +528,14 @@ function onPageKey(event: KeyboardEvent): void {
   if (event.key === '?') byId<HTMLDialogElement>('help').showModal();
   else if (event.key === '/') search.open();
   else if (interval >= 0) useInterval(INTERVALS[interval]);
+  else if ((CHART_KEYS.includes(event.key) && target === document.body) || '+-='.includes(event.key)) chart.press(event);
   else if (/^[a-zA-Z]$/.test(event.key)) search.open(event.key);
   else return;
   event.preventDefault();
 }
 
-buildTop();
+buildTop(view, { interval: useInterval, zone: setZone });
+buildButtons();
 buildTabs();
 paintTop();
 whyPanel.clear();
@@ -494,3 +546,4 @@ subscribe();
 stream.connect();
 void findSeries();
 void poll();
+setInterval(() => void (document.hidden || dayFigures()), DAY_PERIOD_MS);

@@ -1,13 +1,14 @@
 // The table of latest prices: sortable, filtered, live. Only the rows in sight are in the document.
 import type { Catalog } from './catalog';
-import { padded } from './decimal';
+import type { Day } from './day';
+import { padded, percent } from './decimal';
 import { byId, el, perFrame, setText } from './dom';
 import type { Kind, Latest } from './types';
 import type { Zone } from './zone';
 
 const ROW_HEIGHT = 26; // as in the style sheet
 const SPARE = 8;
-type Column = 'series' | 'price' | 'time';
+type Column = 'series' | 'price' | 'change' | 'time';
 
 interface Entry extends Latest {
   pair: string;
@@ -15,6 +16,9 @@ interface Entry extends Latest {
   key: string;
   flash: number; // 1 up, -1 down, since the last paint
 }
+
+/** Names are plain ASCII; the browser's own collation takes seconds over ten thousand. */
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
 
 export class Prices {
   private readonly entries = new Map<string, Entry>();
@@ -33,6 +37,7 @@ export class Prices {
 
   constructor(
     private readonly catalog: Catalog,
+    private readonly day: Day,
     private zone: Zone,
     private readonly choose: (series: string, kind: Kind) => void,
   ) {
@@ -54,6 +59,7 @@ export class Prices {
     setInterval(() => {
       if (this.column !== 'series' && !this.scroller.matches(':hover, :focus-within')) this.arrange();
     }, 5000);
+    setInterval(this.paintSoon, 1000); // ages grow
   }
 
   setZone(zone: Zone): void {
@@ -68,6 +74,17 @@ export class Prices {
 
   get size(): number {
     return this.entries.size;
+  }
+
+  /** The newest price of a series, in any case of letters. */
+  price(series: string, kind: Kind | ''): string | undefined {
+    return this.entries.get(`${series}|${kind}`)?.price;
+  }
+
+  /** What changes are counted from has come. */
+  referenced(): void {
+    if (this.column === 'change') this.arrange();
+    else this.paintSoon();
   }
 
   update(latest: Latest[]): void {
@@ -104,10 +121,12 @@ export class Prices {
     const words = this.filter.value.toUpperCase().split(/\s+/).filter(Boolean);
     const wanted = [...this.entries.values()].filter((e) => words.every((w) => `${e.series} ${e.pair.replace('/', '')} ${e.kind}`.toUpperCase().includes(w)));
     const by: Record<Column, (a: Entry, b: Entry) => number> = {
-      series: (a, b) => a.pair.localeCompare(b.pair) || a.venue.localeCompare(b.venue) || a.kind.localeCompare(b.kind),
+      series: (a, b) => compare(a.pair, b.pair) || compare(a.venue, b.venue) || compare(a.kind, b.kind),
       price: (a, b) => Number(a.price) - Number(b.price),
+      change: (a, b) => this.change(a) - this.change(b),
       time: (a, b) => a.time - b.time,
     };
+    if (this.column === 'change') this.day.want(wanted);
     wanted.sort(by[this.column]);
     if (this.descending) wanted.reverse();
     this.order = wanted;
@@ -121,6 +140,7 @@ export class Prices {
     return el('tr', { tabindex: '-1' },
       el('td', {}, el('span', { class: 'pair' }), el('abbr', { class: 'tag', title: 'Prices: quotes without trades' }, 'P'), el('span', { class: 'venue' })),
       el('td', { class: 'number' }),
+      el('td', { class: 'number change' }),
       el('td', { class: 'number time' }));
   }
 
@@ -129,7 +149,7 @@ export class Prices {
     if (!height) return;
     const first = Math.max(0, Math.floor(this.scroller.scrollTop / ROW_HEIGHT) - SPARE);
     const last = Math.min(this.order.length, first + Math.ceil(height / ROW_HEIGHT) + 2 * SPARE);
-    if (!this.rows.length) this.body.replaceChildren(el('tr', { 'aria-hidden': 'true' }, el('td', { colspan: 3 })), el('tr', { 'aria-hidden': 'true' }, el('td', { colspan: 3 })));
+    if (!this.rows.length) this.body.replaceChildren(el('tr', { 'aria-hidden': 'true' }, el('td', { colspan: 4 })), el('tr', { 'aria-hidden': 'true' }, el('td', { colspan: 4 })));
     const [above, below] = [this.body.firstElementChild as HTMLElement, this.body.lastElementChild as HTMLElement];
     above.style.height = `${first * ROW_HEIGHT}px`;
     below.style.height = `${Math.max(0, this.order.length - last) * ROW_HEIGHT}px`;
@@ -140,13 +160,14 @@ export class Prices {
     }
     while (this.rows.length > last - first && this.rows.length > 1) this.rows.pop()!.remove();
     this.rows.forEach((row, i) => this.fill(row, this.order[first + i], first + i));
+    this.day.want(this.order.slice(first, last));
   }
 
   private fill(row: HTMLTableRowElement, entry: Entry | undefined, index: number): void {
     row.hidden = !entry;
     if (!entry) return;
     const moved = row.dataset.key !== entry.key;
-    const [name, price, time] = row.cells;
+    const [name, price, change, time] = row.cells;
     if (moved) {
       row.dataset.key = entry.key;
       row.setAttribute('aria-rowindex', String(index + 2));
@@ -159,7 +180,9 @@ export class Prices {
     setText(price, text);
     price.classList.toggle('long', text.length > 14);
     price.title = text.length > 14 ? text : '';
-    setText(time, this.clock(entry.time));
+    this.fillChange(change, entry);
+    setText(time, this.age(entry.time));
+    time.title = this.clock(entry.time);
     row.setAttribute('aria-selected', String(entry.key === this.selected));
     row.tabIndex = index === this.focused ? 0 : -1;
     if (entry.flash && !moved) {
@@ -170,9 +193,28 @@ export class Prices {
     entry.flash = 0;
   }
 
-  /** The time of today, the date of earlier. */
+  /** The change in 24 hours as a number to sort by; those without one last. */
+  private change(entry: Entry): number {
+    const from = Number(this.day.reference(entry.key)?.price);
+    return from ? Number(entry.price) / from - 1 : -2;
+  }
+
+  private fillChange(cell: HTMLElement, entry: Entry): void {
+    const reference = this.day.reference(entry.key);
+    const text = reference ? percent(reference.price, entry.price).replace(' ', '') : '–';
+    setText(cell, text);
+    cell.className = 'number change' + (text.startsWith('+') ? ' up' : text.startsWith('−') ? ' down' : '');
+    cell.title = reference ? `since ${this.clock(reference.time)}` : '';
+  }
+
   private clock(ms: number): string {
-    return Date.now() - ms < 86_400_000 ? this.zone.clock(ms) : this.zone.date(ms);
+    return `${this.zone.date(ms)} ${this.zone.clock(ms)}`;
+  }
+
+  /** How long ago a price was seen, to the next unit: what is old should be seen at a glance. */
+  private age(ms: number): string {
+    const s = Math.max(0, Math.floor((Date.now() - ms) / 1000));
+    return s < 60 ? `${s}s` : s < 3600 ? `${Math.floor(s / 60)}m` : s < 86_400 ? `${Math.floor(s / 3600)}h` : `${Math.floor(s / 86_400)}d`;
   }
 
   private take(key: string): void {

@@ -2,9 +2,12 @@
 import * as api from './api';
 import { grouped } from './decimal';
 import { byId, el, setText } from './dom';
+import { duration } from './interval';
 import type { Status } from './types';
 
-const HISTORY = 150; // at one each 2 s, five minutes
+export const STATUS_PERIOD_MS = 2000;
+const HISTORY = 150; // five minutes
+const CLOSED_MS = 60_000;
 
 export interface Metric {
   name: string;
@@ -29,18 +32,15 @@ function bytes(n: number): string {
   return `${i ? n.toFixed(n < 10 ? 2 : 1) : n} ${units[i]}`;
 }
 
-function duration(ms: number): string {
-  const s = Math.floor(ms / 1000);
-  const [d, h, m] = [Math.floor(s / 86400), Math.floor(s / 3600) % 24, Math.floor(s / 60) % 60];
-  return d ? `${d} d ${h} h` : h ? `${h} h ${m} min` : m ? `${m} min ${s % 60} s` : `${s} s`;
-}
-
+const milliseconds = (s: number) => `${s < 0.01 ? (s * 1000).toFixed(1) : Math.round(s * 1000)} ms`;
 const rate = (n: number) => (n >= 100 ? grouped(Math.round(n)) : n.toFixed(1));
 
 export class Rates {
   private readonly events: number[] = [];
   private readonly box = byId('rates-content');
   private built = false;
+  private before: { at: number; sums: Map<string, number> } | null = null;
+  private closed: { at: number; count: number }[] = []; // of the last minute
 
   note(status: Status): void {
     this.events.push(status.events_per_second);
@@ -50,9 +50,14 @@ export class Rates {
   private build(): void {
     if (this.built) return;
     this.built = true;
-    const figure = (id: string, label: string) => el('div', { class: 'figure' }, el('dt', {}, label), el('dd', { id: 'rate-' + id }, '–'));
+    const figure = (id: string, label: string, hint?: string) => el('div', { class: 'figure', title: hint }, el('dt', {}, label), el('dd', { id: 'rate-' + id }, '–'));
     this.box.replaceChildren(
-      el('dl', { class: 'figures' }, figure('events', 'events / s'), figure('candles', 'candles / s'), figure('log', 'log'), figure('series', 'series'), figure('up', 'up for'), figure('version', 'version')),
+      el('dl', { class: 'figures' }, 
+        figure('events', 'events / s'), figure('closed', 'candles / min'), figure('sync', 'disk sync', 'What an acknowledgement waits for: the mean since the last look; since the start, the longest'),
+        figure('requests', 'requests / s'), figure('sockets', 'live viewers'), figure('log', 'log'),
+        figure('series', 'series'), figure('up', 'up for'), figure('version', 'version')),
+      el('p', { class: 'hint', id: 'rate-scale' }),
+     
       el('canvas', { id: 'rate-line', role: 'img', 'aria-label': 'Events a second, last five minutes' }),
       el('table', { class: 'tasks' },
         el('thead', {}, el('tr', {}, el('th', { scope: 'col' }, 'task'), el('th', { scope: 'col', class: 'number' }, 'offset'), el('th', { scope: 'col', class: 'number' }, 'behind'), el('th', { scope: 'col', class: 'number', title: 'The offset up to which a restart need not read again' }, 'checkpoint'))),
@@ -68,7 +73,6 @@ export class Rates {
     setText(failed, problem);
     if (!status) return;
     setText(byId('rate-events'), rate(status.events_per_second));
-    setText(byId('rate-candles'), rate(status.candles_per_second));
     setText(byId('rate-log'), bytes(status.log_bytes));
     setText(byId('rate-series'), grouped(status.series));
     setText(byId('rate-up'), duration(status.uptime_ms));
@@ -80,7 +84,27 @@ export class Rates {
       }),
     );
     this.line();
-    if (byId<HTMLDetailsElement>('rate-metrics').open) await this.paintMetrics();
+    await this.paintMetrics();
+  }
+
+  /** What flows, from the difference to the metrics of the last look. */
+  private paintFlow(metrics: Metric[]): void {
+    const sums = new Map<string, number>();
+    for (const m of metrics) sums.set(m.name, (sums.get(m.name) ?? 0) + Number(m.value));
+    const value = (name: string) => sums.get(name) ?? 0;
+    const now = Date.now();
+    const before = this.before;
+    this.before = { at: now, sums };
+    setText(byId('rate-sockets'), grouped(value('wick_websockets')));
+    this.closed = [...this.closed.filter((c) => now - c.at < CLOSED_MS), { at: now, count: value('wick_candles_closed_total') }];
+    const span = now - this.closed[0].at;
+    setText(byId('rate-closed'), span > CLOSED_MS * 0.9 ? grouped(Math.round(((value('wick_candles_closed_total') - this.closed[0].count) * CLOSED_MS) / span)) : '..');
+    if (!before || now <= before.at) return;
+    const grown = (name: string) => Math.max(0, value(name) - (before.sums.get(name) ?? 0));
+    setText(byId('rate-requests'), rate((grown('wick_http_requests_total') * 1000) / (now - before.at)));
+    const syncs = grown('wick_log_syncs_total');
+    const most = `≤ ${milliseconds(value('wick_log_sync_seconds_max'))}`;
+    setText(byId('rate-sync'), syncs ? `${milliseconds(grown('wick_log_sync_seconds_total') / syncs)}, ${most}` : most);
   }
 
   private line(): void {
@@ -90,6 +114,7 @@ export class Rates {
     const height = (canvas.height = canvas.clientHeight * ratio);
     const c = canvas.getContext('2d')!;
     const most = Math.max(1, ...this.events);
+    setText(byId('rate-scale'), `Events a second in the last ${duration(this.events.length * STATUS_PERIOD_MS)}, at most ${rate(most)}:`);
     c.strokeStyle = getComputedStyle(document.documentElement).getPropertyValue('--accent').trim();
     c.lineWidth = 1.5 * ratio;
     c.beginPath();
@@ -105,6 +130,8 @@ export class Rates {
   private async paintMetrics(): Promise<void> {
     try {
       const metrics = parseMetrics(await api.metrics());
+      this.paintFlow(metrics);
+      if (!byId<HTMLDetailsElement>('rate-metrics').open) return;
       byId('rate-metrics-body').replaceChildren(
         ...metrics.map((m) => el('tr', {}, el('th', { scope: 'row' }, m.name, m.labels ? el('span', { class: 'venue' }, ' ' + m.labels) : null), el('td', { class: 'number' }, grouped(m.value)))),
       );

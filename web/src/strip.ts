@@ -1,7 +1,7 @@
 // The coverage strip: what is known of each candle, under the chart and in step with its time scale.
 import type { Chart } from './chart';
 import { setText } from './dom';
-import { length, timeText } from './interval';
+import { duration, length, timeText } from './interval';
 import type { Candle, Coverage } from './types';
 import type { Zone } from './zone';
 
@@ -97,7 +97,8 @@ export class Strip {
     const candle = this.chart.candles[index];
     const minutes = Math.max(1, Math.round(length(interval) / 60_000));
     const covered = candle && minutes > 1 ? `, ${candle.covered_minutes} of ${minutes} minutes` : '';
-    const text = candle ? MEANING[candle.coverage] + covered : 'unknown: there is no candle';
+    const hole = this.chart.hole(index);
+    const text = candle ? MEANING[candle.coverage] + covered : `unknown: nothing was received for ${hole ? duration(hole.to - hole.from) : 'this time'}`;
     setText(this.tip, `${timeText(this.zone, this.chart.slots[index], interval)} · ${text}`);
     const box = this.canvas.getBoundingClientRect();
     const half = this.tip.offsetWidth / 2;

@@ -57,6 +57,16 @@ export interface Why {
   layout: string;
 }
 
+/** Ids that were never received. `after`, `before`: the times of what lies on both sides. */
+export interface Gap {
+  series: string;
+  first_id: number;
+  last_id: number;
+  missing: number;
+  after: number;
+  before: number;
+}
+
 export interface LedgerRow {
   topic: string;
   partition: number;

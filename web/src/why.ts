@@ -2,12 +2,14 @@
 import * as api from './api';
 import { padded } from './decimal';
 import { byId, el } from './dom';
-import { length, timeText } from './interval';
-import type { Candle, View, Why } from './types';
+import { gapText } from './gaps';
+import { duration, length, timeText } from './interval';
+import type { Candle, Gap, View, Why } from './types';
 import type { Zone } from './zone';
 
 const MINUTE = 60_000;
 const HOLES_SHOWN = 50;
+const GAPS_SHOWN = 5;
 
 function facts(rows: [string, string | number | null | undefined, string?][]): HTMLElement {
   const list = el('dl', { class: 'facts' });
@@ -41,7 +43,10 @@ export class WhyPanel {
     const head = this.head(view, slot, candle, decimals, minute);
     try {
       const answer = await api.why(view.series, view.kind, minute, abort.signal);
-      this.box.replaceChildren(head, ...this.answer(answer, decimals, candle));
+      // A gap in the ids is what a missing or a partial candle is explained by.
+      const gaps = answer.holes?.length || !answer.candle ? await api.gaps(view.series, view.kind, minute, minute + MINUTE, abort.signal).catch(() => []) : [];
+      if (abort.signal.aborted) return;
+      this.box.replaceChildren(head, ...this.answer(answer, decimals, candle, gaps));
     } catch (error) {
       if (abort.signal.aborted) return;
       const again = el('button', { type: 'button', onclick: () => void this.show(view, slot, candle, decimals, minute) }, 'Ask again');
@@ -65,9 +70,12 @@ export class WhyPanel {
     return head;
   }
 
-  private answer(why: Why, decimals: number, whole: Candle | undefined): HTMLElement[] {
+  private answer(why: Why, decimals: number, whole: Candle | undefined, gaps: Gap[]): HTMLElement[] {
     const parts: HTMLElement[] = [];
-    if (why.text?.length) parts.push(el('ul', { class: 'why-text' }, ...why.text.map((line) => el('li', {}, line))));
+    // Its first line names series and time, as the heading does.
+    const lines = (why.text ?? []).filter((line, i) => i > 0 || !/^\S+:\S+, \d{4}-/.test(line)).map((line) => this.inZone(line));
+    lines.unshift(...this.explained(why, gaps));
+    if (lines.length) parts.push(el('ul', { class: 'why-text' }, ...lines.map((line) => el('li', {}, line))));
     const candle = why.candle ?? whole;
     if (candle) parts.push(this.candle(candle, decimals, why.final));
     parts.push(this.holes(why));
@@ -76,6 +84,23 @@ export class WhyPanel {
     }
     if (why.layout) parts.push(el('details', {}, el('summary', {}, 'How the hash is made'), el('pre', {}, why.layout)));
     return parts;
+  }
+
+  /** Times in the program's words are UTC: here they are those of the page. */
+  private inZone(line: string): string {
+    return line.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z/g, (text) => {
+      const ms = Date.parse(text);
+      return `${this.zone.date(ms)} ${this.zone.clock(ms)}`;
+    });
+  }
+
+  private explained(why: Why, gaps: Gap[]): string[] {
+    const words = gaps.slice(0, GAPS_SHOWN).map((gap) => {
+      const [from, to] = [gap.after, gap.before].map((ms) => `${this.zone.date(ms)} ${this.zone.clock(ms)}`);
+      return `${gapText(gap)}, between ${from} and ${to} (${duration(gap.before - gap.after)}): the source, its connection or this program did not run.`;
+    });
+    if (!words.length && !why.candle) words.push('No event of this minute was received, and nothing proves that none happened: it stays unknown.');
+    return words;
   }
 
   private lane(name: string, value: unknown): string {

@@ -1,56 +1,7 @@
 // What a trader does, in a real browser. Each test: name, what it needs of the program, and the steps.
 import assert from 'node:assert/strict';
 import { priceEvent } from './program.mjs';
-
-const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-export async function eventually(what, check, ms = 10_000) {
-  const until = Date.now() + ms;
-  for (;;) {
-    const answer = await check();
-    if (answer) return answer;
-    if (Date.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
-    await sleep(50);
-  }
-}
-
-const text = (page, selector) => page.locator(selector).textContent();
-const shown = (page) => page.evaluate(() => Number(document.getElementById('chart').dataset.candles ?? 0));
-const padded = (price, decimals) => {
-  const have = price.split('.')[1]?.length ?? 0;
-  return have >= decimals ? price : price + (have ? '' : '.') + '0'.repeat(decimals - have);
-};
-
-async function openPage(newPage, program, hash = '', options = {}) {
-  const page = await newPage(options);
-  await page.goto(program.url + '/' + hash);
-  await eventually('candles are loaded', async () => (await shown(page)) > 0);
-  return page;
-}
-
-/** Pixels of the candles' two colours on the chart. */
-function candlePixels(page) {
-  return page.evaluate(() => {
-    const style = getComputedStyle(document.documentElement);
-    const rgb = (name) => style.getPropertyValue(name).trim().match(/\w\w/g).slice(0, 3).map((h) => parseInt(h, 16));
-    const colors = [rgb('--up'), rgb('--down')];
-    let found = 0;
-    for (const canvas of document.querySelectorAll('#chart td canvas')) {
-      if (!canvas.width || !canvas.height) continue;
-      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-      for (let i = 0; i < data.length; i += 4) {
-        if (colors.some((c) => Math.abs(data[i] - c[0]) + Math.abs(data[i + 1] - c[1]) + Math.abs(data[i + 2] - c[2]) < 6)) found++;
-      }
-    }
-    return found;
-  });
-}
-
-let tick = 0;
-/** A price that no earlier one equals. */
-const freshPrice = () => `${51_000 + (++tick % 50)}.${String(Math.floor(Math.random() * 90) + 10)}7`;
-
-const BTC = '#s=binance:BTC/USDT&k=price&i=1m&tz=UTC';
+import { BTC, candlePixels, eventually, freshPrice, openPage, padded, shown, sleep, text } from './steps.mjs';
 
 export const tests = [
   ['candles appear, with exact texts', {}, async ({ newPage, program }) => {
@@ -285,7 +236,7 @@ export const tests = [
 
   ['intervals have keys', {}, async ({ newPage, program }) => {
     const page = await openPage(newPage, program);
-    for (const [key, name] of [['4', '15m'], ['6', '1h'], ['9', '1d'], ['-', '1M'], ['1', '1m']]) {
+    for (const [key, name] of [['3', '15m'], ['5', '1h'], ['8', '1d'], ['0', '1M'], ['1', '1m']]) {
       await page.keyboard.press(key);
       await eventually(name, async () => (await text(page, '#intervals [aria-checked=true]')) === name);
       await eventually('candles', async () => (await text(page, '#l-close')) !== '–');
@@ -317,7 +268,7 @@ export const tests = [
     await page.locator('#why-content .facts').first().waitFor();
     await page.locator('#tab-why').focus();
     await page.keyboard.press('ArrowRight');
-    assert.equal(await page.evaluate(() => document.activeElement.id), 'tab-ledger');
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'tab-gaps');
     await page.locator('#tab-prices').focus();
     await page.keyboard.press('Enter');
     await page.locator('#prices-body tr[tabindex="0"]').focus();
@@ -388,7 +339,7 @@ export const tests = [
   ['a phone of 320 pixels', {}, async ({ newPage, program }) => {
     const page = await openPage(newPage, program, '#tab=prices', { viewport: { width: 320, height: 568 }, hasTouch: true, isMobile: true });
     await eventually('candles are drawn', async () => (await candlePixels(page)) > 100);
-    for (const tab of ['prices', 'why', 'ledger', 'rates']) {
+    for (const tab of ['prices', 'why', 'gaps', 'ledger', 'rates']) {
       await page.locator('#tab-' + tab).tap();
       await sleep(150);
       const width = await page.evaluate(() => document.documentElement.scrollWidth);

@@ -1,6 +1,7 @@
 // What the tests run against: the mock, the real program (WICK=path/to/wick), or one that runs already (--url).
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -10,8 +11,8 @@ const here = dirname(fileURLToPath(import.meta.url));
 const START_MS = 10_000;
 
 /** The one place that knows how each is started. */
-function command(kind, { address, data, empty }) {
-  if (kind === 'wick') return [process.env.WICK, ['run', '--data', data, '--listen', address]];
+function command(kind, { address, data, empty, config }) {
+  if (kind === 'wick') return [process.env.WICK, ['run', '--data', data, '--listen', address, ...(config ? ['--config', config] : [])]];
   return [process.execPath, [join(here, '../dev/mock.mjs'), '--listen', address, ...(empty ? ['--empty'] : [])]];
 }
 
@@ -29,22 +30,25 @@ function freePort() {
 export const kind = process.env.WICK ? 'wick' : 'mock';
 
 /** `empty`: nothing in the store; otherwise the mock has a market, and the real program is given prices by the test. */
-export async function startProgram({ empty = false } = {}) {
+export async function startProgram({ empty = false, token = '' } = {}) {
   const address = `127.0.0.1:${await freePort()}`;
   const url = `http://${address}`;
   const data = mkdtempSync(join(tmpdir(), 'page-data-'));
+  const headers = { 'Content-Type': 'application/json', ...(token ? { Authorization: 'Bearer ' + token } : {}) };
+  const config = token ? join(data, 'wick.yaml') : '';
+  if (token) writeFileSync(config, `http: {tokens: [${createHash('sha256').update(token).digest('hex')}]}\n`);
   let child = null;
   let log = '';
 
   async function start() {
-    const [file, args] = command(kind, { address, data, empty: empty || kind === 'wick' });
+    const [file, args] = command(kind, { address, data, config, empty: empty || kind === 'wick' });
     child = spawn(file, args, { cwd: data, stdio: ['ignore', 'pipe', 'pipe'] });
     child.stdout.on('data', (part) => (log += part));
     child.stderr.on('data', (part) => (log += part));
     const until = Date.now() + START_MS;
     for (;;) {
       if (child.exitCode !== null) throw new Error(`the program ended at once:\n${log}`);
-      if (await fetch(url + '/readyz').then((r) => r.ok, () => false)) return;
+      if (await fetch(url + '/readyz', { headers }).then((r) => r.ok, () => false)) return;
       if (Date.now() > until) throw new Error(`the program is not ready within ${START_MS} ms:\n${log}`);
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
@@ -68,14 +72,14 @@ export async function startProgram({ empty = false } = {}) {
       await stop('SIGTERM');
       rmSync(data, { recursive: true, force: true });
     },
-    fault: (order) => post(url, '/mock', order),
-    send: (events) => post(url, '/v1/prices', events),
-    get: (path) => fetch(url + path).then((r) => r.json()),
+    fault: (order) => post(url, '/mock', order, headers),
+    send: (events) => post(url, '/v1/prices', events, headers),
+    get: (path) => fetch(url + path, { headers }).then((r) => r.json()),
   };
 }
 
-async function post(url, path, body) {
-  const answer = await fetch(url + path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+async function post(url, path, body, headers) {
+  const answer = await fetch(url + path, { method: 'POST', headers, body: JSON.stringify(body) });
   if (!answer.ok) throw new Error(`POST ${path}: ${answer.status} ${await answer.text()}`);
   return answer.json();
 }

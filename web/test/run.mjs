@@ -8,10 +8,12 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from '../build.mjs';
 import { withBrowser } from './browser.mjs';
-import { tests } from './page.mjs';
+import { tests as pageTests } from './page.mjs';
 import { kind, seed, startProgram } from './program.mjs';
+import { tests as traderTests } from './trader.mjs';
 import { unitTests } from './unit.mjs';
 
+const tests = [...pageTests, ...traderTests];
 const here = dirname(fileURLToPath(import.meta.url));
 const option = (name) => {
   const at = process.argv.indexOf('--' + name);
@@ -22,33 +24,27 @@ const only = option('only');
 const needs = option('needs');
 const shots = option('shots');
 const SEED_MINUTES = 1800;
-const can = url ? {} : kind === 'wick' ? { stop: true, send: true, empty: true, exact: true } : { stop: true, send: true, empty: true, fault: true };
+const can = url ? {} : kind === 'wick' ? { stop: true, send: true, empty: true, exact: true, token: true } : { stop: true, send: true, empty: true, fault: true };
 
 const count = { passed: 0, failed: 0, skipped: 0 };
 
-/** A browser on a busy machine may be late once: a test that fails is tried a second time, and says so. */
-async function attempt(name, work, again = true) {
+async function attempt(name, work) {
   if (only && !name.includes(only)) return;
   const began = Date.now();
   try {
     await work();
     count.passed++;
-    console.log(`ok      ${name} (${((Date.now() - began) / 1000).toFixed(1)} s${again ? '' : ', second try'})`);
+    console.log(`ok      ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
   } catch (error) {
-    const why = String(error.stack ?? error).split('\n').slice(0, 6).join('\n        ');
-    if (again) {
-      console.log(`again   ${name}\n        ${why}`);
-      return attempt(name, work, false);
-    }
     count.failed++;
-    console.log(`FAILED  ${name}\n        ${why}`);
+    console.log(`FAILED  ${name}\n        ${String(error.stack ?? error).split('\n').slice(0, 6).join('\n        ')}`);
   }
 }
 
 async function runPageTest(newPage, shared, [name, needs, steps]) {
   let page = null;
   const own = needs.empty || needs.stop || needs.send;
-  const program = own ? await startProgram({ empty: true }) : shared;
+  const program = own ? await startProgram({ empty: true, token: needs.token }) : shared;
   try {
     if (own && !needs.empty) await seed(program, SEED_MINUTES);
     const pages = [];

@@ -12,7 +12,7 @@ async function load() {
   const out = mkdtempSync(join(tmpdir(), 'page-unit-'));
   globalThis.location ??= { hash: '', host: 'test' };
   try {
-    const names = ['decimal', 'zone', 'interval', 'address', 'catalog', 'rates'];
+    const names = ['decimal', 'zone', 'interval', 'address', 'catalog', 'rates', 'feed'];
     await build({ entryPoints: names.map((n) => join(src, n + '.ts')), outdir: out, bundle: true, format: 'esm', outExtension: { '.js': '.mjs' }, logLevel: 'error' });
     return Object.fromEntries(await Promise.all(names.map(async (n) => [n, await import(pathToFileURL(join(out, n + '.mjs')))])));
   } finally {
@@ -21,7 +21,7 @@ async function load() {
 }
 
 export async function unitTests() {
-  const { decimal, zone, interval, address, catalog, rates } = await load();
+  const { decimal, zone, interval, address, catalog, rates, feed } = await load();
   return [
     ['decimals stay exact', () => {
       assert.equal(decimal.padded('50000.1', 2), '50000.10');
@@ -83,6 +83,58 @@ export async function unitTests() {
       assert.deepEqual(names('zzz'), []);
       assert.equal(names('').length, 5);
       assert.equal(c.search('', 2).more, 3);
+    }],
+    ['durations and countdowns', () => {
+      assert.equal(interval.duration(7 * 60_000 + 2_400), '7 min 2 s');
+      assert.equal(interval.duration(26 * 3_600_000), '1 d 2 h');
+      assert.equal(interval.duration(3_600_000), '1 h');
+      assert.equal(interval.duration(0), '0 s');
+      const minute = { open_time: 60_000, close_time: 119_999 };
+      assert.equal(interval.countdown(minute, '1m', 75_000), '00:45');
+      assert.equal(interval.countdown(minute, '1m', 130_000), '00:50', 'of a quiet minute too');
+      assert.equal(interval.countdown({ open_time: 0, close_time: 14_399_999 }, '4h', 1000), '3:59:59');
+      assert.equal(interval.countdown({ open_time: 0, close_time: 604_799_999 }, '1w', 0), '7d 00h');
+      assert.equal(decimal.compact(1234567), '1.23 M');
+      assert.equal(decimal.compact(0.5), '0.5000');
+    }],
+    ['a feed holds so many rows and no more, at either end', async () => {
+      const minute = 60_000;
+      const candle = (i) => ({ open_time: i * minute, close_time: i * minute + minute - 1, close: '1', basis: 'trades', trades: 1, revision: 0, final: true });
+      const newest = 200_000;
+      globalThis.sessionStorage ??= { getItem: () => null };
+      globalThis.localStorage ??= { getItem: () => null };
+      const real = globalThis.fetch;
+      globalThis.fetch = async (path) => {
+        const p = new URL(path, 'http://test').searchParams;
+        const limit = Number(p.get('limit'));
+        const from = p.has('from') ? Math.ceil(Number(p.get('from')) / minute) : Math.max(0, (p.has('to') ? Number(p.get('to')) / minute : newest) - limit);
+        const to = Math.min(from + limit, p.has('to') ? Number(p.get('to')) / minute : newest);
+        return new Response(JSON.stringify(Array.from({ length: to - from }, (_, i) => candle(from + i))));
+      };
+      try {
+        let follows = true;
+        const changes = [];
+        const f = new feed.Feed({ series: 'a:B/C', kind: 'trade', interval: '1m', zone: 'UTC' }, { following: () => follows, changed: (c) => changes.push(c.what), busy: () => {}, failed: (e) => assert.fail(e) });
+        const whole = () => f.rows.every((row, i) => i === 0 || row.open_time === f.rows[i - 1].close_time + 1);
+        await f.loadNewest();
+        for (let i = 0; i < 2 * feed.ROWS_MAXIMUM; i++) f.apply(candle(newest + i));
+        assert.ok(f.rows.length <= feed.ROWS_MAXIMUM && f.rows.length > feed.ROWS_MAXIMUM / 2 && f.atEnd && !f.atStart && whole());
+        assert.equal(f.rows[f.rows.length - 1].open_time, (newest + 2 * feed.ROWS_MAXIMUM - 1) * minute);
+        await f.loadNewest();
+        for (let i = 0; i < 60; i++) await f.loadOlder();
+        assert.ok(f.rows.length <= feed.ROWS_MAXIMUM && !f.atEnd && whole(), 'the newest were let go');
+        assert.equal(f.rows[0].open_time, (newest - 500 - 60_000) * minute);
+        f.apply(candle(newest));
+        assert.ok(whole(), 'what is beyond the end is not put behind a hole');
+        while (!f.atEnd) await f.loadNewer();
+        assert.ok(f.rows.length <= feed.ROWS_MAXIMUM && whole());
+        assert.equal(f.rows[f.rows.length - 1].open_time, (newest - 1) * minute);
+        follows = false;
+        for (let i = 0; i < feed.ROWS_MAXIMUM; i++) f.apply(candle(newest + i));
+        assert.ok(f.rows.length <= feed.ROWS_MAXIMUM && whole(), 'while one looks at the past');
+      } finally {
+        globalThis.fetch = real;
+      }
     }],
     ['metrics are read', () => {
       assert.deepEqual(rates.parseMetrics('# HELP a b\na_total{x="1 2"} 3\nb 4.5 1700000000\n'), [

@@ -1,0 +1,50 @@
+// What page tests are made of.
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+export async function eventually(what, check, ms = 10_000) {
+  const until = Date.now() + ms;
+  for (;;) {
+    const answer = await check();
+    if (answer) return answer;
+    if (Date.now() > until) throw new Error(`not within ${ms} ms: ${what}`);
+    await sleep(50);
+  }
+}
+
+export const text = (page, selector) => page.locator(selector).textContent();
+export const shown = (page) => page.evaluate(() => Number(document.getElementById('chart').dataset.candles ?? 0));
+export const padded = (price, decimals) => {
+  const have = price.split('.')[1]?.length ?? 0;
+  return have >= decimals ? price : price + (have ? '' : '.') + '0'.repeat(decimals - have);
+};
+
+export async function openPage(newPage, program, hash = '', options = {}) {
+  const page = await newPage(options);
+  await page.goto(program.url + '/' + hash);
+  await eventually('candles are loaded', async () => (await shown(page)) > 0);
+  return page;
+}
+
+/** Pixels of the candles' two colours on the chart. */
+export function candlePixels(page) {
+  return page.evaluate(() => {
+    const style = getComputedStyle(document.documentElement);
+    const rgb = (name) => style.getPropertyValue(name).trim().match(/\w\w/g).slice(0, 3).map((h) => parseInt(h, 16));
+    const colors = [rgb('--up'), rgb('--down')];
+    let found = 0;
+    for (const canvas of document.querySelectorAll('#chart td canvas')) {
+      if (!canvas.width || !canvas.height) continue;
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      for (let i = 0; i < data.length; i += 4) {
+        if (colors.some((c) => Math.abs(data[i] - c[0]) + Math.abs(data[i + 1] - c[1]) + Math.abs(data[i + 2] - c[2]) < 6)) found++;
+      }
+    }
+    return found;
+  });
+}
+
+let tick = 0;
+/** A price that no earlier one equals. */
+export const freshPrice = () => `${51_000 + (++tick % 50)}.${String(Math.floor(Math.random() * 90) + 10)}7`;
+
+export const BTC = '#s=binance:BTC/USDT&k=price&i=1m&tz=UTC';
