@@ -131,6 +131,13 @@ static unsigned check_framing(const struct request_head *head, const char *versi
                                                                                                                : 0;
 }
 
+/* libmicrohttpd hands over a target as a C string, which a NUL in it would cut: in its memory the version stands right behind
+ * the whole of it. */
+static unsigned check_target_end(const struct exchange *exchange, const char *version, const char **ret_reason) {
+    *ret_reason = "the target of the request has a NUL in it";
+    return version == exchange->target_end + 1 ? 0 : 400;
+}
+
 static unsigned check_size(const struct exchange *exchange, const struct request_head *head, const char **ret_reason) {
     *ret_reason = "the head of the request is larger than 12 KiB or 100 fields";
     if (head->bytes > SERVER_HEAD_MAX || head->field_count > SERVER_FIELDS_MAX) return 431;
@@ -176,6 +183,7 @@ static unsigned check_access(const struct exchange *exchange, const struct reque
 unsigned request_head_check(const struct exchange *exchange, const struct request_head *head, const char *method,
                             const char *version, const char **ret_reason) {
     unsigned status = check_framing(head, version, ret_reason);
+    if (status == 0) status = check_target_end(exchange, version, ret_reason);
     if (status == 0) status = check_size(exchange, head, ret_reason);
     if (status == 0) status = check_access(exchange, head, method, ret_reason);
     return status;

@@ -129,6 +129,7 @@ void *request_begin(void *context, const char *target, struct MHD_Connection *mh
     memcpy(exchange->peer, connection->peer, sizeof exchange->peer);
     exchange->http.peer = slice_text(exchange->peer);
     exchange->http.local = connection->local;
+    exchange->target_end = target + strlen(target);
     exchange->target_err = http_target_parse(&exchange->http.arena, slice_text(target), NULL, &exchange->http.path,
                                              &exchange->http.arguments, &exchange->http.argument_count);
     return exchange;

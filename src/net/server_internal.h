@@ -102,6 +102,7 @@ struct exchange {
     uint64_t body_dropped;
     enum err body_err;
     enum err target_err;
+    const char *target_end; /* in the connection's memory, until a handler has it */
     char peer[48];
     unsigned status;
     const char *content_type;

@@ -123,6 +123,23 @@ static void test_framing(void **state) {
     test_server_close(&server);
 }
 
+/* libmicrohttpd's strings end at a NUL. */
+static void test_nul(void **state) {
+    (void)state;
+    static const char in_target[] = "GET /hello\0 HTTP/1.1\r\n" HOST "\r\n";
+    static const char in_version[] = "GET /hello HTTP/1.1\0\r\n" HOST "\r\n";
+    const struct slice cases[] = {slice_of(in_target, sizeof in_target - 1),
+                                  slice_of(in_version, sizeof in_version - 1)};
+    open_default();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int fd = connect_tcp(server.port);
+        send_bytes(fd, cases[i].data, cases[i].size);
+        assert_int_equal(exchange_text(fd, "", answer, sizeof answer), 400);
+        close(fd);
+    }
+    test_server_close(&server);
+}
+
 static void test_large_heads(void **state) {
     (void)state;
     open_default();
@@ -462,14 +479,23 @@ static void test_descriptors(void **state) {
 int main(void) {
     curl_global_init(CURL_GLOBAL_ALL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),        cmocka_unit_test(test_keep_alive),
-        cmocka_unit_test(test_framing),        cmocka_unit_test(test_large_heads),
-        cmocka_unit_test(test_bodies),         cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_drip),           cmocka_unit_test(test_late_head_says_so),
-        cmocka_unit_test(test_answer_timeout), cmocka_unit_test(test_half_open),
-        cmocka_unit_test(test_tokens),         cmocka_unit_test(test_other_origins),
-        cmocka_unit_test(test_open_refuses),   cmocka_unit_test(test_tls),
-        cmocka_unit_test(test_many_clients),   cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_framing),
+        cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_large_heads),
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_memory_limit),
+        cmocka_unit_test(test_drip),
+        cmocka_unit_test(test_late_head_says_so),
+        cmocka_unit_test(test_answer_timeout),
+        cmocka_unit_test(test_half_open),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_other_origins),
+        cmocka_unit_test(test_open_refuses),
+        cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_many_clients),
+        cmocka_unit_test(test_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
