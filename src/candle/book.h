@@ -19,9 +19,11 @@ struct book_options {
     const char *task;        /* name for those rows, e.g. "candles/prices/0" */
     uint32_t base_ms;        /* 60000 or 1000 */
     uint32_t price_grace_ms; /* 0: 10 s */
-    bool bounded;     /* an import: nothing is live, `book_finish` ends it. It shares the ids that `task` has seen
+    bool bounded;         /* an import: nothing is live, `book_finish` ends it. It shares the ids that `task` has seen
                                 and goes by its own watermark */
-    size_t max_bytes; /* memory for open candles and states; 0: 1 GiB */
+    const uint32_t *only; /* the number of the one series that will come, if that is known: no other's state is read or
+                             written. The series table is loaded. NULL: any may come */
+    size_t max_bytes;     /* memory for open candles and states; 0: 1 GiB */
 };
 
 enum err book_open(const struct book_options *options, struct diag *diag, struct book **ret_book) MUST_USE;

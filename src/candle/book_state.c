@@ -260,6 +260,11 @@ static enum err restore_lane(void *context, struct slice row, struct slice value
     if (err) return diag_set(restore->diag, err, "the fold state of series number %u cannot be read", series);
     lane->saved_series = true;
     if (lane->stored_until_ms != INT64_MIN) lane->kept_from_ms = lane->stored_until_ms + book->base_ms;
+    /* Imports and live tasks of prices have states of their own, but the rows are the same ones. */
+    if (basis == BASIS_PRICES) {
+        lane->unsure = true;
+        lane->kept_from_ms = INT64_MAX;
+    }
     if (book->options.bounded) return park(lane);
     if (lane->unloaded_open_ms != INT64_MIN) lane->check_ms = lane->unloaded_open_ms + book->base_ms + lane->grace_ms;
     if (lane->live && lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;
@@ -272,9 +277,19 @@ enum err book_restore(struct book *book, struct diag *diag) {
     book->diag = diag;
     enum err err = book_snapshot(book, &snapshot);
     if (err) return err;
-    err = series_rows_load(book->options.series, book->options.store, snapshot, diag);
+    const uint32_t *only = book->options.only;
+    uint8_t from[STATE_KEY_SIZE], to[STATE_KEY_SIZE];
     struct store_key key = {STORE_STATE, slice_text(book->options.task), SLICE("")};
-    if (err == ERR_OK) err = store_scan(book->options.store, snapshot, &key, SLICE_NONE, false, restore_lane, &restore);
+    if (only == NULL) {
+        err = series_rows_load(book->options.series, book->options.store, snapshot, diag);
+        if (err == ERR_OK)
+            err = store_scan(book->options.store, snapshot, &key, SLICE_NONE, false, restore_lane, &restore);
+    } else {
+        lane_state_key((struct lane){*only, 0}, from);
+        lane_state_key((struct lane){*only, BASIS_COUNT}, to);
+        key.row = slice_of(from, sizeof from);
+        err = store_scan(book->options.store, snapshot, &key, slice_of(to, sizeof to), false, restore_lane, &restore);
+    }
     book_snapshot_end(book);
     return err;
 }

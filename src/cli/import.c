@@ -296,7 +296,25 @@ struct work {
     struct cli *cli;
     struct engine *engine; /* NULL: a server does it */
     struct import_request request;
+    struct file files[2]; /* of several at once: those at hand */
+    enum err first;       /* what went wrong */
 };
+
+static enum err tell_result(struct work *work, const char *word, enum err err, struct diag *diag,
+                            const struct import_result *result) {
+    cli_progress_end();
+    if (interrupted) {
+        fprintf(stderr, "wick: %s: cancelled; nothing of it shows\n", word);
+        return ERR_CLOSED;
+    }
+    if (err == ERR_OK) {
+        print_result(work->cli, word, result);
+        return err;
+    }
+    diag_where(diag, "%s", word);
+    cli_fail(err, diag);
+    return err;
+}
 
 static enum err import_one(struct work *work, const char *word) {
     struct file file;
@@ -306,18 +324,7 @@ static enum err import_one(struct work *work, const char *word) {
     if (err == ERR_OK)
         err = work->engine != NULL ? import_here(work->engine, &work->request, &file, &diag, &result)
                                    : import_there(work->cli, &work->request, &file, &diag, &result);
-    cli_progress_end();
-    if (interrupted) {
-        fprintf(stderr, "wick: %s: cancelled; nothing of it shows\n", word);
-        return ERR_CLOSED;
-    }
-    if (err == ERR_OK) {
-        print_result(work->cli, word, &result);
-        return err;
-    }
-    diag_where(&diag, "%s", word);
-    cli_fail(err, &diag);
-    return err;
+    return tell_result(work, word, err, &diag, &result);
 }
 
 /* A file that is bad does not keep the next ones out; a folder or a disk that fails does. */
@@ -325,16 +332,59 @@ static bool goes_on(enum err err) {
     return err_class(err) == ERR_CLASS_INPUT || err == ERR_NOT_FOUND || err == ERR_DENIED || err == ERR_OK;
 }
 
+static void note(struct work *work, enum err err) {
+    if (work->first == ERR_OK || !goes_on(err)) work->first = err;
+}
+
+static enum err open_next(void *context, uint32_t i, struct import_request *ret_request, struct diag *diag) {
+    struct work *work = context;
+    struct file *file = &work->files[i % 2];
+    enum err err = find_file(work->cli, work->cli->words[i], file, diag);
+    if (err != ERR_OK) return err;
+    *ret_request = work->request;
+    ret_request->path = file->path;
+    ret_request->name = file->name;
+    ret_request->version = file->version;
+    return ERR_OK;
+}
+
+static enum err show_next(void *context, uint32_t i, const struct input_progress *progress) {
+    const struct work *work = context;
+    return show_progress((void *)(uintptr_t)work->cli->words[i], progress);
+}
+
+static bool tell_next(void *context, uint32_t i, enum err err, struct diag *diag, const struct import_result *result) {
+    struct work *work = context;
+    if (!goes_on(work->first)) return false; /* cancelled by what went wrong before */
+    note(work, tell_result(work, work->cli->words[i], err, diag, result));
+    return goes_on(work->first) && !interrupted;
+}
+
+/* Pipes are read one by one: each takes the place of standard input. */
+static bool all_are_files(const struct cli *cli) {
+    struct stat status;
+    for (uint32_t i = 0; i < cli->word_count; i++)
+        if (stat(cli->words[i], &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
+            return false;
+        else if (strcmp(cli->words[i], "-") == 0)
+            return false;
+    return true;
+}
+
 static enum err import_all(struct work *work) {
     struct cli *cli = work->cli;
-    enum err first = ERR_OK;
     if (cli->format == FORMAT_CSV)
         cli_print("file,format,repeated,read,used,late,duplicate,invalid,filtered,from,to\n");
-    for (uint32_t i = 0; i < cli->word_count && goes_on(first) && !interrupted; i++) {
-        enum err err = import_one(work, cli->words[i]);
-        if (first == ERR_OK || !goes_on(err)) first = err;
+    if (work->engine != NULL && cli->word_count > 1 && all_are_files(cli)) {
+        const struct import_many many = {cli->word_count, open_next, show_next, tell_next, work};
+        struct diag diag = {0};
+        enum err err = import_run_many(work->engine, &many, &diag);
+        if (err != ERR_OK) cli_fail(err, &diag);
+        return err != ERR_OK ? err : work->first;
     }
-    return first;
+    for (uint32_t i = 0; i < cli->word_count && goes_on(work->first) && !interrupted; i++)
+        note(work, import_one(work, cli->words[i]));
+    return work->first;
 }
 
 static void catch_signals(void) {

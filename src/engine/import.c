@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "candle/latest_row.h"
+#include "engine/import_turns.h"
 #include "flow/output.h"
 
 /* What a task's fold states were, by series number: 0 where there is none. */
@@ -46,6 +47,8 @@ struct import {
     struct states before; /* of the owner's series, when the store was first read */
     bool held;            /* nothing is folded beside us */
     bool conflict;        /* a task changed what we did */
+    struct import_turn turn;
+    uint32_t series; /* that the whole file is of; or SERIES_NONE */
     struct diag *diag;
 };
 
@@ -447,6 +450,28 @@ static enum err commit_stopped(struct import *import, struct store_batch *batch)
     return err;
 }
 
+/* The number that comes next, or the row of an import of the same content. */
+static enum err look_up(struct import *import) {
+    struct import_row *row = &import->result.row;
+    struct numbering numbering = {.next = 1, .identity = row->identity};
+    struct store_snapshot *snapshot = NULL;
+    enum err err = store_snapshot_open(import->parts->store, &snapshot);
+    if (err != ERR_OK) return err;
+    err = import_rows_visit(import->parts->store, snapshot, visit_number, &numbering);
+    store_snapshot_close(import->parts->store, &snapshot);
+    if (err != ERR_OK) return err;
+    row->number = numbering.next;
+    import->result.repeated = numbering.known;
+    if (numbering.known) *row = numbering.row;
+    return ERR_OK;
+}
+
+/* Others that read beside us have committed meanwhile. */
+static enum err take_number(struct import *import) {
+    import_turn_commit(import->request->turns, &import->turn);
+    return import->request->turns != NULL ? look_up(import) : ERR_OK;
+}
+
 /* The snapshot is closed before the commit: the store may have to grow, which waits for readers. */
 static enum err seal_and_commit(struct import *import) {
     struct store_batch batch;
@@ -460,8 +485,9 @@ static enum err seal_and_commit(struct import *import) {
     if (err == ERR_OK) err = output_submit(import->late);
     if (err == ERR_OK) err = output_flush(import->invalid, false);
     if (err == ERR_OK) err = output_flush(import->late, false);
-    if (err == ERR_OK) err = hold(import, TASK_STOP);
-    if (err == ERR_OK) {
+    if (err == ERR_OK) err = take_number(import);
+    if (err == ERR_OK && !import->result.repeated) err = hold(import, TASK_STOP);
+    if (err == ERR_OK && !import->result.repeated) {
         err = commit_stopped(import, &batch);
         task_group_release(import->parts->tasks);
     }
@@ -469,30 +495,14 @@ static enum err seal_and_commit(struct import *import) {
     return err;
 }
 
-static enum err look_up(struct import *import, struct numbering *numbering) {
-    struct store_snapshot *snapshot = NULL;
-    enum err err = store_snapshot_open(import->parts->store, &snapshot);
-    if (err != ERR_OK) return err;
-    err = import_rows_visit(import->parts->store, snapshot, visit_number, numbering);
-    store_snapshot_close(import->parts->store, &snapshot);
-    return err;
-}
-
 static enum err finish(struct import *import) {
     struct import_row *row = &import->result.row;
     input_identity(import->input, row->identity);
-    struct numbering numbering = {.next = 1, .identity = row->identity};
-    enum err err = look_up(import, &numbering);
-    if (err != ERR_OK) return err;
-    if (numbering.known) {
-        *row = numbering.row;
-        import->result.repeated = true;
-        return ERR_OK;
-    }
+    enum err err = look_up(import);
+    if (err != ERR_OK || import->result.repeated) return err;
     if ((err = book_finish(import->book, import->diag)) != ERR_OK || (err = offer_newest(import)) != ERR_OK) return err;
     struct input_progress progress;
     input_progress(import->input, &progress);
-    row->number = numbering.next;
     row->plain_bytes = progress.plain_bytes;
     row->committed_ms = sys_wall_ms(import->parts->sys);
     row->ledger = ledger_of(&import->counts);
@@ -627,7 +637,7 @@ static enum err open_refusals(struct import *import) {
 }
 
 /* Trades share the ids seen with the live task of their venue; prices and klines need no state of others. */
-static enum err open_book(struct import *import) {
+static enum err open_book(struct import *import, const uint32_t *series) {
     enum import_format format = import_format_of(import->reader);
     char task[LOG_TOPIC_NAME_MAX + 32] = "imports";
     if (format != IMPORT_PRICE_EVENTS && format != IMPORT_BINANCE_KLINES) owner_of(import, task);
@@ -639,6 +649,7 @@ static enum err open_book(struct import *import) {
         .base_ms = import->parts->base_ms,
         .price_grace_ms = (uint32_t)import->parts->config->candles_grace_ms,
         .bounded = true,
+        .only = *series == SERIES_NONE ? NULL : series,
     };
     return book_open(&options, import->diag, &import->book);
 }
@@ -666,7 +677,10 @@ static enum err run(struct import *import) {
     if (engine_is_live(import->engine) && !klines) err = read_states(import, &import->before);
     if (err == ERR_OK) err = engine_open_shelf(import->engine, import->diag, &import->shelf);
     if (err == ERR_OK) err = latest_table_open(&import->latest);
-    if (err == ERR_OK) err = open_book(import);
+    import->series = import_series(import->reader);
+    import_turn_alone(request->turns, &import->turn, import->series);
+    if (err == ERR_OK) err = open_book(import, &import->series);
+    if (err == ERR_OK && klines) import_turn_read(request->turns, &import->turn);
     if (err == ERR_OK) err = klines ? read_klines(import) : read_all(import);
     return err == ERR_OK ? finish(import) : err;
 }
@@ -701,13 +715,16 @@ static enum err attempt(struct engine *engine, const struct import_request *requ
         .klines = calloc(KLINES_MAX, sizeof(struct candle)),
         .result.row = {.from_ms = -1, .to_ms = -1},
         .held = held,
+        .turn.number = request->turn,
     };
     enum err err = ERR_OK;
     if (import.events == NULL || import.fates == NULL || import.klines == NULL)
         err = diag_set(diag, ERR_NO_MEMORY, "no memory for the import");
     snprintf(import.result.row.path, sizeof import.result.row.path, "%s",
              request->name != NULL ? request->name : request->path);
+    import_turn_begin(request->turns, &import.turn);
     if (err == ERR_OK) err = run(&import);
+    import_turn_end(request->turns, &import.turn);
     *ret_conflict = import.conflict;
     close_import(&import);
     if (err == ERR_OK && !*ret_conflict) *ret_result = import.result;
@@ -720,6 +737,7 @@ enum err import_run(struct engine *engine, const struct import_request *request,
     bool conflict = false;
     if (strlen(request->path) >= IMPORT_PATH_MAX || (request->name != NULL && strlen(request->name) >= IMPORT_PATH_MAX))
         return diag_set(diag, ERR_TOO_LARGE, "the path is too long");
+    assert(request->turns == NULL || !engine_is_live(engine));
     enum err err = attempt(engine, request, false, diag, ret_result, &conflict);
     if (err != ERR_OK || !conflict) return err;
     struct import waiting = {.request = request};

@@ -29,9 +29,26 @@ struct import_request {
     enum err (*progress)(void *context, const struct input_progress *progress);
     void *context;
     const atomic_bool *cancelled; /* looked at while it waits; may be NULL */
+    struct import_turns *turns;   /* of import_run_many; NULL: alone */
+    uint64_t turn;
 };
 
 enum err import_run(struct engine *engine, const struct import_request *request, struct diag *diag,
                     struct import_result *ret_result) MUST_USE;
+
+/* Several files of this machine, without live tasks. Files of klines are read two at a time, of different series; what they
+ * come to is what it would be one after the other, in their order. Its functions are called on the caller's thread. */
+struct import_many {
+    uint32_t count;
+    /* What to do with a file, but for progress and turns; an error is told to `done`. */
+    enum err (*open)(void *context, uint32_t file, struct import_request *ret_request, struct diag *diag);
+    /* Not ERR_OK: the rest is cancelled. May be NULL. */
+    enum err (*progress)(void *context, uint32_t file, const struct input_progress *progress);
+    /* Once for each file that was opened or tried, in their order. False: no further files. `result` is NULL on errors of
+     * `open`. */
+    bool (*done)(void *context, uint32_t file, enum err err, struct diag *diag, const struct import_result *result);
+    void *context;
+};
+enum err import_run_many(struct engine *engine, const struct import_many *files, struct diag *diag) MUST_USE;
 
 #endif

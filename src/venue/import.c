@@ -84,6 +84,7 @@ enum err import_open(struct input *input, const char *path, const struct import_
     if (reader == NULL) return ERR_NO_MEMORY;
     reader->input = input;
     reader->line = 1;
+    reader->series = SERIES_NONE;
     reader->first_row = true;
     reader->time_unit = options->time_unit;
     reader->venue_given = options->venue != NULL;
@@ -117,6 +118,8 @@ void import_close(struct import_reader **reader) {
 enum import_format import_format_of(const struct import_reader *reader) { return reader->format; }
 
 const char *import_venue(const struct import_reader *reader) { return reader->market.venue; }
+
+uint32_t import_series(const struct import_reader *reader) { return reader->series; }
 
 /* --- reading --- */
 

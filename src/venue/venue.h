@@ -95,6 +95,8 @@ enum err import_open(struct input *input, const char *path, const struct import_
 void import_close(struct import_reader **reader);
 enum import_format import_format_of(const struct import_reader *reader);
 const char *import_venue(const struct import_reader *reader);
+/* The one series of the file, where that is known before it is read; else SERIES_NONE. */
+uint32_t import_series(const struct import_reader *reader);
 
 /* Fast path: up to `max` events decoded straight into `events` until something that is not an event is met, which is then
  * in *ret_item with *ret_has_item true (it comes after the events). ERR_END when the file is done. */
