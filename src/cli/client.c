@@ -84,7 +84,9 @@ static enum err ask_server(struct cli *cli, const char *base, bool by_socket, en
     if (curl == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for a request");
     char url[8192], socket_path[108], token[600];
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    snprintf(url, sizeof url, "%s%s", base, target);
+    size_t base_size = strlen(base);
+    if (base_size > 0 && base[base_size - 1] == '/') base_size--; /* a target begins with one */
+    snprintf(url, sizeof url, "%.*s%s", (int)base_size, base, target);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_answer);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, ret_body);

@@ -2,7 +2,7 @@
 import json, os, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, Server, arguments, events_of, must, price_event, rows
+from wick import Report, Server, arguments, events_of, must, price_event, rows, run
 
 options = arguments("the price service")
 report = Report()
@@ -140,6 +140,10 @@ def the_commands_beside_a_running_program():
     must(options.wick, "ledger", data=data)
     must(options.wick, "series", data=data)
     must(options.wick, "latest", data=data)
+    code, out, err = run(options.wick, "latest", "binance:BTC/USDT", "nowhere:NO/PE", "--format", "json", data=data)
+    expect((code, len(out.splitlines())), (0, 1))
+    assert b"nowhere:NO/PE" in err, err
+    expect(must(options.wick, "latest", "--url", f"http://127.0.0.1:{server.port}/"), must(options.wick, "latest", data=data))
     must(options.wick, "why", "binance:BTC/USDT", str(now), data=data)
 
 
