@@ -200,6 +200,13 @@ static enum err visit_topic(void *context, const struct log_topic_info *info) {
     return engine_add_venue(engine, venue, &diag, &partition);
 }
 
+/* Nobody waits for what an import folds: its checkpoints are as far apart as a restart may have to read again. */
+static uint64_t checkpoint_bytes(const struct engine *engine) {
+    enum { IMPORT_BYTES = 48 * 1024 * 1024 };
+    uint64_t configured = (uint64_t)engine->config.checkpoint_bytes;
+    return engine->mode == ENGINE_WORK && configured < IMPORT_BYTES ? IMPORT_BYTES : configured;
+}
+
 static enum err open_tasks(struct engine *engine, struct diag *diag) {
     struct engine_parts *parts = &engine->parts;
     const struct task_group_options options = {
@@ -207,7 +214,7 @@ static enum err open_tasks(struct engine *engine, struct diag *diag) {
         .log = parts->log,
         .store = parts->store,
         .checkpoint_ms = engine->config.checkpoint_ms,
-        .checkpoint_log_bytes = (uint64_t)engine->config.checkpoint_bytes,
+        .checkpoint_log_bytes = checkpoint_bytes(engine),
         .read_only = engine->mode == ENGINE_LOOK,
     };
     enum err err = task_group_open(&options, diag, &parts->tasks);
@@ -307,7 +314,7 @@ enum err engine_open(const struct sys *sys, const struct config *config, enum en
     if (err == ERR_OK) err = open_candles(engine, diag);
     if (err == ERR_OK) err = open_tasks(engine, diag);
     if (err == ERR_OK && mode == ENGINE_SERVE) err = importer_open(engine, diag, &engine->importer);
-    if (err == ERR_OK) err = open_api(engine, diag);
+    if (err == ERR_OK && mode != ENGINE_WORK) err = open_api(engine, diag);
     phase_end(PHASE_RECOVERY);
     if (err != ERR_OK) {
         engine_close(&engine);

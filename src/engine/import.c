@@ -523,13 +523,14 @@ struct copy {
     struct import *import;
     struct output *output;
     struct log_partition *partition;
+    int64_t now_ms; /* append time of what was read together */
     uint32_t pending_bytes;
     uint64_t unflushed_bytes;
 };
 
 static enum err copy_record(struct copy *copy, struct slice key, struct slice value) {
     enum { COPY_BATCH_BYTES = 256 * 1024 };
-    const struct record record = {.timestamp_ms = sys_wall_ms(copy->import->parts->sys), .key = key, .value = value};
+    const struct record record = {.timestamp_ms = copy->now_ms, .key = key, .value = value};
     enum err err = output_add(copy->output, &record);
     copy->pending_bytes += (uint32_t)(value.size + key.size);
     if (err == ERR_OK && copy->pending_bytes >= COPY_BATCH_BYTES) {
@@ -540,33 +541,41 @@ static enum err copy_record(struct copy *copy, struct slice key, struct slice va
     return err;
 }
 
+/* A series' name, without looking for its end. */
+static struct slice name_of(const struct series *series) {
+    return slice_of(series->name, (size_t)((const char *)series->quote.data + series->quote.size - series->name));
+}
+
 static enum err copy_events(struct copy *copy, uint32_t count) {
     struct import *import = copy->import;
     bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
     enum err err = ERR_OK;
+    copy->now_ms = sys_wall_ms(import->parts->sys);
     for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
         uint64_t line;
         struct slice source;
         const struct series *series = series_get(import->parts->series, import->events[i].series);
         touch_range(import, import->events[i].time_ms);
         if ((err = import_source(import->reader, i, &line, &source)) != ERR_OK) return err;
-        err = copy_record(copy, slice_text(prices ? series->name : series->symbol), source);
+        err = copy_record(copy, prices ? name_of(series) : slice_text(series->symbol), source);
     }
     import->counts.read += count;
     import->counts.fate[FATE_USED] += count;
     return err;
 }
 
+static enum err log_failed(const struct import *import, enum err err) {
+    return err == ERR_OK ? err : diag_set(import->diag, err, "the log: %s", err_message(err));
+}
+
 /* Beside live tasks, little is on its way at a time: it stands in line with what others append. */
 static enum err copied_some(struct copy *copy) {
     enum { LIVE_BYTES = 1024 * 1024 };
     struct import *import = copy->import;
-    bool worked;
-    if (!engine_is_live(import->engine)) return task_group_step(import->parts->tasks, import->diag, &worked);
+    if (!engine_is_live(import->engine)) return log_failed(import, output_err(copy->output));
     if (copy->unflushed_bytes < LIVE_BYTES) return ERR_OK;
     copy->unflushed_bytes = 0;
-    enum err err = output_flush(copy->output, false);
-    return err == ERR_OK ? err : diag_set(import->diag, err, "the log: %s", err_message(err));
+    return log_failed(import, output_flush(copy->output, false));
 }
 
 static enum err copy_all(struct copy *copy) {
@@ -592,6 +601,30 @@ static enum err copy_all(struct copy *copy) {
     return ERR_OK;
 }
 
+static enum err copy_and_sync(struct copy *copy) {
+    struct import *import = copy->import;
+    enum err err = copy_all(copy);
+    if (err == ERR_OK) err = output_submit(copy->output);
+    enum err flushed = log_failed(import, output_flush(copy->output, false));
+    if (err == ERR_OK) err = flushed;
+    if (err == ERR_OK) err = output_submit(import->invalid);
+    return err == ERR_OK ? log_failed(import, output_flush(import->invalid, false)) : err;
+}
+
+/* Without a server, the tasks get their threads for as long as this takes: reading and appending here, syncing, and folding
+ * what is synced go on side by side. */
+static enum err copy_and_fold(struct copy *copy) {
+    struct import *import = copy->import;
+    struct task_group *tasks = import->parts->tasks;
+    if (engine_is_live(import->engine)) return copy_and_sync(copy);
+    enum err err = task_group_start(tasks, import->diag);
+    if (err != ERR_OK) return err;
+    err = copy_and_sync(copy);
+    if (err == ERR_OK) err = task_group_wait(tasks, import->diag);
+    enum err stopped = task_group_stop(tasks, err == ERR_OK ? import->diag : NULL);
+    return err == ERR_OK ? stopped : err;
+}
+
 static enum err run_copy(struct import *import) {
     struct copy copy = {.import = import};
     bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
@@ -604,15 +637,8 @@ static enum err run_copy(struct import *import) {
     char name[IMPORT_PATH_MAX + 96];
     output_name(import, "copy", name);
     if ((err = output_open(import->parts->log, copy.partition, name, &copy.output)) != ERR_OK) return err;
-    err = copy_all(&copy);
-    if (err == ERR_OK) err = output_submit(copy.output);
-    enum err flushed = output_flush(copy.output, false);
-    if (err == ERR_OK) err = flushed;
+    err = copy_and_fold(&copy);
     output_close(&copy.output);
-    if (err == ERR_OK && !engine_is_live(import->engine)) {
-        err = task_group_catch_up(import->parts->tasks, import->diag);
-        if (err == ERR_OK) err = task_group_checkpoint(import->parts->tasks, import->diag);
-    }
     import->result.row.ledger = ledger_of(&import->counts);
     return err;
 }

@@ -2,7 +2,7 @@
 import gzip, json, os, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, arguments, must, price_event, run
+from wick import Report, arguments, must, price_event, rows, run
 
 options = arguments("bad input")
 report = Report()
@@ -75,6 +75,30 @@ def bad_lines_are_kept():
     must(options.wick, "ledger", data=data)
 
 
+def copies_keep_what_they_refuse():
+    """Every event is in the log, what is none in imports.invalid; the same file again, and the candles, are the same."""
+    path, a, b = os.path.join(options.scratch, "copied.jsonl"), data_of("referred"), data_of("copied")
+    must(options.wick, "generate", "price-events", "--count", "20000", "--series", "300", "--seed", "3", "--span-ms", "600000",
+         "--disorder-ms", "2000", "--out", path)
+    with open(path, "a") as file:
+        file.write("{}\n")
+    by_reference = json.loads(must(options.wick, "import", path, "--format", "json", data=a))
+    for _ in range(2):
+        copied = json.loads(must(options.wick, "import", "--copy", path, "--format", "json", data=b))
+        assert [copied[k] for k in ("read", "invalid")] == [20001, 1] == [by_reference[k] for k in ("read", "invalid")], copied
+        refused = must(options.wick, "topic", "read", "imports.invalid", "--values", data=b)
+        assert refused.strip() == b"{}", refused
+    totals = rows(options.wick, "ledger", data=b)
+    assert [row["read"] for row in totals if row["topic"] == "prices"] == [20000], totals
+    names = sorted(row["series"] for row in rows(options.wick, "series", data=a))
+    assert len(names) == 300 and names == sorted(row["series"] for row in rows(options.wick, "series", data=b))
+    drop = ("final", "revision", "last_offset")
+    for name in names[::37]:
+        both = [[{k: v for k, v in row.items() if k not in drop} for row in rows(options.wick, "candles", name, data=d)]
+                for d in (a, b)]
+        assert both[0] and both[0] == both[1], f"{name}: {both[0][:1]} {both[1][:1]}"
+
+
 def what_no_candle_can_hold():
     """The future and impossible products are refused with their line, and move no watermark."""
     current = int(time.time() * 1000)
@@ -105,6 +129,6 @@ def odd_files():
 
 
 for name, case in (("arguments", arguments_), ("configurations", configurations), ("files-that-are-not", files_that_are_not),
-                   ("bad-lines-are-kept", bad_lines_are_kept), ("what-no-candle-can-hold", what_no_candle_can_hold), ("odd-files", odd_files)):
+                   ("bad-lines-are-kept", bad_lines_are_kept), ("copies-keep-what-they-refuse", copies_keep_what_they_refuse), ("what-no-candle-can-hold", what_no_candle_can_hold), ("odd-files", odd_files)):
     report.case(name, case)
 sys.exit(report.done())
