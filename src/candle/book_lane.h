@@ -109,6 +109,7 @@ struct lane_state {
     uint32_t *hashes;       /* of id & (RECENT_HASHES - 1), lower half; dense only */
     int64_t epoch_start_ms; /* of `ids` */
     bool saved_series, fresh /* no state was restored */;
+    bool unsure;                 /* others store rows of the lane too: what is stored must be looked up */
     struct chunk *current_chunk; /* of the hot row */
     uint64_t current_bit;
 

@@ -61,6 +61,7 @@ static enum err find_stored(struct book *book, struct lane_state *lane) {
     struct store_snapshot *snapshot;
     enum err err = book_snapshot(book, &snapshot);
     if (err) return err;
+    lane->unsure = false;
     struct shelf_range range = {lane->lane, (uint32_t)book->base_ms, 0, TIME_MAX_MS, false};
     int64_t first = INT64_MAX, last = INT64_MIN;
     err = shelf_scan(book->options.shelf, snapshot, &range, visit_bound, &first, book->diag);
@@ -68,8 +69,8 @@ static enum err find_stored(struct book *book, struct lane_state *lane) {
     range.descending = true;
     err = shelf_scan(book->options.shelf, snapshot, &range, visit_bound, &last, book->diag);
     if (err) return err;
-    lane->stored_from_ms = first;
-    lane->stored_until_ms = last;
+    if (first < lane->stored_from_ms) lane->stored_from_ms = first;
+    if (last > lane->stored_until_ms) lane->stored_until_ms = last;
     lane->kept_from_ms = last + book->base_ms;
     return ERR_OK;
 }
@@ -258,10 +259,12 @@ static enum err visit_load(void *context, const struct candle *candle) {
 
 static enum err chunk_load(struct book *book, struct lane_state *lane, struct chunk *chunk) {
     int64_t end = chunk->start_ms + book->chunk_ms;
+    enum err err = lane->unsure && book->options.shelf != NULL ? find_stored(book, lane) : ERR_OK;
+    if (err) return err;
     if (book->options.shelf == NULL || chunk->start_ms > lane->stored_until_ms || end <= lane->stored_from_ms)
         return ERR_OK;
     struct store_snapshot *snapshot;
-    enum err err = book_snapshot(book, &snapshot);
+    err = book_snapshot(book, &snapshot);
     if (err) return err;
     struct load load = {book, lane, chunk};
     struct shelf_range range = {lane->lane, (uint32_t)book->base_ms, chunk->start_ms, end, false};

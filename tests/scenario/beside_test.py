@@ -1,0 +1,174 @@
+"""Commands beside a running wick: imports while the same series are written live, cancelled imports, topics."""
+import json, os, random, signal, subprocess, sys, threading, time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from wick import Report, Server, arguments, must, price_event, rows, run
+
+options = arguments(__doc__)
+report = Report()
+chance = random.Random(options.seed)
+
+
+def path_of(name):
+    return os.path.join(options.scratch, name)
+
+
+def file_of(name, text):
+    with open(path_of(name), "w") as file:
+        file.write(text)
+    return path_of(name)
+
+
+def serve(name):
+    server = Server(options.wick, path_of(name))
+    server.wait_ready()
+    return server
+
+
+def candles_of(data, series, *words):
+    kept = ("open_time", "open", "high", "low", "close", "volume", "trades", "first_id", "last_id", "hash", "coverage")
+    return [{name: row[name] for name in kept} for row in rows(options.wick, "candles", series, *words, "--limit", "50000", data=data)]
+
+
+def trade(identity, time_ms, price):
+    return json.dumps({"e": "trade", "E": time_ms, "s": "BTCUSDT", "t": identity, "p": f"{price}", "q": "0.5", "b": 1, "a": 2,
+                       "T": time_ms, "m": identity % 2 == 0, "M": True})
+
+
+def write_topic(data, topic, lines):
+    must(options.wick, "topic", "write", topic, data=data, input=("\n".join(lines) + "\n").encode())
+
+
+def prices_and_file():
+    """Live prices go on while a file with the same series, in the same minutes, is imported: as if all had come one way."""
+    now = int(time.time() * 1000) // 60000 * 60000 - 3600_000
+    live = [price_event("A", now + i * 700, str(chance.randrange(100, 900))) for i in range(4000)]
+    filed = [price_event("A", now + i * 701 + 13, str(chance.randrange(100, 900))) for i in range(-4000, 4000)]
+    server = serve("prices")
+    stop = threading.Event()
+
+    def post():
+        for at in range(0, len(live), 40):
+            status, body = server.request("POST", "/v1/prices", "\n".join(live[at:at + 40]))
+            assert status == 200, body
+            stop.wait(0.002)
+
+    thread = threading.Thread(target=post)
+    thread.start()
+    for part in range(4):
+        name = file_of(f"part{part}.jsonl", "\n".join(filed[part * 2000:(part + 1) * 2000]) + "\n")
+        must(options.wick, "import", name, data=server.data)
+    thread.join()
+    beside = candles_of(server.data, "kraken:A/USD")
+    must(options.wick, "ledger", data=server.data)
+    server.stop()
+    assert candles_of(server.data, "kraken:A/USD") == beside, "stopping changed the candles"
+    must(options.wick, "import", file_of("all.jsonl", "\n".join(sorted(live + filed, key=lambda e: json.loads(e)["timestampInMs"])) + "\n"),
+         data=path_of("prices-once"))
+    once = candles_of(path_of("prices-once"), "kraken:A/USD")
+    assert [r["open_time"] for r in beside] == [r["open_time"] for r in once]
+    for ours, theirs in zip(beside, once):
+        # The last minutes may still be open on one side.
+        assert {**ours, "coverage": 0} == {**theirs, "coverage": 0}, f"{ours} is not {theirs}"
+
+
+def trades_and_file():
+    """The same with trades: overlapping ids in both are one trade, whoever brings them first."""
+    now = int(time.time() * 1000) // 60000 * 60000 - 7200_000
+    line = {i: trade(i, now + i * 300, chance.randrange(100, 900)) for i in range(1, 12001)}
+    server = serve("trades")
+    write_topic(server.data, "inbound-data-binance", []) if False else None
+    must(options.wick, "topic", "create", "inbound-data-binance", data=server.data)
+    stop = threading.Event()
+    parts = [range(1, 5001), range(4001, 9001), range(8001, 12001)]
+    names = [file_of(f"trades{i}.txt", "".join(f"{now + k} {line[k]}\n" for k in part)) for i, part in enumerate(parts)]
+    must(options.wick, "import", "--as", "binance-stream", names[0], data=server.data)
+
+    def write():
+        writer = subprocess.Popen([options.wick, "topic", "write", "inbound-data-binance", "--data", server.data], stdin=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL)
+        for at in range(3001, 12001, 100):
+            writer.stdin.write(("\n".join(line[k] for k in range(at, at + 100)) + "\n").encode())
+            writer.stdin.flush()
+            stop.wait(0.003)
+        writer.stdin.close()
+        assert writer.wait() == 0
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    for name in (names[2], names[1]):
+        must(options.wick, "import", "--as", "binance-stream", name, data=server.data)
+    thread.join()
+    beside = candles_of(server.data, "binance:BTCUSDT")
+    ledger = rows(options.wick, "ledger", data=server.data)
+    server.stop()
+    assert sum(row["used"] for row in ledger) == len(line), ledger
+    whole = file_of("trades.txt", "".join(f"{now + k} {line[k]}\n" for k in line))
+    must(options.wick, "import", "--as", "binance-stream", whole, data=path_of("trades-once"))
+    once = candles_of(path_of("trades-once"), "binance:BTCUSDT")
+    assert beside == once, next(f"{a} is not {b}" for a, b in zip(beside, once) if a != b) if len(beside) == len(once) else "not as many"
+
+
+def cancelled():
+    """Ctrl-C, or the death of the command, leaves nothing behind."""
+    server = serve("cancelled")
+    big = path_of("big.jsonl")
+    must(options.wick, "generate", "price-events", "--count", "3000000", "--series", "50", "--out", big)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        command = subprocess.Popen([options.wick, "import", big, "--data", server.data], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.15)
+        command.send_signal(number)
+        out, err = command.communicate(timeout=60)
+        assert command.returncode == -number and b"cancelled" in err and out == b"", (command.returncode, out, err)
+    assert rows(options.wick, "series", data=server.data) == [] or all(
+        row.get("price") is None for row in rows(options.wick, "series", data=server.data))
+    assert [row["topic"] for row in rows(options.wick, "ledger", data=server.data)] == ["prices"]
+    command = subprocess.Popen([options.wick, "import", big, "--data", server.data], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    server_stopped = server.stop()
+    out, err = command.communicate(timeout=60)
+    assert server_stopped == 0 and command.returncode in (0, 5), (server_stopped, command.returncode, out, err)
+
+
+def several_files():
+    """A bad one among them does not keep the others out, and the exit code tells."""
+    now = int(time.time() * 1000) - 60000
+    for beside in (False, True):
+        data = path_of(f"several-{beside}")
+        server = Server(options.wick, data) if beside else None
+        if server:
+            server.wait_ready()
+        words = [file_of("a.jsonl", price_event("A", now, "1") + "\n"), path_of("missing"), options.scratch,
+                 file_of("noise", "\x01\x02 what\n" * 10), file_of("empty", ""), "-", file_of("b.jsonl", price_event("B", now, "2"))]
+        code, out, err = run(options.wick, "import", *words, data=data, input=price_event("C", now, "3").encode())
+        assert code == 3, (code, err)
+        for name in ("missing", options.scratch, "noise", "empty"):
+            assert name in err.decode(), f"nothing is said of {name}: {err}"
+        assert out.decode().count("\n") == 3, out
+        assert sorted(row["series"] for row in rows(options.wick, "latest", "kraken:A/USD", "kraken:B/USD", "kraken:C/USD", data=data)) == \
+            ["kraken:A/USD", "kraken:B/USD", "kraken:C/USD"]
+        reader, writer = os.pipe()
+        os.write(writer, price_event("D", now, "4").encode())
+        os.close(writer)
+        done = subprocess.run([options.wick, "import", f"/dev/fd/{reader}", "--data", data], pass_fds=(reader,), capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert not [name for name in os.listdir(data) if name.startswith("import-")], "a spool file is left"
+        if server:
+            server.stop()
+
+
+def copied():
+    """--copy beside a server: the topic takes the messages, and the live task folds them."""
+    server = serve("copied")
+    name = path_of("copy.jsonl")
+    must(options.wick, "generate", "price-events", "--count", "50000", "--series", "20", "--out", name)
+    for _ in range(2):
+        must(options.wick, "import", "--copy", name, data=server.data)
+        row = next(row for row in rows(options.wick, "ledger", data=server.data) if row["topic"] == "prices")
+        assert row["read"] == 50000, row
+    server.stop()
+
+
+for name, case in (("prices-and-file", prices_and_file), ("trades-and-file", trades_and_file), ("cancelled", cancelled),
+                   ("several-files", several_files), ("copied", copied)):
+    report.case(name, case)
+sys.exit(report.done())
