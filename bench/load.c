@@ -3,7 +3,8 @@
  *   bench-load PORT SECONDS STREAM..     STREAM: KIND:CONNECTIONS:UNITS:RATE | fill:HOURS
  *
  * `post` sends POST /v1/prices of UNITS JSON lines, `read` POST /v1/query of UNITS members, nine latest prices to one
- * history of 60 candles, keys and times skewed to a few series and to now; `latest` POST /v1/latest of UNITS series, `get`
+ * history, keys and times skewed to a few series and to now: a history is 1m candles that end ten minutes ago and reach
+ * half an hour back on average (both exponential, at most two hours long), one in fifty of them six hours of 5m; `latest` POST /v1/latest of UNITS series, `get`
  * GET /v1/latest of one, always the same; `fill` first posts one event a series and minute of the hours before now. RATE is requests a second, open loop: a latency counts from the moment the request was
  * due, so that a stall shows in every request it delayed. RATE 0 is closed loop: each connection always has one request
  * under way. One JSON object comes out. */
@@ -92,6 +93,8 @@ static size_t put_event(uint8_t *out, uint32_t series, int64_t time_ms) {
         (long long)time_ms);
 }
 
+static double exponential(double mean) { return -log(1 - uniform()) * mean; }
+
 static size_t put_key(uint8_t *out, uint32_t number, int64_t now_ms) {
     double u = uniform();
     uint32_t series = (uint32_t)(u * u * u * SERIES);
@@ -99,13 +102,16 @@ static size_t put_key(uint8_t *out, uint32_t number, int64_t now_ms) {
     snprintf(name, sizeof name, "%s:B%03u/USDT", exchanges[series % 4], series / 4);
     const char *comma = number > 0 ? "," : "";
     if (number % 10 != 9) return (size_t)snprintf((char *)out, KEY_MAX, "%s{\"latest\":\"%s\"}", comma, name);
-    /* Half of the histories end within 20 minutes of now. */
-    int64_t end_ms = now_ms + (int64_t)(log(1 - uniform()) * 30 * 60000);
+    const int64_t end_ms = now_ms - (int64_t)(exponential(10) * 60000);
+    double minutes = 1 + exponential(30);
+    if (minutes > 120) minutes = 120;
+    const bool far = next_random() % 50 == 0;
+    if (far) minutes = 360;
     return (size_t)snprintf(
         (char *)out, KEY_MAX,
-        "%s{\"candles\":{\"series\":\"%s\",\"kind\":\"price\",\"interval\":\"1m\",\"from\":%lld,\"to\":%lld,"
-        "\"limit\":60}}",
-        comma, name, (long long)(end_ms - 60 * 60000), (long long)end_ms);
+        "%s{\"candles\":{\"series\":\"%s\",\"kind\":\"price\",\"interval\":\"%s\",\"from\":%lld,\"to\":%lld,"
+        "\"limit\":120}}",
+        comma, name, far ? "5m" : "1m", (long long)end_ms - (int64_t)(minutes * 60000), (long long)end_ms);
 }
 
 static size_t put_name(uint8_t *out, uint32_t series, bool first) {

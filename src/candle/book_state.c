@@ -46,13 +46,12 @@ static int64_t get_time(struct reader *in, int64_t none) {
 static void put_recents(struct buf *out, const struct recents *recents) {
     buf_put_uvarint(out, recents->count);
     size_t bytes = recents->count * sizeof recents->slots[0];
-    uint8_t *to = bytes == 0 ? NULL : buf_reserve(out, bytes);
+    uint8_t *to = bytes == 0 ? NULL : buf_reserve(out, bytes + sizeof recents->slots[0]);
     if (to == NULL) return;
     uint32_t used = recents_is_list(recents) ? recents->count : recents->capacity;
-    for (uint32_t i = 0; i < used; i++) {
-        if (recents->slots[i] == 0) continue;
+    for (uint32_t i = 0; i < used; i++) { /* empty slots are written over: no branch could guess them */
         memcpy(to, &recents->slots[i], sizeof recents->slots[0]); /* little-endian, as every machine we run on */
-        to += sizeof recents->slots[0];
+        to += recents->slots[i] == 0 ? 0 : sizeof recents->slots[0];
     }
     buf_commit(out, bytes);
 }
