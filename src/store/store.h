@@ -16,16 +16,15 @@
 enum { STORE_KEY_MAX = 400, STORE_VALUE_MAX = 16 * 1024 * 1024 };
 
 /* X(table, name): what a table holds is written down beside who owns it (candle/shelf.h, flow/checkpoint.h, ..). */
-#define STORE_TABLES(X)                                                                                         \
-    X(STORE_META, "meta")               /* format version, log identity, generation */                          \
-    X(STORE_CHECKPOINT, "checkpoint")   /* task -> input offset, ledger totals */                               \
-    X(STORE_STATE, "state")             /* (task, series) -> fold state: id ranges, watermark, recent prices */ \
-    X(STORE_SERIES, "series")           /* series number -> names, kind, last seen */                           \
-    X(STORE_LATEST, "latest")           /* series -> latest price */                                            \
-    X(STORE_CANDLES, "candles")         /* (series, basis, tier) x time -> mini-block of open rows */           \
-    X(STORE_BLOCKS, "blocks")           /* (series, basis, tier) x period -> where the sealed block lies */     \
-    X(STORE_IDEMPOTENCY, "idempotency") /* request key -> what was accepted */                                  \
-    X(STORE_IMPORTS, "imports")         /* content identity -> import record */
+#define STORE_TABLES(X)                                                                                       \
+    X(STORE_META, "meta")             /* format version, log identity, generation */                          \
+    X(STORE_CHECKPOINT, "checkpoint") /* task -> input offset, ledger totals */                               \
+    X(STORE_STATE, "state")           /* (task, series) -> fold state: id ranges, watermark, recent prices */ \
+    X(STORE_SERIES, "series")         /* series number -> names, kind, last seen */                           \
+    X(STORE_LATEST, "latest")         /* series -> latest price */                                            \
+    X(STORE_CANDLES, "candles")       /* (series, basis, tier) x time -> mini-block of open rows */           \
+    X(STORE_BLOCKS, "blocks")         /* (series, basis, tier) x period -> where the sealed block lies */     \
+    X(STORE_IMPORTS, "imports")       /* content identity -> import record */
 
 enum store_table {
 #define X(table, name) table,
