@@ -97,6 +97,9 @@ enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag
 /* Index rows again from the sealed topics (wick fsck --rebuild). Damaged records are passed over; `diag` then says how
  * many (the result is ERR_OK all the same). Series that are not known yet are added to the table. */
 enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
+/* Then, with those committed: 15m and 1d rows of sealed days whose month or year has no block yet, or an older one. */
+enum err shelf_rebuild_tiers(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch,
+                             struct diag *diag) MUST_USE;
 /* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics; a tombstone that a crash loses is
  * written again after a rebuild). At most SHELF_EXPIRE_MAX a call. */
 enum { SHELF_EXPIRE_MAX = 20000 };

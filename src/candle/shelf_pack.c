@@ -36,8 +36,8 @@ struct candle shelf_tier_row(const struct candle *sum, uint32_t parts, uint32_t 
     return row;
 }
 
-static enum err pack_quarters(const struct shelf *shelf, const struct candle *rows, uint32_t count,
-                              struct shelf_pack *pack) {
+enum err shelf_pack_sums(const struct shelf *shelf, const struct candle *rows, uint32_t count,
+                         struct shelf_pack *pack) {
     const uint32_t base_ms = shelf->tiers[TIER_BASE].ms, quarter_ms = shelf->tiers[TIER_QUARTER].ms;
     enum err err = ERR_OK;
     pack->quarter_count = 0;
@@ -65,6 +65,6 @@ enum err shelf_pack(const struct shelf *shelf, struct span period, const struct 
     buf_clear(&pack->block);
     enum err err = block_encode(&pack->block, shelf->tiers[TIER_BASE].ms, period.start_ms, rows, count);
     if (err != ERR_OK) return diag_set(diag, err, "cannot pack sealed candles: %s", err_message(err));
-    err = pack_quarters(shelf, rows, count, pack);
+    err = shelf_pack_sums(shelf, rows, count, pack);
     return err == ERR_OK ? err : diag_set(diag, err, "a sum of candles has too many digits");
 }

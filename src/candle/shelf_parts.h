@@ -137,6 +137,9 @@ void shelf_pack_deinit(struct shelf_pack *pack);
 /* The rows of one base period, a day at most. */
 enum err shelf_pack(const struct shelf *shelf, struct span period, const struct candle *rows, uint32_t count,
                     struct shelf_pack *pack, struct diag *diag) MUST_USE;
+/* The sums alone. */
+enum err shelf_pack_sums(const struct shelf *shelf, const struct candle *rows, uint32_t count,
+                         struct shelf_pack *pack) MUST_USE;
 /* A sum of `parts` rows of `part_ms` as a row of a tier. */
 struct candle shelf_tier_row(const struct candle *sum, uint32_t parts, uint32_t part_ms, uint32_t tier_ms);
 
@@ -187,6 +190,9 @@ enum err seal_add_day(struct seal *seal, struct span day, const struct candle *r
                       const struct shelf_pack *pack) MUST_USE;
 /* The tier rows gathered go where they belong. */
 enum err seal_tiers(struct seal *seal) MUST_USE;
+
+/* Tier rows of a sealed day that are not as its base rows say, or not there, as mini-blocks. */
+enum err seal_remake_day(struct seal *seal, struct span day) MUST_USE;
 
 /* --- loading (shelf_load.c) --- */
 

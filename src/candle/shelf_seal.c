@@ -312,6 +312,42 @@ enum err seal_add_day(struct seal *seal, struct span day, const struct candle *r
     return err == ERR_OK ? finish_day(seal) : err;
 }
 
+static enum err encode_rows(struct buf *out, uint32_t tier_ms, const struct seal_rows *rows) {
+    return rows->count == 0 ? ERR_OK : block_encode(out, tier_ms, rows->list[0].open_time_ms, rows->list, rows->count);
+}
+
+static enum err remake_tier(struct seal *seal, int tier, struct span day, struct seal_rows *rows) {
+    struct buf is, should;
+    buf_init(&is, BLOCK_BYTES_MAX);
+    buf_init(&should, BLOCK_BYTES_MAX);
+    enum err err = merge_stored(seal, tier, day, NULL, 0);
+    if (err == ERR_OK) err = encode_rows(&is, seal->shelf->tiers[tier].ms, &seal->merged);
+    if (err == ERR_OK) err = encode_rows(&should, seal->shelf->tiers[tier].ms, rows);
+    if (err == ERR_OK && !slice_equal(buf_slice(&is), buf_slice(&should)))
+        err = put_units(seal, tier, rows->list, rows->count);
+    rows->count = 0;
+    buf_deinit(&is);
+    buf_deinit(&should);
+    return err;
+}
+
+enum err seal_remake_day(struct seal *seal, struct span day) {
+    struct shelf_pack *pack = shelf_scratch(seal->shelf);
+    enum err err = ERR_OK;
+    for (int64_t start = day.start_ms; start < day.end_ms && err == ERR_OK;) {
+        struct span period = shelf_period(seal->shelf, TIER_BASE, start);
+        err = merge_stored(seal, TIER_BASE, period, NULL, 0);
+        if (err == ERR_OK && seal->merged.count > 0) {
+            err = shelf_pack_sums(seal->shelf, seal->merged.list, seal->merged.count, pack);
+            if (err == ERR_OK) err = add_to_tiers(seal, pack);
+        }
+        start = period.end_ms;
+    }
+    if (err == ERR_OK) err = finish_day(seal);
+    if (err == ERR_OK) err = remake_tier(seal, TIER_QUARTER, day, &seal->quarters);
+    return err == ERR_OK ? remake_tier(seal, TIER_DAY, day, &seal->days) : err;
+}
+
 static enum err seal_run(struct seal *seal, struct span days, const struct candle *candles, uint32_t count) {
     enum err err = seal_reach(seal, days.end_ms);
     if (err == ERR_OK) err = is_stored(seal, TIER_BASE, days, &seal->stored);

@@ -547,6 +547,15 @@ static void the_index_is_made_anew(void **state) {
         compare(f, s, lane, 900000, 0, 3 * 96, true, 0);
         compare(f, s, lane, 86400000, 0, 3, false, 0);
     }
+    /* The days of January are in no block of their month or year yet. */
+    assert_int_equal(shelf_rebuild_tiers(f->shelf, s, &f->batch, &diag), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+    s = look(f);
+    for (int lane = 0; lane < LANES; lane++) {
+        compare(f, s, lane, 900000, 0, DAYS * 96, true, 0);
+        compare(f, s, lane, 86400000, 0, DAYS, false, 0);
+    }
     store_snapshot_close(f->store, &s);
 }
 

@@ -1,4 +1,4 @@
-/* The store made anew from the log (`wick fsck --rebuild`): index rows of sealed blocks, the import register, and then every
+/* The store made anew from the log (`wick fsck --rebuild`): index rows of sealed blocks, the import register, tier rows, and then every
  * record that the topics still hold, folded again. */
 #include "candle/series_row.h"
 #include "engine/engine.h"
@@ -34,6 +34,19 @@ static enum err restore_imports(const struct engine_parts *parts, struct store_b
     return err == ERR_END ? ERR_OK : err;
 }
 
+static enum err restore_tiers(const struct engine_parts *parts, struct diag *diag) {
+    struct store_snapshot *snapshot = NULL;
+    struct store_batch batch;
+    store_batch_init(&batch, BATCH_BYTES_MAX);
+    enum err err = store_snapshot_open(parts->store, &snapshot);
+    if (err == ERR_OK) err = shelf_rebuild_tiers(parts->shelf, snapshot, &batch, diag);
+    if (snapshot != NULL) store_snapshot_close(parts->store, &snapshot);
+    const struct store_batch *batches[] = {&batch};
+    if (err == ERR_OK) err = store_commit(parts->store, batches, 1, task_group_stamp(parts->tasks), diag);
+    store_batch_deinit(&batch);
+    return err;
+}
+
 enum err engine_rebuild(struct engine *engine, struct diag *diag) {
     const struct engine_parts *parts = engine_parts(engine);
     struct store_batch batch;
@@ -45,6 +58,7 @@ enum err engine_rebuild(struct engine *engine, struct diag *diag) {
     const struct store_batch *batches[] = {&batch};
     if (err == ERR_OK) err = store_commit(parts->store, batches, 1, task_group_stamp(parts->tasks), diag);
     store_batch_deinit(&batch);
+    if (err == ERR_OK) err = restore_tiers(parts, diag);
     if (err == ERR_OK) err = engine_catch_up(engine, diag);
     if (err == ERR_OK) err = task_group_checkpoint(parts->tasks, diag);
     return err;
