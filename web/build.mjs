@@ -23,7 +23,7 @@ export async function build(out, modules) {
     bundle: true,
     minify: true,
     format: 'esm',
-    target: ['es2020', 'chrome100', 'firefox100', 'safari15'],
+    target: ['es2020', 'chrome100', 'firefox100', 'safari15.4'],
     legalComments: 'eof', // licences of what is bundled stay in the bundle
     nodePaths: [modules],
     logLevel: 'warning',

@@ -64,6 +64,7 @@ export class Chart {
   private decimals = 2;
   private top = 0;
   private stale = false;
+  private asked: { from: number; to: number } | null = null;
   private lastClose = '';
   private cursor = -1; // the place that the keyboard chose
   private readonly countdown = new Countdown(() => Number(this.lastClose));
@@ -106,6 +107,7 @@ export class Chart {
   }
 
   private listen(): void {
+    this.api.timeScale().subscribeVisibleLogicalRangeChange(() => (this.asked = null));
     const onRange = perFrame(() => {
       this.hooks.moved();
       const range = this.api.timeScale().getVisibleLogicalRange();
@@ -358,6 +360,16 @@ export class Chart {
     return { from: this.slots[clamp(Math.round(range.from))], to: this.slots[clamp(Math.round(range.to))] };
   }
 
+  /** What is visible, or will be with the next frame: keys may come faster. */
+  private get visible(): { from: number; to: number } | null {
+    return this.asked ?? this.api.timeScale().getVisibleLogicalRange();
+  }
+
+  private see(range: { from: number; to: number }): void {
+    this.asked = range;
+    this.api.timeScale().setVisibleLogicalRange(range);
+  }
+
   /** Candles that fit at the usual width. */
   get usualBars(): number {
     return Math.max(20, Math.floor((this.api.timeScale().width() || this.box.clientWidth - 60) / BAR_SPACING));
@@ -396,12 +408,12 @@ export class Chart {
 
   private moveCursor(by: number): void {
     const last = this.slots.length - 1;
-    const range = this.api.timeScale().getVisibleLogicalRange();
+    const range = this.visible;
     if (last < 0 || !range) return;
     const from = this.cursor < 0 ? Math.min(last + (by < 0 ? 1 : 0), Math.floor(range.to)) : this.cursor;
     const at = (this.cursor = Math.max(0, Math.min(last, from + by)));
     const shift = at < range.from + 1 ? at - range.from - 2 : at > range.to - 1 ? at - range.to + 2 : 0;
-    if (shift) this.api.timeScale().setVisibleLogicalRange({ from: range.from + shift, to: range.to + shift });
+    if (shift) this.see({ from: range.from + shift, to: range.to + shift });
     const candle = this.candles[at];
     const near = candle ?? this.candles.slice(0, at).reverse().find((c) => c);
     if (near) this.api.setCrosshairPosition(Number(near.close), seconds(this.slots[at]), this.series as never);
@@ -409,10 +421,10 @@ export class Chart {
   }
 
   zoom(factor: number): void {
-    const range = this.api.timeScale().getVisibleLogicalRange();
+    const range = this.visible;
     if (!range) return;
     const width = Math.max(10, Math.min(20_000, (range.to - range.from) * factor));
-    this.api.timeScale().setVisibleLogicalRange({ from: range.to - width, to: range.to });
+    this.see({ from: range.to - width, to: range.to });
   }
 
   /** A key that was pressed elsewhere on the page, for the chart. */

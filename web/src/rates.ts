@@ -54,7 +54,7 @@ export class Rates {
     this.box.replaceChildren(
       el('dl', { class: 'figures' }, 
         figure('events', 'events / s'), figure('closed', 'candles / min'), figure('sync', 'disk sync', 'What an acknowledgement waits for: the mean since the last look; since the start, the longest'),
-        figure('requests', 'requests / s'), figure('sockets', 'live viewers'), figure('log', 'log'),
+        figure('requests', 'requests / s'), figure('sockets', 'live viewers'), figure('log', 'log written'),
         figure('series', 'series'), figure('up', 'up for'), figure('version', 'version')),
       el('p', { class: 'hint', id: 'rate-scale' }),
      

@@ -216,12 +216,12 @@ export const tests = [
     const session = await page.context().newCDPSession(page);
     await session.send('HeapProfiler.enable');
     const rows = await shown(page);
-    await program.fault({ hours: 4 });
-    await eventually('four hours later', async () => (await shown(page)) >= rows + 150);
+    await program.fault({ hours: 2 });
+    await eventually('two hours later', async () => (await shown(page)) >= rows + 70);
     const before = await heap(session);
     const then = await shown(page);
-    await program.fault({ hours: 8 });
-    await eventually('twelve hours later', async () => (await shown(page)) >= then + 300);
+    await program.fault({ hours: 5 });
+    await eventually('seven hours later', async () => (await shown(page)) >= then + 190);
     const after = await heap(session);
     assert.ok(await page.locator('#to-latest').isHidden(), 'it follows');
     assert.ok(after.nodes < before.nodes * 1.2 + 100, `${before.nodes} nodes, then ${after.nodes}`);
