@@ -1,5 +1,6 @@
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "api/page.h"
@@ -46,6 +47,22 @@ static enum err say_damage(void *context, const struct log_topic_info *info) {
     return ERR_OK;
 }
 
+/* SIGHUP: tokens, certificate and key, from the configuration and its files as they are now. */
+static void renew_secrets(struct cli *cli, struct engine *engine) {
+    struct diag diag = {0};
+    const char *path = cli_value(cli, "config");
+    struct config *config = malloc(sizeof *config);
+    if (config == NULL) return;
+    config_defaults(config);
+    enum err err = config_read(cli->sys, path != NULL ? path : "wick.yaml", &diag, config);
+    if (err == ERR_OK) err = engine_renew_secrets(engine, config, &diag);
+    if (err == ERR_OK)
+        fprintf(stderr, "wick: tokens and certificate are renewed\n");
+    else
+        cli_fail(err, &diag);
+    free(config);
+}
+
 static int serve(struct cli *cli) {
     sigset_t signals;
     block_signals(&signals);
@@ -67,8 +84,11 @@ static int serve(struct cli *cli) {
     (void)!log_topic_visit(engine_parts(engine)->log, say_damage, engine_parts(engine)->log);
     if (cli->config.source_count > 0) fprintf(stderr, "wick: the market shown is generated\n");
     int signal_number = 0;
-    do sigwait(&signals, &signal_number);
-    while (signal_number == SIGHUP);
+    for (;;) {
+        sigwait(&signals, &signal_number);
+        if (signal_number != SIGHUP) break;
+        renew_secrets(cli, engine);
+    }
     enum err failure = engine_failure(engine);
     if (failure != ERR_OK) {
         diag_set(&diag, failure, "the log: %s", err_message(failure));
@@ -104,7 +124,9 @@ const struct cli_command command_run = {
     .name = "run",
     .words = "",
     .summary = "everything that the configuration names: sources, candles, API, page",
-    .detail = "Stops cleanly on SIGINT and SIGTERM. One process writes a data folder at a time.",
+    .detail =
+        "Stops cleanly on SIGINT and SIGTERM; on SIGHUP takes tokens, certificate and key anew. One process writes a "
+        "data folder at a time.",
     .options = options,
     .run = run,
 };

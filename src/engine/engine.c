@@ -408,20 +408,33 @@ static void *keeper_main(void *argument) {
     return NULL;
 }
 
+static struct server_secrets_options server_secrets_of(const struct config *config,
+                                                       const char *tokens[static CONFIG_TOKENS_MAX]) {
+    for (uint32_t i = 0; i < config->http_token_count; i++) tokens[i] = config->http_tokens[i];
+    return (struct server_secrets_options){
+        .certificate = config->http_certificate[0] != '\0' ? config->http_certificate : NULL,
+        .key = config->http_key[0] != '\0' ? config->http_key : NULL,
+        .token_sha256 = tokens,
+        .token_count = config->http_token_count,
+    };
+}
+
+enum err engine_renew_secrets(struct engine *engine, const struct config *config, struct diag *diag) {
+    const char *tokens[CONFIG_TOKENS_MAX];
+    const struct server_secrets_options secrets = server_secrets_of(config, tokens);
+    return server_reload(engine->server, &secrets, diag);
+}
+
 static enum err start_server(struct engine *engine, struct diag *diag) {
     const struct config *c = &engine->config;
     const char *tokens[CONFIG_TOKENS_MAX];
-    for (uint32_t i = 0; i < c->http_token_count; i++) tokens[i] = c->http_tokens[i];
     char socket_path[108];
     engine_socket_path(c->data, socket_path);
     const struct server_options options = {
         .sys = engine->parts.sys,
         .listen = c->http_listen,
         .unix_path = socket_path[0] != '\0' ? socket_path : NULL,
-        .certificate = c->http_certificate[0] != '\0' ? c->http_certificate : NULL,
-        .key = c->http_key[0] != '\0' ? c->http_key : NULL,
-        .token_sha256 = tokens,
-        .token_count = c->http_token_count,
+        .secrets = server_secrets_of(c, tokens),
         .allow_public = c->http_public,
         .threads = (uint32_t)c->http_threads,
         .connections_max = (uint32_t)c->http_connections,

@@ -26,6 +26,8 @@ void engine_on_failure(struct engine *engine, void (*failed)(void *context), voi
 /* ERR_OK, or what the log failed with. */
 enum err engine_failure(const struct engine *engine);
 const char *engine_address(const struct engine *engine);
+/* Tokens and TLS files of a configuration that was read again; nothing else of it. After engine_start. */
+enum err engine_renew_secrets(struct engine *engine, const struct config *config, struct diag *diag) MUST_USE;
 /* Folds everything durable (modes without threads). */
 enum err engine_catch_up(struct engine *engine, struct diag *diag) MUST_USE;
 /* One turn of what would otherwise be threads: for http_local's pump. */

@@ -22,7 +22,7 @@ static void send_late(struct connection *connection) {
         "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: 75\r\n"
         "Connection: close\r\n\r\n"
         "{\"error\":{\"code\":\"timeout\",\"message\":\"the request came too slowly\",\"at\":\"\"}}";
-    if (connection->server->certificate != NULL) return;
+    if (server_secrets(connection->server)->chain != NULL) return;
     (void)!send(connection->fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 

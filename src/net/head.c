@@ -1,6 +1,4 @@
 #include <arpa/inet.h>
-#include <gnutls/crypto.h>
-#include <gnutls/gnutls.h>
 #include <stdlib.h>
 
 #include "net/server_internal.h"
@@ -168,10 +166,11 @@ static unsigned check_access(const struct exchange *exchange, const struct reque
                              const char **ret_reason) {
     const struct server *server = exchange->server;
     *ret_reason = "a request needs \"Authorization: Bearer\" with a token of this server";
-    if (!exchange->connection->local && server->options.token_count > 0 && !token_given(exchange, head)) return 401;
+    if (!exchange->connection->local && server_secrets(server)->token_count > 0 && !token_given(exchange, head))
+        return 401;
     *ret_reason = "on a loopback address the host must be localhost or an address";
-    if (!exchange->connection->local && server->loopback && server->options.token_count == 0 && head->host_count == 1 &&
-        !host_is_own(head->host))
+    if (!exchange->connection->local && server->loopback && server_secrets(server)->token_count == 0 &&
+        head->host_count == 1 && !host_is_own(head->host))
         return 403;
     *ret_reason = "requests from pages of other origins are refused";
     const bool harmless = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || strcmp(method, "OPTIONS") == 0;
@@ -187,45 +186,4 @@ unsigned request_head_check(const struct exchange *exchange, const struct reques
     if (status == 0) status = check_size(exchange, head, ret_reason);
     if (status == 0) status = check_access(exchange, head, method, ret_reason);
     return status;
-}
-
-/* --- tokens: only their SHA-256 is known here; compared in constant time, all of them every time --- */
-
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
-}
-
-static bool digest_read(const char *text, uint8_t digest[static TOKEN_BYTES]) {
-    if (strlen(text) != 2 * TOKEN_BYTES) return false;
-    for (int i = 0; i < TOKEN_BYTES; i++) {
-        const int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-        if (high < 0 || low < 0) return false;
-        digest[i] = (uint8_t)(high * 16 + low);
-    }
-    return true;
-}
-
-enum err tokens_read(const struct server_options *options, struct diag *diag, uint8_t (**ret_tokens)[TOKEN_BYTES]) {
-    if (options->token_count == 0) return ERR_OK;
-    uint8_t(*tokens)[TOKEN_BYTES] = calloc(options->token_count, sizeof *tokens);
-    if (tokens == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the tokens");
-    for (uint32_t i = 0; i < options->token_count; i++) {
-        if (digest_read(options->token_sha256[i], tokens[i])) continue;
-        free(tokens);
-        return diag_set(diag, ERR_USAGE, "token %u is not a SHA-256 digest of 64 hex digits", i + 1);
-    }
-    *ret_tokens = tokens;
-    return ERR_OK;
-}
-
-bool token_matches(const struct server *server, struct slice token) {
-    uint8_t digest[TOKEN_BYTES];
-    if (token.size == 0 || gnutls_hash_fast(GNUTLS_DIG_SHA256, token.data, token.size, digest) != 0) return false;
-    unsigned found = 0;
-    for (uint32_t i = 0; i < server->options.token_count; i++)
-        found |= gnutls_memcmp(server->tokens[i], digest, TOKEN_BYTES) == 0;
-    return found != 0;
 }

@@ -17,7 +17,6 @@
 
 enum {
     CONNECTION_MEMORY_BYTES = 16 * 1024, /* cleared for each request, so no more than a head needs */
-    PEM_MAX_BYTES = 1024 * 1024,
     LISTEN_BACKLOG = 1024,
     CLOSE_WAIT_MS = 5000,
 };
@@ -88,7 +87,7 @@ static enum err listen_tcp(struct server *server, struct diag *diag, int *ret_fd
     if (err != ERR_OK) return err;
     const struct sockaddr *generic = (const struct sockaddr *)&address.bytes;
     server->loopback = is_loopback(generic);
-    if (!server->loopback && server->options.token_count == 0 && !server->options.allow_public) {
+    if (!server->loopback && server_secrets(server)->token_count == 0 && !server->options.allow_public) {
         (void)diag_set(diag, ERR_DENIED, "listening on %s lets anyone on the network read and write",
                        server->options.listen);
         diag_hint(diag, "set a token, or http.public: true if that is meant");
@@ -142,8 +141,7 @@ static size_t keep_escaped(void *context, struct MHD_Connection *mhd, char *text
 static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tls) {
     struct server *server = loop->server;
     const struct MHD_OptionItem tls_options[] = {
-        {MHD_OPTION_HTTPS_MEM_CERT, 0, server->certificate},
-        {MHD_OPTION_HTTPS_MEM_KEY, 0, server->key},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)secrets_certificate},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_priorities},
         {MHD_OPTION_END, 0, NULL},
     };
@@ -172,8 +170,7 @@ static enum err open_loop(struct server *server, int fd, bool tls, struct diag *
     loop->daemon = start_daemon(loop, fd, tls);
     if (loop->daemon != NULL) return loop_start(loop, diag);
     close(fd);
-    return diag_set(diag, tls ? ERR_USAGE : ERR_IO, "the HTTP server does not start%s",
-                    tls ? ": certificate and key do not fit" : "");
+    return diag_set(diag, tls ? ERR_USAGE : ERR_IO, "the HTTP server does not start");
 }
 
 /* The threads share the listening socket; each takes connections as it has time. */
@@ -184,7 +181,7 @@ static enum err open_tcp(struct server *server, struct diag *diag) {
     for (uint32_t i = 0; i < server->options.threads && err == ERR_OK; i++) {
         const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         err = own < 0 ? diag_set(diag, ERR_LIMIT, "no descriptors for the HTTP server: %s", strerror(errno))
-                      : open_loop(server, own, server->certificate != NULL, diag);
+                      : open_loop(server, own, server_secrets(server)->chain != NULL, diag);
     }
     close(fd);
     return err;
@@ -218,27 +215,10 @@ static void set_defaults(struct server_options *options) {
     if (options->memory_max_bytes == 0) options->memory_max_bytes = 256 * 1024 * 1024;
 }
 
-static enum err read_certificate(struct server *server, struct diag *diag) {
-    const struct server_options *options = &server->options;
-    if (options->certificate == NULL && options->key == NULL) return ERR_OK;
-    if (options->certificate == NULL || options->key == NULL)
-        return diag_set(diag, ERR_USAGE, "TLS needs a certificate and its key");
-    size_t size;
-    uint8_t *data = NULL;
-    enum err err = sys_read_file(options->sys, options->certificate, PEM_MAX_BYTES, diag, &data, &size);
-    if (err != ERR_OK) return err;
-    server->certificate = (char *)data;
-    err = sys_read_file(options->sys, options->key, PEM_MAX_BYTES, diag, &data, &size);
-    if (err == ERR_OK) server->key = (char *)data;
-    return err;
-}
-
 static void server_free(struct server *server) {
     exchange_pool_clear(server);
     free(server->loops);
-    free(server->certificate);
-    free(server->key);
-    free(server->tokens);
+    secrets_close(server);
     addresses_close(&server->addresses);
     pthread_mutex_destroy(&server->lock);
     pthread_mutex_destroy(&server->pool_lock);
@@ -255,8 +235,7 @@ static enum err start(struct server *server, struct diag *diag) {
     if (server->loops == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the HTTP server");
     if (addresses_open(&server->addresses) != ERR_OK)
         return diag_set(diag, ERR_NO_MEMORY, "no memory for the HTTP server");
-    enum err err = tokens_read(&server->options, diag, &server->tokens);
-    if (err == ERR_OK) err = read_certificate(server, diag);
+    enum err err = secrets_open(server, diag);
     if (err == ERR_OK) err = websocket_loop_open(server, diag, &server->websockets);
     if (err == ERR_OK && server->options.listen != NULL) err = open_tcp(server, diag);
     if (err == ERR_OK && server->options.unix_path != NULL) err = open_unix(server, diag);

@@ -33,14 +33,19 @@ struct websocket_ops {
     void (*tick)(void *context);
 };
 
-struct server_options {
-    const struct sys *sys;
-    const char *listen;      /* "127.0.0.1:8787", "[::1]:8787", "localhost:0"; port 0 picks one; NULL: no TCP */
-    const char *unix_path;   /* NULL: none; mode 0600, no token asked; a stale one is replaced */
+/* What may change while a server runs. */
+struct server_secrets_options {
     const char *certificate; /* PEM files; NULL: no TLS */
     const char *key;
     const char *const *token_sha256; /* hex digests; a request must carry `Authorization: Bearer`; NULL: none */
     uint32_t token_count;
+};
+
+struct server_options {
+    const struct sys *sys;
+    const char *listen;    /* "127.0.0.1:8787", "[::1]:8787", "localhost:0"; port 0 picks one; NULL: no TCP */
+    const char *unix_path; /* NULL: none; mode 0600, no token asked; a stale one is replaced */
+    struct server_secrets_options secrets;
     bool allow_public;                /* listening beyond loopback without a token is refused unless this says so */
     uint32_t threads;                 /* 0: 1 */
     uint32_t connections_max;         /* 0: 4096 */
@@ -61,6 +66,9 @@ struct server_options {
 enum err server_open(const struct server_options *options, struct diag *diag, struct server **ret_server) MUST_USE;
 /* Stops accepting, lets what runs finish (up to 5 s), closes. */
 void server_close(struct server **server);
+/* Other tokens and another certificate, for what asks from now on. On failure everything stays as it was: files that do not
+ * fit, the last token gone beyond loopback, TLS where there was none or the other way round. One thread at a time. */
+enum err server_reload(struct server *server, const struct server_secrets_options *options, struct diag *diag) MUST_USE;
 /* "127.0.0.1:8787" as bound. */
 const char *server_address(const struct server *server);
 

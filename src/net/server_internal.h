@@ -12,6 +12,7 @@
 #ifndef NET_SERVER_INTERNAL_H
 #define NET_SERVER_INTERNAL_H
 
+#include <gnutls/abstract.h>
 #include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -114,6 +115,16 @@ struct exchange {
     struct exchange *next;       /* in the pool, or among those to begin or to resume */
 };
 
+struct secrets {
+    uint8_t (*tokens)[TOKEN_BYTES];
+    uint32_t token_count;
+    gnutls_pcert_st *chain; /* NULL: no TLS */
+    unsigned chain_count;
+    gnutls_privkey_t key;
+    struct secrets *older;
+    uint32_t replaced_tick;
+};
+
 struct websocket_loop;
 
 struct server {
@@ -122,8 +133,7 @@ struct server {
     uint32_t loop_count;
     bool unix_made;
     char address[128];
-    char *certificate, *key;
-    uint8_t (*tokens)[TOKEN_BYTES];
+    struct secrets *_Atomic secrets; /* the newest set; never NULL once open */
     bool loopback;
     _Atomic uint32_t tick; /* SERVER_TICK_MS each */
     atomic_bool closing, stop;
@@ -188,8 +198,18 @@ void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, st
 /* 0, or the status to refuse with and why. */
 unsigned request_head_check(const struct exchange *exchange, const struct request_head *head, const char *method,
                             const char *version, const char **ret_reason);
+
+/* --- secrets.c --- */
+enum err secrets_open(struct server *server, struct diag *diag) MUST_USE;
+void secrets_close(struct server *server);
+static inline const struct secrets *server_secrets(const struct server *server) {
+    return atomic_load_explicit(&server->secrets, memory_order_acquire);
+}
 bool token_matches(const struct server *server, struct slice token);
-enum err tokens_read(const struct server_options *options, struct diag *diag, uint8_t (**ret_tokens)[TOKEN_BYTES]);
+/* gnutls_certificate_retrieve_function2. */
+int secrets_certificate(gnutls_session_t session, const gnutls_datum_t *issuers, int issuer_count,
+                        const gnutls_pk_algorithm_t *algorithms, int algorithm_count, gnutls_pcert_st **ret_chain,
+                        unsigned *ret_chain_count, gnutls_privkey_t *ret_key);
 
 /* --- deadline.c --- */
 void *deadline_main(void *server);

@@ -298,8 +298,8 @@ static void test_tokens(void **state) {
     assert_non_null(mkdtemp(path));
     char socket_path[64];
     snprintf(socket_path, sizeof socket_path, "%s/socket", path);
-    test_server_open(&server,
-                     &(struct server_options){.token_sha256 = digests, .token_count = 2, .unix_path = socket_path});
+    test_server_open(&server, &(struct server_options){.secrets = {.token_sha256 = digests, .token_count = 2},
+                                                       .unix_path = socket_path});
     assert_int_equal(ask("GET /hello HTTP/1.1\r\n" HOST "\r\n"), 401);
     assert_non_null(strstr(answer, "WWW-Authenticate: Bearer"));
     assert_int_equal(ask("GET /hello HTTP/1.1\r\n" HOST "Authorization: Bearer wrong\r\n\r\n"), 401);
@@ -317,6 +317,34 @@ static void test_tokens(void **state) {
     test_server_close(&server);
     assert_int_not_equal(stat(socket_path, &info), 0);
     rmdir(path);
+}
+
+static void test_reload_of_tokens(void **state) {
+    (void)state;
+    /* SHA-256 of "secret" and of "other". */
+    static const char *const before[] = {"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"};
+    static const char *const after[] = {"d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa"};
+    static const char *const broken[] = {"d929"};
+    static const char as_secret[] = "GET /hello HTTP/1.1\r\n" HOST "Authorization: Bearer secret\r\n\r\n";
+    static const char as_other[] = "GET /hello HTTP/1.1\r\n" HOST "Authorization: Bearer other\r\n\r\n";
+    struct diag diag = {0};
+    test_server_open(&server, &(struct server_options){.secrets = {.token_sha256 = before, .token_count = 1}});
+    const int kept = connect_tcp(server.port);
+    assert_int_equal(exchange_text(kept, as_secret, answer, sizeof answer), 200);
+    assert_int_equal(ask(as_other), 401);
+    const struct server_secrets_options bad = {.token_sha256 = broken, .token_count = 1};
+    assert_int_equal(server_reload(server.server, &bad, &diag), ERR_USAGE);
+    assert_int_equal(ask(as_secret), 200);
+    const struct server_secrets_options good = {.token_sha256 = after, .token_count = 1};
+    assert_int_equal(server_reload(server.server, &good, &diag), ERR_OK);
+    assert_int_equal(ask(as_other), 200);
+    assert_int_equal(exchange_text(kept, as_secret, answer, sizeof answer), 401); /* also on an old connection */
+    close(kept);
+    enum err err = ERR_OK;
+    for (int i = 0; i < 100 && err == ERR_OK; i++) err = server_reload(server.server, &good, &diag);
+    assert_int_equal(err, ERR_BUSY);
+    assert_int_equal(ask(as_other), 200);
+    test_server_close(&server);
 }
 
 static void test_other_origins(void **state) {
@@ -355,8 +383,10 @@ static void test_open_refuses(void **state) {
     refused(&(struct server_options){.listen = "[::]:0"}, ERR_DENIED);
     refused(&(struct server_options){.listen = "127.0.0.1"}, ERR_USAGE);
     refused(&(struct server_options){.listen = "nonsense:xx"}, ERR_USAGE);
-    refused(&(struct server_options){.listen = "127.0.0.1:0", .token_sha256 = bad, .token_count = 1}, ERR_USAGE);
-    refused(&(struct server_options){.listen = "127.0.0.1:0", .certificate = "/nonexistent", .key = "/nonexistent"},
+    refused(&(struct server_options){.listen = "127.0.0.1:0", .secrets = {.token_sha256 = bad, .token_count = 1}},
+            ERR_USAGE);
+    refused(&(struct server_options){.listen = "127.0.0.1:0",
+                                     .secrets = {.certificate = "/nonexistent", .key = "/nonexistent"}},
             ERR_NOT_FOUND);
     open_default();
     refused(&(struct server_options){.listen = server.address}, ERR_EXISTS);
@@ -391,21 +421,60 @@ static bool run_shell(const char *command) {
            status == 0;
 }
 
-static void test_tls(void **state) {
-    (void)state;
-    char path[] = "/tmp/wick-tls-test-XXXXXX", key[64], certificate[64], command[512], url[160];
-    assert_non_null(mkdtemp(path));
-    snprintf(key, sizeof key, "%s/key.pem", path);
-    snprintf(certificate, sizeof certificate, "%s/cert.pem", path);
+static bool make_certificate(const char *key, const char *certificate) {
+    char command[512];
     snprintf(command, sizeof command,
              "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
              "-addext subjectAltName=IP:127.0.0.1 -keyout %s -out %s 2>/dev/null",
              key, certificate);
-    if (!run_shell(command)) {
+    return run_shell(command);
+}
+
+static CURLcode try_fetch(const char *url, const char *authority) {
+    CURL *curl = curl_easy_init();
+    FILE *sink = fopen("/dev/null", "w");
+    assert_non_null(sink);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_CAINFO, authority);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
+    const CURLcode code = curl_easy_perform(curl);
+    curl_easy_cleanup(curl);
+    fclose(sink);
+    return code;
+}
+
+/* The files are replaced, and the server told: who connects from then on sees the new certificate. */
+static void renew_certificate(const char *url, const char *path, const char *key, const char *certificate) {
+    char old[80], command[256];
+    const struct server_secrets_options files = {.certificate = certificate, .key = key};
+    struct diag diag = {0};
+    snprintf(old, sizeof old, "%s/old.pem", path);
+    snprintf(command, sizeof command, "cp %s %s", certificate, old);
+    assert_true(run_shell(command));
+    assert_true(make_certificate(key, certificate));
+    assert_int_equal(try_fetch(url, old), CURLE_OK); /* not told yet */
+    assert_int_equal(server_reload(server.server, &files, &diag), ERR_OK);
+    assert_int_equal(try_fetch(url, certificate), CURLE_OK);
+    assert_int_not_equal(try_fetch(url, old), CURLE_OK);
+    /* A key that does not fit, and no TLS at all: everything stays. */
+    const struct server_secrets_options mixed = {.certificate = old, .key = key}, none = {0};
+    assert_int_equal(server_reload(server.server, &mixed, &diag), ERR_USAGE);
+    assert_int_equal(server_reload(server.server, &none, &diag), ERR_USAGE);
+    assert_int_equal(try_fetch(url, certificate), CURLE_OK);
+    unlink(old);
+}
+
+static void test_tls(void **state) {
+    (void)state;
+    char path[] = "/tmp/wick-tls-test-XXXXXX", key[64], certificate[64], url[160];
+    assert_non_null(mkdtemp(path));
+    snprintf(key, sizeof key, "%s/key.pem", path);
+    snprintf(certificate, sizeof certificate, "%s/cert.pem", path);
+    if (!make_certificate(key, certificate)) {
         print_message("openssl is missing: TLS is not tested\n");
         skip();
     }
-    test_server_open(&server, &(struct server_options){.certificate = certificate, .key = key});
+    test_server_open(&server, &(struct server_options){.secrets = {.certificate = certificate, .key = key}});
     snprintf(url, sizeof url, "https://%s/big", server.address);
     struct buf body;
     fetch(url, certificate, &body);
@@ -415,6 +484,7 @@ static void test_tls(void **state) {
     fetch(url, certificate, &body);
     assert_true(slice_equal(buf_slice(&body), SLICE("later")));
     buf_deinit(&body);
+    renew_certificate(url, path, key, certificate);
     test_server_close(&server);
     unlink(key);
     unlink(certificate);
@@ -479,23 +549,15 @@ static void test_descriptors(void **state) {
 int main(void) {
     curl_global_init(CURL_GLOBAL_ALL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_keep_alive),
-        cmocka_unit_test(test_framing),
-        cmocka_unit_test(test_nul),
-        cmocka_unit_test(test_large_heads),
-        cmocka_unit_test(test_bodies),
-        cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_drip),
-        cmocka_unit_test(test_late_head_says_so),
-        cmocka_unit_test(test_answer_timeout),
-        cmocka_unit_test(test_half_open),
-        cmocka_unit_test(test_tokens),
-        cmocka_unit_test(test_other_origins),
-        cmocka_unit_test(test_open_refuses),
-        cmocka_unit_test(test_tls),
-        cmocka_unit_test(test_many_clients),
-        cmocka_unit_test(test_descriptors),
+        cmocka_unit_test(test_answers),           cmocka_unit_test(test_keep_alive),
+        cmocka_unit_test(test_framing),           cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_large_heads),       cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_memory_limit),      cmocka_unit_test(test_drip),
+        cmocka_unit_test(test_late_head_says_so), cmocka_unit_test(test_answer_timeout),
+        cmocka_unit_test(test_half_open),         cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_other_origins),     cmocka_unit_test(test_reload_of_tokens),
+        cmocka_unit_test(test_open_refuses),      cmocka_unit_test(test_tls),
+        cmocka_unit_test(test_many_clients),      cmocka_unit_test(test_descriptors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -251,7 +251,7 @@ static void test_handshakes(void **state) {
 static void test_token_argument(void **state) {
     (void)state;
     static const char *const digests[] = {"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"};
-    test_server_open(&server, &(struct server_options){.token_sha256 = digests, .token_count = 1});
+    test_server_open(&server, &(struct server_options){.secrets = {.token_sha256 = digests, .token_count = 1}});
     int fd = handshake("/ws?access_token=secret", "");
     assert_memory_equal(answer, "HTTP/1.1 101 ", 13);
     close(fd);
