@@ -136,6 +136,24 @@ export const tests = [
     return page;
   }],
 
+  ['history that comes does not move what one looks at', { send: true }, async ({ newPage, program }) => {
+    const page = await openPage(newPage, program, BTC);
+    const before = await shown(page);
+    await page.locator('#chart').focus();
+    const newest = await text(page, '#legend-time');
+    await page.keyboard.press('Home');
+    await eventually('the legend', async () => (await text(page, '#legend-time')) !== newest);
+    const oldest = Date.parse((await text(page, '#legend-time')).slice(4).replace(' UTC', 'Z').replace(' ', 'T'));
+    await eventually('older ones came', async () => (await shown(page)) > before);
+    await sleep(700); // the address follows
+    const then = await address(page);
+    assert.ok(Number(then.from) <= oldest && oldest < Number(then.to), `${oldest} is in sight: ${JSON.stringify(then)}`);
+    await program.send([priceEvent('BTC', freshPrice(), Date.now()), priceEvent('BTC', freshPrice(), Date.now() - 3_600_000)]);
+    await sleep(1500);
+    assert.deepEqual(await address(page), then, 'nor does what happens at the end');
+    return page;
+  }],
+
   ['gaps are listed, and lead to their place', {}, async ({ newPage, program }) => {
     const page = await openPage(newPage, program, '#tab=gaps');
     await eventually('words', async () => /What is missing of \w+:/.test(await text(page, '#gaps-content')));
