@@ -10,7 +10,7 @@
  *                         20 u32 version   24 i64 first open time   32 i64 last open time
  *
  *   topic candles.sealed.<tier>, compacted: key "<series>|<trade or price>|<basis>|<period start ms>", value: a block, one
- *   header "version" (u32); a null value deletes.
+ *   header "version" (u32); a null value deletes. A header "origin" (u64) names the import that made it.
  *
  * Validity: a row of STORE_CANDLES wins over the same time in a block. An index row points at the newest record of its
  * key, which was durable before the row was written; a record without an index row is a newer version whose commit was
@@ -374,6 +374,8 @@ enum err shelf_open(const struct shelf_options *options, struct diag *diag, stru
     *ret_shelf = shelf;
     return ERR_OK;
 }
+
+void shelf_set_origin(struct shelf *shelf, uint64_t origin) { shelf->origin = origin; }
 
 void shelf_close(struct shelf **shelf) {
     if (*shelf == NULL) return;

@@ -94,9 +94,13 @@ enum err shelf_load_end(struct shelf *shelf, struct store_snapshot *snapshot, st
 /* Adds the rows put off, waits for the appends of all seals since the last flush, and adds their index rows, tier rows and
  * deletions to `batch`. On failure the seals are forgotten: seal again. */
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
+/* Blocks appended from here on carry an origin, not 0: a rebuild asks whether it was committed. */
+void shelf_set_origin(struct shelf *shelf, uint64_t origin);
 /* Index rows again from the sealed topics (wick fsck --rebuild). Damaged records are passed over; `diag` then says how
  * many (the result is ERR_OK all the same). Series that are not known yet are added to the table. */
-enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
+typedef bool (*shelf_origin_known)(const void *context, uint64_t origin);
+enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, shelf_origin_known known, const void *context,
+                       struct diag *diag) MUST_USE;
 /* Then, with those committed: 15m and 1d rows of sealed days whose month or year has no block yet, or an older one. */
 enum err shelf_rebuild_tiers(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch,
                              struct diag *diag) MUST_USE;

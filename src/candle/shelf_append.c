@@ -192,12 +192,15 @@ static enum err append_record(struct shelf *shelf, struct lane lane, int tier, s
     size_t key_size = shelf_record_key(shelf, lane, location->period_start_ms, key);
     uint32_t version = location->version;
     const struct sys *sys = shelf->options.sys;
-    const struct record_header header = {SLICE("version"), slice_of(&version, sizeof version)};
+    const struct record_header headers[] = {{SLICE("version"), slice_of(&version, sizeof version)},
+                                            {SLICE("origin"), slice_of(&shelf->origin, sizeof shelf->origin)}};
     const struct record record = {.timestamp_ms = sys != NULL ? sys_wall_ms(sys) : location->last_ms,
                                   .key = slice_of(key, key_size),
                                   .value = value,
-                                  .headers = &header,
-                                  .header_count = value.data == NULL ? 0 : 1};
+                                  .headers = headers,
+                                  .header_count = value.data == NULL   ? 0
+                                                  : shelf->origin != 0 ? 2
+                                                                       : 1};
     return record_batch_add(&shelf->sealing->open[tier]->builder, &record);
 }
 

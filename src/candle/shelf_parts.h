@@ -63,6 +63,7 @@ struct shelf {
     struct shelf_sealing *sealing;
     struct shelf_later later;
     struct shelf_load *load; /* NULL: none yet */
+    uint64_t origin;         /* 0: none */
     pthread_mutex_t scans_lock;
     struct shelf_scan_state *scans[SHELF_SCANS_KEPT];
     struct candle unit_rows[3 * SHELF_UNIT_ROWS_MAX]; /* the writer's: stored, merged */

@@ -10,18 +10,25 @@ struct rebuild {
     struct shelf *shelf;
     int tier;
     struct store_batch *batch;
+    shelf_origin_known known;
+    const void *context;
     uint64_t damaged;
 };
 
-static uint32_t version_of(const struct record *record) {
+static bool header_of(const struct record *record, struct slice name, void *value, size_t size) {
     for (uint32_t i = 0; i < record->header_count; i++) {
-        uint32_t version;
-        if (!slice_equal(record->headers[i].key, SLICE("version"))) continue;
-        if (record->headers[i].value.size != sizeof version) continue;
-        memcpy(&version, record->headers[i].value.data, sizeof version);
-        return version;
+        if (!slice_equal(record->headers[i].key, name) || record->headers[i].value.size != size) continue;
+        memcpy(value, record->headers[i].value.data, size);
+        return true;
     }
-    return 1;
+    return false;
+}
+
+/* An import that was not committed leaves blocks behind that nobody may see. */
+static bool is_committed(const struct rebuild *rebuild, const struct record *record) {
+    uint64_t origin;
+    return rebuild->known == NULL || !header_of(record, SLICE("origin"), &origin, sizeof origin) ||
+           rebuild->known(rebuild->context, origin);
 }
 
 /* Records come in order, and later writes of a batch win: the newest version of a key stays. */
@@ -31,6 +38,8 @@ static enum err visit_record(void *context, const struct record *record) {
     struct location location = {.offset = record->offset, .size_bytes = (uint32_t)record->value.size};
     struct block_view view = {0};
     struct shelf_key key;
+    uint32_t version = 1;
+    if (!is_committed(rebuild, record)) return ERR_OK;
     enum err err = shelf_record_key_parse(rebuild->shelf, record->key, &lane, &location.period_start_ms);
     if (err == ERR_OK && record->value.data != NULL) err = block_open(record->value, &view);
     bool foreign = record->value.data != NULL && (view.tier_ms != rebuild->shelf->tiers[rebuild->tier].ms ||
@@ -48,7 +57,8 @@ static enum err visit_record(void *context, const struct record *record) {
         location.first_ms = view.first_open_ms;
         location.last_ms = view.last_open_ms;
         location.rows = view.row_count;
-        location.version = version_of(record);
+        (void)header_of(record, SLICE("version"), &version, sizeof version);
+        location.version = version;
         shelf_location_put(rebuild->batch, &key, &location);
     }
     return store_batch_err(rebuild->batch);
@@ -76,8 +86,9 @@ static enum err rebuild_tier(struct rebuild *rebuild, struct diag *diag) {
     return err == ERR_END ? ERR_OK : err;
 }
 
-enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, struct diag *diag) {
-    struct rebuild rebuild = {.shelf = shelf, .batch = batch};
+enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, shelf_origin_known known, const void *context,
+                       struct diag *diag) {
+    struct rebuild rebuild = {.shelf = shelf, .batch = batch, .known = known, .context = context};
     for (rebuild.tier = 0; rebuild.tier < TIER_COUNT; rebuild.tier++) {
         enum err err = rebuild_tier(&rebuild, diag);
         if (err != ERR_OK) return err;

@@ -536,7 +536,7 @@ static void the_index_is_made_anew(void **state) {
     assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, 1, &f->store), ERR_OK);
     open_shelf(f);
     struct diag diag = {0};
-    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, &diag), ERR_OK);
+    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, NULL, NULL, &diag), ERR_OK);
     assert_int_equal(diag.err, ERR_OK);
     commit(f);
     f->lanes[0].series = f->lanes[2].series = intern(f->series, "BTC", SERIES_TRADE);
@@ -589,7 +589,7 @@ static void expired_rows_go(void **state) {
     assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 3);
     assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 900000), 1);
     /* A rebuild does not bring them back. */
-    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, NULL), ERR_OK);
+    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, NULL, NULL, NULL), ERR_OK);
     commit(f);
     assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 3);
 }

@@ -20,6 +20,7 @@ enum {
     KLINES_MAX = 1440,
     PROGRESS_EVENTS = 64 * 1024,
     BATCH_BYTES_MAX = 1024 * 1024 * 1024,
+    ARRAY_LINES_MAX = 128 * 1024 * 1024,
     FUTURE_MS = 5 * 60 * 1000,
 };
 
@@ -30,6 +31,8 @@ struct import {
     struct engine *engine;
     const struct import_request *request;
     struct input *input;
+    struct buf array; /* the lines made of a JSON array, and what reads them */
+    struct input *array_input;
     struct import_reader *reader;
     struct book *book;
     struct shelf *shelf; /* of its own: the tasks' one seals meanwhile */
@@ -687,12 +690,25 @@ static enum err add_venue(struct import *import) {
     return engine_add_venue(import->engine, import_venue(import->reader), import->diag, &partition);
 }
 
+/* The file as lines; one that is a JSON array is made into some. */
+static enum err open_reader(struct import *import) {
+    const struct import_request *request = import->request;
+    struct import_options options = request->options;
+    struct input *lines = NULL;
+    enum err err = input_open(import->parts->sys, request->path, import->diag, &import->input);
+    if (err == ERR_OK && import_takes_array(options.format) && import_is_array(input_peek(import->input))) {
+        err = import_array_lines(import->input, &options.format, import->diag, &import->array);
+        if (err == ERR_OK) err = input_open_memory(buf_slice(&import->array), import->diag, &import->array_input);
+        lines = import->array_input;
+    }
+    if (err != ERR_OK) return err;
+    return import_open(lines != NULL ? lines : import->input, import->result.row.path, &options, import->parts->series,
+                       import->diag, &import->reader);
+}
+
 static enum err run(struct import *import) {
     const struct import_request *request = import->request;
-    enum err err = input_open(import->parts->sys, request->path, import->diag, &import->input);
-    if (err == ERR_OK)
-        err = import_open(import->input, request->path, &request->options, import->parts->series, import->diag,
-                          &import->reader);
+    enum err err = open_reader(import);
     if (err != ERR_OK) return of_input(import, err);
     import->result.format = import_format_name[import_format_of(import->reader)];
     import->result.row.format = (uint8_t)import_format_of(import->reader);
@@ -702,6 +718,7 @@ static enum err run(struct import *import) {
     bool klines = import_format_of(import->reader) == IMPORT_BINANCE_KLINES;
     if (engine_is_live(import->engine) && !klines) err = read_states(import, &import->before);
     if (err == ERR_OK) err = engine_open_shelf(import->engine, import->diag, &import->shelf);
+    if (err == ERR_OK) shelf_set_origin(import->shelf, import->result.row.origin);
     if (err == ERR_OK) err = latest_table_open(&import->latest);
     import->series = import_series(import->reader);
     import_turn_alone(request->turns, &import->turn, import->series);
@@ -720,6 +737,8 @@ static void close_import(struct import *import) {
     if (import->shelf != NULL) shelf_close(&import->shelf);
     if (import->latest != NULL) latest_table_close(&import->latest);
     if (import->reader != NULL) import_close(&import->reader);
+    if (import->array_input != NULL) input_close(&import->array_input);
+    buf_deinit(&import->array);
     if (import->input != NULL) input_close(&import->input);
     free(import->events);
     free(import->fates);
@@ -749,6 +768,9 @@ static enum err attempt(struct engine *engine, const struct import_request *requ
     snprintf(import.result.row.path, sizeof import.result.row.path, "%s",
              request->name != NULL ? request->name : request->path);
     import_turn_begin(request->turns, &import.turn);
+    const struct sys *sys = import.parts->sys;
+    do sys->random(sys->context, &import.result.row.origin, sizeof import.result.row.origin);
+    while (import.result.row.origin == 0);
     if (err == ERR_OK) err = run(&import);
     import_turn_end(request->turns, &import.turn);
     *ret_conflict = import.conflict;

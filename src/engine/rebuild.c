@@ -1,21 +1,48 @@
 /* The store made anew from the log (`wick fsck --rebuild`): index rows of sealed blocks, the import register, tier rows, and then every
  * record that the topics still hold, folded again. */
+#include <stdlib.h>
+
 #include "candle/series_row.h"
 #include "engine/engine.h"
 #include "flow/imports.h"
 
 enum { BATCH_BYTES_MAX = 1024 * 1024 * 1024, ARENA_BYTES_MAX = 256 * 1024 * 1024 };
 
+struct register_rows {
+    struct store_batch *batch;
+    uint64_t *origins; /* of the imports that were committed */
+    size_t count, capacity;
+};
+
 static enum err restore_import(void *context, const struct record *record) {
+    struct register_rows *rows = context;
     struct import_row row;
     enum err err = import_row_decode(record->key, record->value, &row);
     if (err != ERR_OK) return err;
+    if (rows->count == rows->capacity) {
+        size_t capacity = rows->capacity == 0 ? 256 : rows->capacity * 2;
+        uint64_t *origins = realloc(rows->origins, capacity * sizeof *origins);
+        if (origins == NULL) return ERR_NO_MEMORY;
+        rows->origins = origins;
+        rows->capacity = capacity;
+    }
+    rows->origins[rows->count++] = row.origin;
     const struct store_key key = import_row_key(&row);
-    store_batch_put(context, &key, record->value);
+    store_batch_put(rows->batch, &key, record->value);
     return ERR_OK;
 }
 
-static enum err restore_imports(const struct engine_parts *parts, struct store_batch *batch, struct diag *diag) {
+static int compare_origins(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static bool is_registered(const void *context, uint64_t origin) {
+    const struct register_rows *rows = context;
+    return rows->count > 0 && bsearch(&origin, rows->origins, rows->count, sizeof origin, compare_origins) != NULL;
+}
+
+static enum err restore_imports(const struct engine_parts *parts, struct register_rows *rows, struct diag *diag) {
     struct log_partition *partition;
     enum err err = log_partition_find(parts->log, "imports", 0, &partition);
     if (err == ERR_NOT_FOUND) return ERR_OK;
@@ -27,10 +54,11 @@ static enum err restore_imports(const struct engine_parts *parts, struct store_b
         struct record_batch records;
         if ((err = log_cursor_next(cursor, diag, &records)) != ERR_OK) break;
         arena_clear(&arena);
-        err = record_batch_visit(&records, &arena, restore_import, batch);
+        err = record_batch_visit(&records, &arena, restore_import, rows);
     }
     arena_deinit(&arena);
     log_cursor_close(&cursor);
+    if (rows->count > 0) qsort(rows->origins, rows->count, sizeof *rows->origins, compare_origins);
     return err == ERR_END ? ERR_OK : err;
 }
 
@@ -51,8 +79,10 @@ enum err engine_rebuild(struct engine *engine, struct diag *diag) {
     const struct engine_parts *parts = engine_parts(engine);
     struct store_batch batch;
     store_batch_init(&batch, BATCH_BYTES_MAX);
-    enum err err = shelf_rebuild(parts->shelf, &batch, diag);
-    if (err == ERR_OK) err = restore_imports(parts, &batch, diag);
+    struct register_rows rows = {.batch = &batch};
+    enum err err = restore_imports(parts, &rows, diag);
+    if (err == ERR_OK) err = shelf_rebuild(parts->shelf, &batch, is_registered, &rows, diag);
+    free(rows.origins);
     for (uint32_t i = 0; i < series_count(parts->series); i++) series_row_put(&batch, series_get(parts->series, i));
     if (err == ERR_OK) err = store_batch_err(&batch);
     const struct store_batch *batches[] = {&batch};

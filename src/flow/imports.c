@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-enum { IMPORT_ROW_VERSION = 1 };
+enum { IMPORT_ROW_VERSION = 2 };
 
 static void put_text(struct buf *out, const char *text) {
     struct slice s = slice_text(text);
@@ -28,6 +28,7 @@ void import_row_encode(struct buf *out, const struct import_row *row) {
     buf_put_u8(out, row->format);
     put_text(out, row->path);
     put_text(out, row->venue);
+    buf_put_le64(out, row->origin);
     ledger_encode(out, &row->ledger);
 }
 
@@ -45,6 +46,7 @@ enum err import_row_decode(struct slice identity, struct slice value, struct imp
     row.format = reader_u8(&in);
     get_text(&in, row.path, sizeof row.path);
     get_text(&in, row.venue, sizeof row.venue);
+    row.origin = reader_le64(&in);
     enum err err = ledger_decode(&in, &row.ledger);
     if (err != ERR_OK || (err = reader_end(&in)) != ERR_OK) return err;
     *ret_row = row;

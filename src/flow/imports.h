@@ -1,8 +1,9 @@
 /* The import register: which files were folded in by reference, and where their events went.
  *
  * STORE_IMPORTS holds, under ("imports", 16 bytes identity of the content), one row an import:
- *   u8 version = 1; uvarint number; varint committed at (ms); uvarint plain size; varint first and last event time (ms, -1
- *   none); u8 format; uvarint length and path; uvarint length and venue; the seven terms of the ledger.
+ *   u8 version = 2; uvarint number; varint committed at (ms); uvarint plain size; varint first and last event time (ms, -1
+ *   none); u8 format; uvarint length and path; uvarint length and venue; u64 origin of its sealed blocks (candle/shelf.h);
+ *   the seven terms of the ledger.
  * The same bytes are the value of the import's record in topic `imports`, from which a rebuild makes the rows again. */
 #ifndef FLOW_IMPORTS_H
 #define FLOW_IMPORTS_H
@@ -21,6 +22,7 @@ struct import_row {
     uint8_t format; /* enum import_format */
     char path[IMPORT_PATH_MAX];
     char venue[32];
+    uint64_t origin;
     struct ledger_row ledger;
 };
 

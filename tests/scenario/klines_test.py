@@ -1,0 +1,121 @@
+"""Klines from files: several at once give what one after the other gives; a killed import shows nothing, not even after a
+rebuild; a rebuild gives the same candles again."""
+import json, os, random, signal, subprocess, sys, time, zipfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from wick import Report, arguments, must, run
+
+options = arguments("klines from files")
+report = Report()
+START, DAY = 1_701_388_800_000, 86_400_000  # 2023-12-01: a month and a year end within sixty days
+
+
+def rows(seed, first_day, days):
+    chance = random.Random(f"{seed} {first_day}")
+    price, lines = 10_000 + seed * 7, []
+    for minute in range(first_day * 1440, (first_day + days) * 1440):
+        if minute % 1441 == 700:
+            continue  # a hole now and then
+        close = max(price + chance.randint(-50, 50), 100)
+        high, low = max(price, close) + chance.randint(0, 30), min(price, close) - chance.randint(0, 30)
+        volume = chance.randint(1, 10**6)
+        t = START + minute * 60_000
+        lines.append(f"{t},{price / 100:.2f},{high / 100:.2f},{low / 100:.2f},{close / 100:.2f},{volume / 10**4:.4f},{t + 59_999},"
+                     f"{volume * price // 100}.5,{chance.randint(1, 99)},0,0,0\n")
+        price = close
+    return "".join(lines)
+
+
+def write(name, text):
+    path = os.path.join(options.scratch, name)
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def folder(name):
+    return os.path.join(options.scratch, name)
+
+
+def candles(data, base):
+    said = {}
+    for interval in ("1m", "15m", "4h", "1d", "1M"):
+        for last in (START + 40 * DAY, START + 70 * DAY):
+            out = must(options.wick, "candles", f"binance:{base}/USDT", "--interval", interval, "--from", str(START), "--to", str(last),
+                       "--limit", "5000", "--format", "json", data=data)
+            said[interval, last] = out
+    return said
+
+
+def several_are_one_after_the_other():
+    files = []
+    for seed in range(5):
+        files.append(write(f"S{seed}USDT-1m-2023-12.csv", rows(seed, 0, 31)))
+        files.append(write(f"S{seed}USDT-1m-2024-01.csv", rows(seed, 31, 29)))
+    bad = write("S9USDT-1m-2023-12.csv", "this is no kline\n" * 3)
+    zipped = os.path.join(options.scratch, "S5USDT-1m-2023-12.zip")
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("S5USDT-1m-2023-12.csv", rows(5, 0, 3))
+    files = files[:4] + [bad, files[3]] + files[4:] + [zipped]  # one of them twice in a row
+    words = ("--as", "binance-klines", "--venue", "binance", "--format", "json")
+    code, out, _ = run(options.wick, "import", *words, *files, os.path.join(options.scratch, "missing.csv"), data=folder("together"))
+    assert code != 0, "a missing file was not told"
+    together = [json.loads(line) for line in out.splitlines()]
+    apart = [json.loads(must(options.wick, "import", *words, path, data=folder("apart"))) for path in files]
+    assert together == apart, f"{together}\n{apart}"
+    assert [row["import"] for row in together] == [1, 2, 3, 4, 5, 4] + list(range(6, 13)), [row["import"] for row in together]
+    for base in ("S0", "S1", "S4", "S5"):
+        assert candles(folder("together"), base) == candles(folder("apart"), base), base
+
+
+def a_rebuild_gives_the_same():
+    data = folder("together")
+    before = [candles(data, base) for base in ("S0", "S3")]
+    must(options.wick, "fsck", "--rebuild", data=data)
+    assert [candles(data, base) for base in ("S0", "S3")] == before
+    again = json.loads(must(options.wick, "import", "--as", "binance-klines", os.path.join(options.scratch, "S0USDT-1m-2023-12.csv"),
+                            "--format", "json", data=data))
+    assert again["repeated"], again
+
+
+def sealed_bytes(data):
+    path = os.path.join(data, "log", "candles.sealed.1m-0")
+    return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path) if name.endswith(".log")) if os.path.isdir(path) else 0
+
+
+def a_killed_import_never_shows():
+    path, data = write("KUSDT-1m-2023.csv", rows(77, 0, 120)), folder("killed")
+    must(options.wick, "import", "--as", "binance-klines", os.path.join(options.scratch, "S0USDT-1m-2023-12.csv"), data=data)
+    done = sealed_bytes(data)
+    words = [options.wick, "import", "--as", "binance-klines", path, "--data", data]
+    for attempt in range(20):
+        fifo = os.path.join(options.scratch, f"pipe{attempt}")
+        os.mkfifo(fifo)
+        process = subprocess.Popen([*words[:4], "--series", "binance:K/USDT", fifo, "--data", data], stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL)
+        with open(path, "rb") as source, open(fifo, "wb", buffering=0) as sink:
+            sink.write(source.read(os.path.getsize(path) - 1000))  # the end does not come
+            for _ in range(200):
+                if sealed_bytes(data) > done + 100_000:
+                    break
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        if sealed_bytes(data) > done + 100_000:
+            break
+    assert sealed_bytes(data) > done + 100_000, "no block was written before the kill"
+    code, out, _ = run(options.wick, "candles", "binance:K/USDT", "--interval", "1d", "--format", "csv", data=data)
+    assert code != 0 or out.count(b"\n") <= 1, out[:200]
+    must(options.wick, "fsck", "--rebuild", data=data)
+    code, out, _ = run(options.wick, "candles", "binance:K/USDT", "--interval", "1d", "--from", str(START), "--to", str(START + 300 * DAY),
+                       "--format", "csv", data=data)
+    assert code != 0 or out.count(b"\n") <= 1, out[:200]
+    must(*words[:-2], data=data)
+    must(options.wick, "import", "--as", "binance-klines", path, data=folder("whole"))
+    assert candles(data, "K") == candles(folder("whole"), "K")
+
+
+report.case("several-at-once", several_are_one_after_the_other)
+report.case("rebuild", a_rebuild_gives_the_same)
+report.case("killed", a_killed_import_never_shows)
+sys.exit(report.done())
