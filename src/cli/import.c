@@ -114,6 +114,7 @@ static enum err take_pipe(struct file *file, struct diag *diag) {
     enum err err = dup2(fd, STDIN_FILENO) < 0 ? unreadable(diag) : ERR_OK;
     close(fd);
     snprintf(file->path, sizeof file->path, "-");
+    snprintf(file->name, sizeof file->name, "%s", file->word);
     return err;
 }
 
@@ -128,11 +129,11 @@ static enum err find_file(const struct cli *cli, const char *word, struct file *
         diag_hint(diag, "name its files: wick import %s/*", word);
         return ERR_TYPE;
     }
+    if (!S_ISREG(status.st_mode)) return take_pipe(file, diag);
     char absolute[4096];
     if (realpath(word, absolute) == NULL) return unreadable(diag);
     if (strlen(absolute) >= sizeof file->name) return diag_set(diag, ERR_TOO_LARGE, "the path is too long");
     snprintf(file->name, sizeof file->name, "%.*s", (int)sizeof file->name - 1, absolute);
-    if (!S_ISREG(status.st_mode)) return take_pipe(file, diag);
     memcpy(file->path, file->name, sizeof file->path);
     file->version = (uint64_t)status.st_mtim.tv_sec * 1000000000 + (uint64_t)status.st_mtim.tv_nsec;
     return ERR_OK;

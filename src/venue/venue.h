@@ -88,6 +88,13 @@ struct import_item {
     char reason[160];
 };
 
+/* A file that is one JSON array, of price events or as Binance's REST routes answer: does it look like one, may a file of this
+ * format be one (IMPORT_GUESS may), and its elements as lines of the format, which is told where it was to be guessed. */
+bool import_is_array(struct slice head);
+bool import_takes_array(enum import_format format);
+enum err import_array_lines(struct input *input, enum import_format *format, struct diag *diag,
+                            struct buf *lines) MUST_USE;
+
 struct import_reader;
 /* Guesses the format from the first lines where asked. ERR_SYNTAX where it cannot, listing the formats. */
 enum err import_open(struct input *input, const char *path, const struct import_options *options,
