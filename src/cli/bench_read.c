@@ -66,30 +66,43 @@ struct question {
     int64_t days;
 };
 
-static enum err ask(struct reading *r, const struct question *question, struct diag *diag, int64_t *ret_ns) {
+/* Asking how far a series reaches warms what is read then, so all queries are made before the first is timed. */
+static enum err make_query(struct reading *r, const struct question *question, struct diag *diag,
+                           struct candle_query *ret_query) {
     const struct series_table *table = r->parts->series;
     const struct series *series = series_get(table, (uint32_t)prng_below(&r->prng, series_count(table)));
     int64_t first_ms, end_ms;
     enum err err = find_days(r, series, diag, &first_ms, &end_ms);
     if (err != ERR_OK) return err;
-    struct candle_query query = {.interval = question->interval, .to_ms = end_ms, .limit = question->limit};
+    struct candle_query query = {
+        .series = series->number, .interval = question->interval, .to_ms = end_ms, .limit = question->limit};
     query.newest = question->limit > 0;
     if (!query.newest) {
         const int64_t spare = (end_ms - first_ms) / DAY_MS - question->days;
         query.from_ms = first_ms + (spare > 0 ? (int64_t)prng_below(&r->prng, (uint64_t)spare + 1) * DAY_MS : 0);
         query.to_ms = query.from_ms + question->days * DAY_MS;
     }
+    *ret_query = query;
+    return ERR_OK;
+}
+
+static enum err ask(struct reading *r, const struct candle_query *query, struct diag *diag, int64_t *ret_ns) {
     const int64_t start_ns = sys_monotonic_ns(r->cli->sys);
-    err = read_rows(r, series, query, diag);
+    enum err err = read_rows(r, series_get(r->parts->series, query->series), *query, diag);
     *ret_ns = sys_monotonic_ns(r->cli->sys) - start_ns;
     return err;
 }
 
 static enum err measure(struct reading *r, const struct question *question, struct diag *diag) {
     int64_t times_ns[QUERIES];
+    struct candle_query queries[QUERIES];
     uint64_t rows = 0;
     for (int i = 0; i < QUERIES; i++) {
-        enum err err = ask(r, question, diag, &times_ns[i]);
+        enum err err = make_query(r, question, diag, &queries[i]);
+        if (err != ERR_OK) return err;
+    }
+    for (int i = 0; i < QUERIES; i++) {
+        enum err err = ask(r, &queries[i], diag, &times_ns[i]);
         if (err != ERR_OK) return err;
         rows += r->row_count;
     }
