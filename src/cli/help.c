@@ -104,7 +104,7 @@ static int run(struct cli *cli) {
     if (cli->word_count == 0) return help_all(), EXIT_DONE;
     for (const struct cli_command *const *c = cli_commands; *c != NULL; c++)
         if (strcmp((*c)->name, cli->words[0]) == 0) return help_command(*c);
-    return cli_usage(NULL, "there is no command \"%s\"", cli->words[0]);
+    return cli_no_command(cli->words[0]);
 }
 
 static const struct cli_option options[] = {

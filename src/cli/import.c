@@ -312,6 +312,12 @@ static enum err tell_result(struct work *work, const char *word, enum err err, s
         print_result(work->cli, word, result);
         return err;
     }
+    char within[sizeof diag->where];
+    memcpy(within, diag->where, sizeof within);
+    if (strcmp(within, word) != 0 && within[0] != '\0') {
+        diag->where[0] = '\0';
+        diag_where(diag, "%s, %s", word, within);
+    }
     diag_where(diag, "%s", word);
     cli_fail(err, diag);
     return err;

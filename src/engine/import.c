@@ -771,6 +771,7 @@ static enum err attempt(struct engine *engine, const struct import_request *requ
     const struct sys *sys = import.parts->sys;
     do sys->random(sys->context, &import.result.row.origin, sizeof import.result.row.origin);
     while (import.result.row.origin == 0);
+    buf_init(&import.array, ARRAY_LINES_MAX);
     if (err == ERR_OK) err = run(&import);
     import_turn_end(request->turns, &import.turn);
     *ret_conflict = import.conflict;
