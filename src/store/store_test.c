@@ -248,6 +248,27 @@ static void a_flipped_bit_is_found(void **state) {
     store_close(&store);
 }
 
+static void a_file_that_was_cut_is_damage(void **state) {
+    struct place *place = *state;
+    struct store *store = NULL;
+    assert_int_equal(open_lmdb(place, &store), ERR_OK);
+    for (uint32_t i = 0; i < 20; i++) assert_int_equal(commit_number(store, i, 3000, NULL), ERR_OK);
+    store_close(&store);
+    char path[160];
+    snprintf(path, sizeof path, "%s/data.mdb", place->folder);
+    for (off_t size = 60000; size >= 8192; size -= 5000) {
+        assert_int_equal(truncate(path, size), 0);
+        struct diag diag = {0};
+        int findings = 0;
+        enum err err = store_lmdb_open(sys_real(), place->folder, 0, true, &diag, &store);
+        if (err == ERR_OK) err = store_check(store, count_finding, &findings);
+        if (err == ERR_OK && findings > 0) err = ERR_CORRUPT;
+        assert_int_equal(err, ERR_CORRUPT);
+        if (store != NULL) store_close(&store);
+        store = NULL;
+    }
+}
+
 static void a_foreign_file_is_refused(void **state) {
     struct place *place = *state;
     struct store *store = NULL;
@@ -357,6 +378,7 @@ int main(void) {
         LMDB(another_process_reads),
         LMDB(a_missing_store_is_not_made_by_readers),
         LMDB(a_flipped_bit_is_found),
+        LMDB(a_file_that_was_cut_is_damage),
         LMDB(a_foreign_file_is_refused),
         cmocka_unit_test(a_crash_stops_anywhere_the_contract_allows),
         cmocka_unit_test(a_transactional_crash_leaves_nothing),

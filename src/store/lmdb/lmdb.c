@@ -12,6 +12,8 @@
  * transactions: snapshots are short, so growing waits for them, at most GROW_WAIT_MS. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -20,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "store/store_key.h"
 
@@ -457,6 +460,25 @@ static int tables_open(struct lmdb_store *lmdb) {
     return mdb_txn_commit(txn);
 }
 
+/* The map of a file that was cut would end the process where a page is missing (SIGBUS): as zeros it is damage that is
+ * seen. LMDB itself leaves pages behind the last used one unwritten, so a short file alone is none. Nothing that another
+ * process writes meanwhile is touched. */
+static int file_complete(struct lmdb_store *lmdb, const char *folder, const MDB_envinfo *info) {
+    MDB_stat sizes;
+    struct stat file;
+    int fd, rc = mdb_env_stat(lmdb->env, &sizes);
+    if (rc == 0) rc = mdb_env_get_fd(lmdb->env, &fd);
+    if (rc == 0 && fstat(fd, &file) != 0) rc = errno;
+    off_t need = rc == 0 ? (off_t)(info->me_last_pgno + 1) * sizes.ms_psize : 0;
+    if (rc != 0 || file.st_size >= need) return rc;
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/data.mdb", folder) >= (int)sizeof path) return MDB_CORRUPTED;
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fallocate(fd, 0, file.st_size, need - file.st_size) != 0) rc = MDB_CORRUPTED;
+    if (fd >= 0) close(fd);
+    return rc;
+}
+
 static int env_open(struct lmdb_store *lmdb, const char *folder) {
     int rc = mdb_env_create(&lmdb->env);
     if (rc == 0) rc = mdb_env_set_maxdbs(lmdb->env, STORE_TABLE_COUNT);
@@ -471,6 +493,7 @@ static int env_open(struct lmdb_store *lmdb, const char *folder) {
     MDB_envinfo info;
     if (rc == 0) rc = mdb_env_info(lmdb->env, &info);
     if (rc == 0) lmdb->map_bytes = info.me_mapsize;
+    if (rc == 0) rc = file_complete(lmdb, folder, &info);
     return rc != 0 ? rc : tables_open(lmdb);
 }
 
