@@ -12,12 +12,11 @@
 #ifdef __x86_64__
 #include <immintrin.h>
 
-#define SCAN_WIDE_TARGET __attribute__((target("avx2,bmi,bmi2,lzcnt")))
-#define SCAN_WIDE static inline __attribute__((always_inline, target("avx2,bmi,bmi2,lzcnt")))
+#define SCAN_WIDE_TARGET __attribute__((target("avx2,bmi,bmi2")))
+#define SCAN_WIDE static inline __attribute__((always_inline, target("avx2,bmi,bmi2")))
 
 static inline bool scan_wide_supported(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
-           __builtin_cpu_supports("lzcnt");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
 }
 
 /* Read at offset n: sixteen numbers from n - 16 on. */
@@ -86,7 +85,7 @@ SCAN_WIDE bool scan_wide_decimal(const uint8_t **at, int64_t *ret_mantissa, uint
     bool bad = whole == 0 || end == 16 || (point != 0 && end == whole + 1) || ((zeroes & 1) != 0 && whole > 1);
     if (__builtin_expect(bad, 0)) return false;
     /* Trailing zeroes behind the point do not count. */
-    unsigned kept = 32 - _lzcnt_u32(_bzhi_u32(~zeroes & ~point, end));
+    unsigned kept = 31 - (unsigned)__builtin_clz(_bzhi_u32(~zeroes & ~point, end) << 1 | 1);
     if (kept < whole) kept = whole;
     unsigned scale = kept - whole - (kept > whole);
     __m128i order = _mm_loadu_si128((const __m128i *)(const void *)(scan_wide_count + whole + scale));
