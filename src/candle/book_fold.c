@@ -184,8 +184,8 @@ static inline bool usual_row(struct book *book, struct lane_state *lane, const s
 static inline void usual_end(struct lane_state *lane, const struct event *e, int64_t offset, uint64_t hash) {
     struct minute *m = &lane->hot;
     m->hash += hash;
-    if (offset > m->last_offset) m->last_offset = offset;
-    if (e->time_ms > lane->max_ms) lane->max_ms = e->time_ms;
+    m->last_offset = offset > m->last_offset ? offset : m->last_offset;
+    lane->max_ms = e->time_ms > lane->max_ms ? e->time_ms : lane->max_ms;
     lane->used++;
 }
 
@@ -228,14 +228,14 @@ static inline bool usual_price(struct book *book, struct lane_state *lane, const
     int64_t price;
     if (!minute_scaled(e->price, e->price_scale, m->price_scale, &price)) return false;
     if (!recents_add_new(recents, hash == 0 ? 1 : hash)) return false;
-    minute_mark(m, price, at, 0, 0);
+    minute_mark_price(m, price, at);
     m->trades++;
     usual_end(lane, e, offset, hash);
     return true;
 }
 
-static inline bool usual_event(struct book *book, const struct event *e, int64_t offset, uint64_t hash) {
-    struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
+static inline bool usual_event(struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+                               uint64_t hash) {
     if (lane == NULL) return false;
     return e->kind == EVENT_PRICE ? usual_price(book, lane, e, offset, hash) : usual_trade(book, lane, e, offset, hash);
 }
@@ -245,42 +245,48 @@ static inline bool usual_event(struct book *book, const struct event *e, int64_t
  * The lane, and its recent events or ids, are cache misses of a thin series. Asking for them a few events ahead overlaps
  * them: the lane first, then what it points to, for which the hash must be known. */
 
-enum { STREAM = 40, AHEAD = 24, CLOSER = 12, HASHES = 16 };
+enum { STREAM = 40, AHEAD = 24, CLOSER = 12, RING = 32 /* of what is known of the events between */ };
 
-static inline void look_ahead(const struct book *book, const struct event *e) {
-    const char *lane = (const char *)lane_find(book, e->series, basis_of_kind[e->kind]);
-    if (lane == NULL) return;
+struct ahead {
+    struct lane_state *lanes[RING]; /* NULL: the lane is yet to be made */
+    uint64_t hashes[RING];
+};
+
+static inline struct lane_state *look_ahead(const struct book *book, const struct event *e) {
+    struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
+    if (lane == NULL) return NULL;
     size_t need = e->kind == EVENT_PRICE ? 192 : offsetof(struct lane_state, epoch_start_ms);
-    for (size_t at = 0; at < need; at += 64) __builtin_prefetch(lane + at, 1);
+    for (size_t at = 0; at < need; at += 64) __builtin_prefetch((const char *)lane + at, 1);
+    return lane;
 }
 
-static inline void look_closer(const struct book *book, const struct event *e, uint64_t hash) {
-    const struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
+static inline void look_closer(const struct lane_state *lane, const struct event *e, uint64_t hash) {
     if (lane == NULL) return;
     const struct recents *recents = &lane->recents[lane->recent_index];
-    if (e->kind == EVENT_PRICE && recents->capacity > 0)
-        __builtin_prefetch(
-            &recents->slots[recents_is_list(recents) ? recents->count / 2 : hash & (recents->capacity - 1)]);
+    if (e->kind == EVENT_PRICE)
+        __builtin_prefetch(&recents->slots[recents_is_list(recents) ? recents->count : hash & (recents->capacity - 1)],
+                           1);
     else if (lane->ids.count > 0)
         __builtin_prefetch(&lane->ids.ranges[lane->ids.count - 1], 1);
 }
 
 static enum err apply_batch(struct book *book, const struct event *events, const int64_t *offsets, uint32_t count,
                             enum event_fate *fates, struct book_counts *counts) {
-    uint64_t hashes[HASHES];
-    for (uint32_t i = 0; i < CLOSER && i < count; i++) hashes[i] = event_hash_inline(&events[i]);
+    struct ahead ahead;
+    for (uint32_t i = 0; i < AHEAD && i < count; i++) ahead.lanes[i] = look_ahead(book, &events[i]);
+    for (uint32_t i = 0; i < CLOSER && i < count; i++) ahead.hashes[i] = event_hash_inline(&events[i]);
     for (uint32_t i = 0; i < count; i++) {
         if (i + STREAM < count) __builtin_prefetch(&events[i + STREAM]);
-        if (i + AHEAD < count) look_ahead(book, &events[i + AHEAD]);
-        uint64_t hash = hashes[i % HASHES];
+        if (i + AHEAD < count) ahead.lanes[(i + AHEAD) % RING] = look_ahead(book, &events[i + AHEAD]);
         if (i + CLOSER < count) {
-            uint64_t later = event_hash_inline(&events[i + CLOSER]);
-            hashes[(i + CLOSER) % HASHES] = later;
-            look_closer(book, &events[i + CLOSER], later);
+            uint64_t hash = event_hash_inline(&events[i + CLOSER]);
+            ahead.hashes[(i + CLOSER) % RING] = hash;
+            look_closer(ahead.lanes[(i + CLOSER) % RING], &events[i + CLOSER], hash);
         }
+        uint64_t hash = ahead.hashes[i % RING];
         int64_t offset = offsets == NULL ? -1 : offsets[i];
         enum event_fate fate = FATE_USED;
-        if (!usual_event(book, &events[i], offset, hash)) {
+        if (!usual_event(book, ahead.lanes[i % RING], &events[i], offset, hash)) {
             enum err err = apply_event(book, &events[i], offset, hash, &fate);
             if (err) return err;
         }

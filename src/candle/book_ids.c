@@ -58,6 +58,7 @@ static void recents_clear(struct recents *recents) {
     if (recents->count > 0 && !recents_is_list(recents))
         memset(recents->slots, 0, recents->capacity * sizeof recents->slots[0]);
     recents->count = 0;
+    recents->filter[0] = recents->filter[1] = 0;
 }
 
 /* Stretches are as long as the grace, so whatever is within it lies in this one or the one before. */

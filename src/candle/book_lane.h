@@ -45,23 +45,32 @@ struct chunk {
 };
 
 /* A set of 64-bit hashes; two of them hold the events without ids of this stretch of time and of the one before. Few are a
- * list, which thin series never leave: it is one or two cache lines, and is cleared by forgetting its length. */
+ * list, which thin series never leave: what is not in its filter is added without a look at it, and it is cleared by
+ * forgetting its length. */
 enum { RECENTS_LIST_MAX = 32 };
 struct recents {
     uint64_t *slots; /* a list of `count`, or open addressing, where 0 is empty */
     uint32_t count, capacity;
+    uint64_t filter[2]; /* of a list: one bit of each for a hash */
 };
 
 static inline bool recents_is_list(const struct recents *r) { return r->capacity <= RECENTS_LIST_MAX; }
 static inline bool recents_full(const struct recents *r) {
     return recents_is_list(r) ? r->count == r->capacity : r->count * 2 >= r->capacity;
 }
+static inline bool recents_list_has(const struct recents *r, uint64_t hash) {
+    bool known = false;
+    for (uint32_t i = 0; i < r->count; i++) known |= r->slots[i] == hash;
+    return known;
+}
 /* Adds a hash that is not 0 to a set that is not full; false if it was there. */
 static inline bool recents_add_new(struct recents *r, uint64_t hash) {
     if (recents_is_list(r)) {
-        bool known = false;
-        for (uint32_t i = 0; i < r->count; i++) known |= r->slots[i] == hash;
-        if (known) return false;
+        uint64_t first = UINT64_C(1) << (hash & 63), second = UINT64_C(1) << (hash >> 6 & 63);
+        bool maybe = (r->filter[0] & first) != 0 && (r->filter[1] & second) != 0;
+        if (__builtin_expect(maybe, 0) && recents_list_has(r, hash)) return false;
+        r->filter[0] |= first;
+        r->filter[1] |= second;
         r->slots[r->count++] = hash;
         return true;
     }
@@ -137,7 +146,8 @@ struct lane_state {
     struct kline_tail *tail;
 } __attribute__((aligned(64)));
 
-_Static_assert(offsetof(struct lane_state, hot) + offsetof(struct minute, volume) <= 192, "a price needs three lines");
+_Static_assert(offsetof(struct lane_state, hot) + offsetof(struct minute, open_order) <= 192,
+               "a price needs three lines");
 
 /* The day of klines being read by a bounded book. */
 struct kline_tail {
