@@ -1,6 +1,24 @@
 #include "cli/cli.h"
 #include "codec/json.h"
 
+static void print_holes(const struct json_value *holes) {
+    for (const struct json_value *hole = holes != NULL ? json_first(holes) : NULL; hole != NULL;
+         hole = json_next(hole)) {
+        const struct slice first = json_text(json_member(hole, "first_id")),
+                           last = json_text(json_member(hole, "last_id"));
+        cli_print("missing: ids %.*s to %.*s\n", SLICE_PRINT(first), SLICE_PRINT(last));
+    }
+}
+
+/* The hash, and how anybody who has the events can compute it. */
+static void print_hash(const struct json_value *root) {
+    const struct json_value *candle = json_member(root, "candle"), *layout = json_member(root, "layout");
+    const struct json_value *hash =
+        candle != NULL && json_type_of(candle) == JSON_OBJECT ? json_member(candle, "hash") : NULL;
+    if (hash == NULL || json_type_of(hash) != JSON_STRING || layout == NULL) return;
+    cli_print("hash %.*s. %.*s\n", SLICE_PRINT(json_text(hash)), SLICE_PRINT(json_text(layout)));
+}
+
 static enum err print_text(struct slice answer, struct diag *diag) {
     struct json_parser *parser = NULL;
     const struct json_value *root = NULL;
@@ -9,11 +27,10 @@ static enum err print_text(struct slice answer, struct diag *diag) {
     if ((err = json_parse(parser, answer, diag, &root)) == ERR_OK) {
         const struct json_value *text = json_member(root, "text");
         for (const struct json_value *line = text != NULL ? json_first(text) : NULL; line != NULL;
-             line = json_next(line)) {
-            struct slice s = json_text(line);
-            cli_put(s.data, s.size);
-            cli_put("\n", 1);
-        }
+             line = json_next(line))
+            cli_print("%.*s\n", SLICE_PRINT(json_text(line)));
+        print_holes(json_member(root, "holes"));
+        print_hash(root);
     }
     json_parser_close(&parser);
     return err;

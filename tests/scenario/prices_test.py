@@ -144,7 +144,9 @@ def the_commands_beside_a_running_program():
     expect((code, len(out.splitlines())), (0, 1))
     assert b"nowhere:NO/PE" in err, err
     expect(must(options.wick, "latest", "--url", f"http://127.0.0.1:{server.port}/"), must(options.wick, "latest", data=data))
-    must(options.wick, "why", "binance:BTC/USDT", str(now), data=data)
+    why = must(options.wick, "why", "binance:BTC/USDT", str(now), data=data).decode()
+    said = rows(options.wick, "candles", "binance:BTC/USDT", "--from", str(now), "--limit", "1", data=data)[0]["hash"]
+    assert f"hash {said}. The hash is the sum" in why, why
 
 
 def after_a_restart_and_a_rebuild_the_same_candles():
