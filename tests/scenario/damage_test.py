@@ -160,7 +160,34 @@ def a_torn_tail_is_cut_by_itself():
     assert (count, status) == (5, 200), (count, status)
 
 
+def no_file_of_the_folder_is_trusted():
+    """Files of each kind, cut in half and with a bit turned: the same candles, or an error that says what to do."""
+    whole, data = filled("trusted"), os.path.join(options.scratch, "distrusted")
+    asked = ("candles", "kraken:A/USD", "--format", "json")
+    before = must(options.wick, *asked, data=whole)
+    assert before, "no candles"
+    if os.path.exists(os.path.join(whole, "socket")):
+        os.unlink(os.path.join(whole, "socket"))
+    paths = [os.path.relpath(os.path.join(place, name), whole) for place, _, names in os.walk(whole) for name in names]
+    paths = sorted(path for path in paths if os.path.getsize(os.path.join(whole, path)) > 0)
+    like = {os.path.basename(path): path for path in paths}  # one of each kind, and what holds the events
+    for path in sorted({*like.values(), *(path for path in paths if path.endswith(".log"))}):
+        for cut in (True, False):
+            shutil.rmtree(data, ignore_errors=True)
+            shutil.copytree(whole, data)
+            target = os.path.join(data, path)
+            with open(target, "rb") as file:
+                used = len(file.read().rstrip(b"\0"))
+            os.truncate(target, used // 2) if cut else flip(target, used // 2)
+            code, out, err = run(options.wick, *asked, data=data)
+            how = f"{path}, {'cut' if cut else 'flipped'} at {used // 2}"
+            assert code in (0, 4, 5), f"{how}: exit {code}: {err[-200:]!r}"
+            assert out == before if code == 0 else err.strip(), f"{how}: {out[:200]!r} {err[-200:]!r}"
+            code, _, err = run(options.wick, "fsck", data=data)
+            assert code in (0, 4, 5), f"fsck, {how}: exit {code}: {err[-200:]!r}"
+
+
 for case in (rot_is_refused_and_named, rot_behind_a_crash_refuses_writes_loudly, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
-             a_mixed_folder_is_refused, a_torn_tail_is_cut_by_itself):
+             a_mixed_folder_is_refused, a_torn_tail_is_cut_by_itself, no_file_of_the_folder_is_trusted):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())
