@@ -81,6 +81,32 @@ static int cut(struct cli *cli, const char *what) {
     return EXIT_DONE;
 }
 
+/* What the log does not hold, a rebuild cannot know. */
+static enum err tell_import(void *context, const struct import_row *row) {
+    const char *lost = row->format == IMPORT_PRICE_EVENTS
+                           ? "latest prices"
+                           : "latest prices and the ids of its trades; a file that overlaps it would count them again";
+    if (row->format == IMPORT_BINANCE_KLINES) return ERR_OK;
+    cli_print("not restored: of import %llu, %s: %s\n", (unsigned long long)row->number, row->path, lost);
+    ++*(uint32_t *)context;
+    return ERR_OK;
+}
+
+static enum err tell_lost(const struct engine *engine) {
+    const struct engine_parts *parts = engine_parts(engine);
+    struct store_snapshot *snapshot = NULL;
+    uint32_t count = 0;
+    enum err err = store_snapshot_open(parts->store, &snapshot);
+    if (err == ERR_OK) err = import_rows_visit(parts->store, snapshot, tell_import, &count);
+    if (snapshot != NULL) store_snapshot_close(parts->store, &snapshot);
+    for (uint32_t i = 0; i < engine_prices_count(engine); i++)
+        if (log_start_offset(engine_prices(engine, i)) > 0)
+            cli_print(
+                "not restored: totals of the ledger, of prices/%u before offset %lld: those records have expired\n", i,
+                (long long)log_start_offset(engine_prices(engine, i)));
+    return err;
+}
+
 /* The store is made anew: moved aside, and everything that the log still holds folded again. */
 static int rebuild(struct cli *cli) {
     char store[CONFIG_TEXT_MAX + 8], aside[CONFIG_TEXT_MAX + 16];
@@ -101,6 +127,8 @@ static int rebuild(struct cli *cli) {
     struct engine *engine = NULL;
     err = engine_open(cli->sys, &cli->config, ENGINE_WORK, &diag, &engine);
     if (err == ERR_OK) err = engine_rebuild(engine, &diag);
+    if (err == ERR_OK && diag.err != ERR_OK) cli_print("not restored: %s\n", diag.what);
+    if (err == ERR_OK) err = tell_lost(engine);
     engine_close(&engine);
     if (err != ERR_OK) return cli_fail(err, &diag);
     cli_print("the store is made anew from the log; the old one is in %s\n", aside);

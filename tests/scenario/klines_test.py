@@ -78,6 +78,18 @@ def a_rebuild_gives_the_same():
     assert again["repeated"], again
 
 
+def a_rebuild_tells_what_it_cannot():
+    data = folder("trades")
+    text = "".join(f"{START + i * 20_000},{100 + i % 7}.5,1.25,{i + 1}\n" for i in range(9000))
+    path = write("trades.csv", text)
+    must(options.wick, "import", "--columns", "time,price,quantity,id", "--time-unit", "ms", "--series", "binance:T/USDT", path, data=data)
+    before = candles(data, "T")
+    said = must(options.wick, "fsck", "--rebuild", data=data)
+    said = said if isinstance(said, str) else said.decode()
+    assert "not restored: of import 1, " in said and "ids of its trades" in said, said
+    assert candles(data, "T") == before
+
+
 def sealed_bytes(data):
     path = os.path.join(data, "log", "candles.sealed.1m-0")
     return sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path) if name.endswith(".log")) if os.path.isdir(path) else 0
@@ -117,5 +129,6 @@ def a_killed_import_never_shows():
 
 report.case("several-at-once", several_are_one_after_the_other)
 report.case("rebuild", a_rebuild_gives_the_same)
+report.case("rebuild-lists-losses", a_rebuild_tells_what_it_cannot)
 report.case("killed", a_killed_import_never_shows)
 sys.exit(report.done())
