@@ -112,10 +112,17 @@ static enum err ask_server(struct cli *cli, const char *base, bool by_socket, en
     curl_easy_cleanup(curl);
     if (code != CURLE_OK) {
         diag_set(diag, ERR_IO, "%s", curl_easy_strerror(code));
-        diag_where(diag, "%s", by_socket ? socket_path : url);
+        diag_where(diag, "%s", by_socket ? socket_path : base);
+        if (code == CURLE_COULDNT_CONNECT && !by_socket)
+            diag_hint(diag, "is a wick running there? such as http://127.0.0.1:8787");
+        if (code == CURLE_PEER_FAILED_VERIFICATION)
+            diag_hint(diag, "SSL_CERT_FILE in the environment names a certificate to trust");
         return ERR_IO;
     }
-    return status < 400 ? ERR_OK : error_of(buf_slice(ret_body), status, diag);
+    if (status < 400) return ERR_OK;
+    enum err err = error_of(buf_slice(ret_body), status, diag);
+    if (status == 401) diag_hint(diag, "WICK_TOKEN in the environment is the token");
+    return err;
 }
 
 static enum err ask_folder(struct cli *cli, enum http_method method, const char *target, struct slice body,

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "cli/cli.h"
+#include "cli/topic.h"
+#include "flow/topics.h"
 
 enum { FLUSH_BYTES = 256 * 1024, URL_EVENTS = 1000 };
 
@@ -17,9 +18,9 @@ struct generating {
     FILE *file;
     const char *url;
     CURL *curl;
-    struct log *log;
-    struct log_partition *partition;
-    struct record_batch_builder builder;
+    struct curl_slist *headers;
+    struct topics topics;
+    struct topic_writer *writer; /* NULL: not into a topic */
     uint64_t refused;
     struct diag diag;
 };
@@ -39,21 +40,10 @@ static enum err post(struct generating *g) {
     long status = 0;
     curl_easy_getinfo(g->curl, CURLINFO_RESPONSE_CODE, &status);
     if (code != CURLE_OK) return diag_set(&g->diag, ERR_IO, "%s: %s", g->url, curl_easy_strerror(code));
-    if (status >= 400) return diag_set(&g->diag, ERR_IO, "%s: HTTP status %ld", g->url, status);
+    if (status >= 400)
+        return diag_set(&g->diag, ERR_IO, "%s: HTTP status %ld%s", g->url, status,
+                        status == 401 ? " (WICK_TOKEN in the environment is the token)" : "");
     return ERR_OK;
-}
-
-static enum err append(struct generating *g) {
-    enum err err = record_batch_end(&g->builder);
-    struct log_append append = {
-        .partition = g->partition,
-        .batch = g->builder.bytes.data,
-        .batch_bytes = (uint32_t)g->builder.bytes.size,
-        .record_count = g->pending,
-    };
-    if (err == ERR_OK) err = log_append_wait(g->log, &append);
-    record_batch_begin(&g->builder, RECORD_CODEC_NONE);
-    return err != ERR_OK ? diag_set(&g->diag, err, "the topic does not take the events") : ERR_OK;
 }
 
 static enum err flush(struct generating *g) {
@@ -61,8 +51,8 @@ static enum err flush(struct generating *g) {
     if (g->pending == 0) return ERR_OK;
     if (g->url != NULL)
         err = post(g);
-    else if (g->log != NULL)
-        err = append(g);
+    else if (g->writer != NULL)
+        err = topic_writer_flush(g->writer, &g->diag);
     else if (g->file != NULL && fwrite(g->out.data, 1, g->out.size, g->file) != g->out.size)
         err = diag_set(&g->diag, ERR_IO, "the file cannot be written");
     else if (g->file == NULL)
@@ -77,14 +67,16 @@ static enum err make_one(struct generating *g) {
     enum err err = generator_next(g->generator, &g->out);
     if (err != ERR_OK) return err;
     g->pending++;
-    if (g->log != NULL) {
+    if (g->writer != NULL) {
         struct slice line = slice_of(g->out.data + start, g->out.size - start - 1);
         /* A topic takes the raw message; the recorder's clock before it is of the file format only. */
         const uint8_t *space = line.data[0] != '{' ? memchr(line.data, ' ', line.size) : NULL;
         if (space != NULL) line = slice_of(space + 1, line.size - (size_t)(space + 1 - line.data));
         const struct record record = {
             .timestamp_ms = sys_wall_ms(g->cli->sys), .key = generator_key(g->generator), .value = line};
-        if ((err = record_batch_add(&g->builder, &record)) != ERR_OK) return err;
+        uint32_t partition =
+            record.key.data != NULL ? log_partition_for_key(record.key, g->writer->partition_count) : 0;
+        if ((err = topic_writer_add(g->writer, partition, &record, &g->diag)) != ERR_OK) return err;
     }
     bool full = g->url != NULL ? g->pending >= URL_EVENTS : g->out.size >= FLUSH_BYTES;
     return full ? flush(g) : ERR_OK;
@@ -102,25 +94,38 @@ static enum err pace(struct generating *g, uint64_t made, int64_t rate, int64_t 
 }
 
 static enum err open_topic(struct generating *g, const char *topic) {
-    char folder[CONFIG_TEXT_MAX + 8];
-    snprintf(folder, sizeof folder, "%s/log", g->cli->config.data);
-    const struct log_options options = {.sys = g->cli->sys, .folder = folder};
-    const struct log_topic_options topic_options = {.partition_count = 1};
-    enum err err = sys_make_folders(g->cli->sys, folder, &g->diag);
-    if (err == ERR_OK) err = log_open(&options, &g->diag, &g->log);
-    if (err == ERR_LOCKED) diag_hint(&g->diag, "with a running wick, use --to http://127.0.0.1:8787/v1/prices");
-    if (err == ERR_OK) err = log_topic_create(g->log, topic, &topic_options, &g->diag);
+    static struct topic_writer writer; /* too large for some stacks */
+    if (topic_is_kept(topic))
+        return diag_set(&g->diag, ERR_USAGE, "topic %s is wick's own: nobody else writes it", topic);
+    enum err err = topics_open(&g->topics, g->cli, TOPICS_MAKE, &g->diag);
+    if (err == ERR_OK) err = topics_create(&g->topics, topic, 1, false, &g->diag);
     if (err == ERR_EXISTS) err = ERR_OK;
-    if (err == ERR_OK) err = log_partition_find(g->log, topic, 0, &g->partition);
-    record_batch_builder_init(&g->builder);
-    record_batch_begin(&g->builder, RECORD_CODEC_NONE);
-    return err;
+    if (err != ERR_OK) return err;
+    uint32_t partitions = topics_partitions(&g->topics, topic, &g->diag);
+    if (partitions == 0) return ERR_NOT_FOUND;
+    g->writer = &writer;
+    topic_writer_open(&writer, &g->topics, topic, partitions);
+    return ERR_OK;
+}
+
+/* As the other commands that ask a wick elsewhere: its token is in the environment. */
+static enum err open_url(struct generating *g) {
+    char token[600];
+    if ((g->curl = curl_easy_init()) == NULL) return diag_set(&g->diag, ERR_NO_MEMORY, "no memory for requests");
+    g->headers = curl_slist_append(NULL, "Content-Type: application/json");
+    if (getenv("WICK_TOKEN") != NULL) {
+        snprintf(token, sizeof token, "Authorization: Bearer %s", getenv("WICK_TOKEN"));
+        g->headers = curl_slist_append(g->headers, token);
+    }
+    curl_easy_setopt(g->curl, CURLOPT_HTTPHEADER, g->headers);
+    curl_easy_setopt(g->curl, CURLOPT_NOSIGNAL, 1L);
+    return ERR_OK;
 }
 
 static enum err open_target(struct generating *g) {
     const char *out = cli_value(g->cli, "out"), *topic = cli_value(g->cli, "topic");
     g->url = cli_value(g->cli, "to");
-    if (g->url != NULL && (g->curl = curl_easy_init()) == NULL) return ERR_NO_MEMORY;
+    if (g->url != NULL) return open_url(g);
     if (topic != NULL) return open_topic(g, topic);
     if (out != NULL && (g->file = fopen(out, "wb")) == NULL)
         return diag_set(&g->diag, ERR_IO, "%s cannot be written", out);
@@ -140,10 +145,9 @@ static enum err generate(struct generating *g, int64_t rate) {
 static void close_target(struct generating *g) {
     if (g->file != NULL && fclose(g->file) != 0) fprintf(stderr, "wick: the file is not whole\n");
     if (g->curl != NULL) curl_easy_cleanup(g->curl);
-    if (g->log != NULL) {
-        record_batch_builder_deinit(&g->builder);
-        log_close(&g->log);
-    }
+    curl_slist_free_all(g->headers);
+    if (g->writer != NULL) topic_writer_close(g->writer);
+    topics_close(&g->topics);
     generator_close(&g->generator);
     buf_deinit(&g->out);
 }

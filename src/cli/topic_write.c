@@ -53,6 +53,12 @@ static enum err check_target(const char *topic, struct diag *diag) {
 
 static struct topic_writer writer; /* too large for some stacks */
 
+static int done(enum err err, const struct diag *diag) {
+    if (err == ERR_OK || writer.written > 0)
+        fprintf(stderr, "wick: %llu records on disk\n", (unsigned long long)writer.written);
+    return err == ERR_OK ? EXIT_DONE : cli_fail(err, diag);
+}
+
 int topic_write(struct cli *cli, const char *topic) {
     struct topics topics = {0};
     struct input *input = NULL;
@@ -67,8 +73,7 @@ int topic_write(struct cli *cli, const char *topic) {
     if (input != NULL) input_close(&input);
     topic_writer_close(&writer);
     topics_close(&topics);
-    fprintf(stderr, "wick: %llu records on disk\n", (unsigned long long)writer.written);
-    return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
+    return done(err, &diag);
 }
 
 /* --- copy: records as they are, up to what is there now --- */
@@ -157,6 +162,5 @@ int topic_copy(struct cli *cli, const char *from, const char *to) {
     if (err == ERR_OK) err = copy_topic(data != NULL ? &source : &target, &target, from, to, first, limit, &diag);
     topics_close(&source);
     topics_close(&target);
-    fprintf(stderr, "wick: %llu records on disk\n", (unsigned long long)writer.written);
-    return err == ERR_OK ? EXIT_DONE : cli_fail(err, &diag);
+    return done(err, &diag);
 }
