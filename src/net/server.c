@@ -102,6 +102,7 @@ static enum err listen_tcp(struct server *server, struct diag *diag, int *ret_fd
                        : errno == EADDRINUSE ? ERR_EXISTS
                                              : ERR_IO,
                        "cannot listen on %s: %s", server->options.listen, strerror(errno));
+        if (err == ERR_EXISTS) diag_hint(diag, "stop what listens there, or choose another port");
         if (fd >= 0) close(fd);
         return err;
     }
