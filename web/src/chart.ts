@@ -66,7 +66,8 @@ export class Chart {
   private stale = false;
   private asked: { from: number; to: number } | null = null;
   private lastClose = '';
-  private cursor = -1; // the place that the keyboard chose
+  private cursor = -1; // the place that the keyboard chose, and its time: places move, times do not
+  private cursorTime = 0;
   private readonly countdown = new Countdown(() => Number(this.lastClose));
   private readonly holes = new Holes(() => this.visibleHoles());
   private colors = { up: '', down: '', upVolume: '', downVolume: '' };
@@ -118,6 +119,8 @@ export class Chart {
     this.api.timeScale().subscribeVisibleLogicalRangeChange(onRange);
     this.api.timeScale().subscribeSizeChange(onRange);
     this.api.subscribeCrosshairMove((event) => {
+      if (this.cursor >= 0 && !event.sourceEvent) return; // the crosshair of the keyboard, not a pointer
+      if (event.sourceEvent) this.cursor = -1;
       if (event.logical === undefined || !event.point) {
         if (this.cursor < 0) this.hooks.hover(null, null);
         return;
@@ -289,16 +292,16 @@ export class Chart {
     if (this.series.options().lastValueVisible !== atEnd) this.series.applyOptions({ lastValueVisible: atEnd, priceLineVisible: atEnd });
   }
 
-  /** The library itself keeps its distance from the newest candle, or what is looked at in its place. A range that is set
-   * takes effect a frame later, and would undo what came meanwhile: so it is set only where nothing comes. */
+  /** At the edge the library itself keeps its distance from the newest candle. A range that is set takes effect a frame
+   * later, and would undo what came meanwhile: so it is set only where one looks at the past, whose places stay. */
   changed(change: Change): void {
-    if (change.what === 'last' && this.slots.length && this.updateLast()) {
-      this.hooks.moved();
-      return;
-    }
-    const range = change.what === 'newer' ? this.api.timeScale().getVisibleLogicalRange() : null;
-    this.draw();
-    if (range) this.api.timeScale().setVisibleLogicalRange(range);
+    const scale = this.api.timeScale();
+    const stays = change.what === 'newer' || (change.what !== 'older' && !this.following);
+    const range = stays ? scale.getVisibleLogicalRange() : null;
+    if (change.what !== 'last' || !this.slots.length || !this.updateLast()) this.draw();
+    const moved = range && scale.getVisibleLogicalRange();
+    if (range && moved && Math.abs(moved.to - range.to) > 0.01) scale.setVisibleLogicalRange(range);
+    this.keepCursor();
     this.hooks.moved();
   }
 
@@ -414,10 +417,23 @@ export class Chart {
     const at = (this.cursor = Math.max(0, Math.min(last, from + by)));
     const shift = at < range.from + 1 ? at - range.from - 2 : at > range.to - 1 ? at - range.to + 2 : 0;
     if (shift) this.see({ from: range.from + shift, to: range.to + shift });
-    const candle = this.candles[at];
-    const near = candle ?? this.candles.slice(0, at).reverse().find((c) => c);
+    this.cursorTime = this.slots[at];
+    this.showCursor();
+  }
+
+  private showCursor(): void {
+    const at = this.cursor;
+    const near = this.candles[at] ?? this.candles.slice(0, at).reverse().find((c) => c);
     if (near) this.api.setCrosshairPosition(Number(near.close), seconds(this.slots[at]), this.series as never);
     this.hover(at);
+  }
+
+  /** After a change: on the same candle, wherever that is now. */
+  private keepCursor(): void {
+    if (this.cursor < 0) return;
+    if (this.slots[this.cursor] !== this.cursorTime) this.cursor = this.slots.indexOf(this.cursorTime);
+    if (this.cursor >= 0) this.showCursor();
+    else this.api.clearCrosshairPosition();
   }
 
   zoom(factor: number): void {
