@@ -443,7 +443,9 @@ const struct cli_command command_import = {
     .words_max = CLI_WORDS_MAX,
     .summary = "files into topics and candles: trades, klines, price events, recorded captures",
     .detail =
-        "Compressed files (gzip, zstd, zip) are read as they are; \"-\" is standard input. A file shows whole or not "
+        "Compressed files (gzip, zstd, zip) are read as they are, and files that are one JSON array of price events or "
+        "an "
+        "answer of Binance's trades, aggTrades or klines; \"-\" is standard input. A file shows whole or not "
         "at all, and the same content again changes nothing. What is refused is kept in topic imports.invalid. A file "
         "that cannot be read does not keep the others out. Beside a running wick, that one does the work, and goes on "
         "folding what comes; Ctrl-C cancels.",
