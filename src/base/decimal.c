@@ -280,28 +280,33 @@ static unsigned digit_count(uint64_t value) {
     return guess + (value >= (uint64_t)power10[guess] || guess == 0);
 }
 
-/* Writes the last `count` digits of `value` so that they end before `end`, leading zeros included; returns the rest. Always
- * by constants: a division by a variable would cost more than all of it. */
-static uint64_t put_digits(uint64_t value, unsigned count, char *end) {
-    if (count & 1) {
-        *--end = (char)('0' + value % 10);
-        value /= 10;
-    }
-    for (count &= ~1u; count > 0; count -= 2, value /= 100) memcpy(end -= 2, digit_pairs + value % 100 * 2, 2);
-    return value;
+/* Eight digits at once, the first in the lowest byte: halves, quarters and eighths of the number side by side in one word,
+ * divided by multiplication. */
+static uint64_t ascii_digits(uint32_t value) {
+    assert(value < 100000000);
+    uint64_t four = value / 10000 | (uint64_t)(value % 10000) << 32;
+    uint64_t hundreds = four * 5243 >> 19 & UINT64_C(0x0000007f0000007f);
+    uint64_t two = hundreds | (four - hundreds * 100) << 16;
+    uint64_t tens = two * 103 >> 10 & UINT64_C(0x000f000f000f000f);
+    return (tens | (two - tens * 10) << 8) + UINT64_C(0x3030303030303030);
 }
 
-/* Nearly every number: 64 bits, fewer than 19 decimals. */
-static char *format_64(uint64_t value, uint8_t scale, char *to) {
+enum { NARROW_DIGITS = 16 };
+
+/* Nearly every number: at most 16 digits, at most 15 of them decimals. Whole and decimals are cut from one word by shifts
+ * and written in pieces of fixed size, whose rest is overwritten by what follows. */
+static char *format_narrow(uint64_t value, uint8_t scale, char *to) {
+    static_assert(1 + 1 + 2 * NARROW_DIGITS <= DECIMAL_TEXT_MAX, "sign, point and two pieces have room");
+    static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the first digit is the lowest byte");
     unsigned count = digit_count(value), whole = count > scale ? count - scale : 1;
-    char *end = to + whole;
-    if (scale > 0) {
-        *end = '.';
-        value = put_digits(value, scale, to + whole + 1 + scale);
-        end += 1 + scale;
-    }
-    (void)put_digits(value, whole, to + whole);
-    return end;
+    u128 digits = ascii_digits((uint32_t)(value / 100000000)) | (u128)ascii_digits((uint32_t)(value % 100000000)) << 64;
+    u128 piece = digits >> 8 * (NARROW_DIGITS - scale - whole);
+    memcpy(to, &piece, sizeof piece);
+    if (scale == 0) return to + whole;
+    piece = digits >> 8 * (NARROW_DIGITS - scale);
+    to[whole] = '.';
+    memcpy(to + whole + 1, &piece, sizeof piece);
+    return to + whole + 1 + scale;
 }
 
 static char *format_128(u128 value, uint8_t scale, char *to) {
@@ -328,8 +333,8 @@ size_t decimal_format(struct decimal value, char text[static DECIMAL_TEXT_MAX]) 
     char *to = text;
     if (value.mantissa < 0) *to++ = '-';
     u128 left = magnitude(value.mantissa);
-    bool narrow = left <= UINT64_MAX && value.scale < 19;
-    to = narrow ? format_64((uint64_t)left, value.scale, to) : format_128(left, value.scale, to);
+    bool narrow = left < power10[NARROW_DIGITS] && value.scale < NARROW_DIGITS;
+    to = narrow ? format_narrow((uint64_t)left, value.scale, to) : format_128(left, value.scale, to);
     *to = '\0';
     return (size_t)(to - text);
 }
