@@ -47,6 +47,7 @@ struct stream {
     double rate;
     struct connection *connections;
     int64_t next_ns;
+    bool blocked;
     uint64_t requests, units, refused, failed, late_starts;
     uint32_t *fine; /* latencies by microsecond */
     uint32_t *coarse;
@@ -56,6 +57,7 @@ struct stream {
 static uint64_t random_state = 0x9E3779B97F4A7C15u;
 static uint64_t event_counter;
 static int event_queue;
+static uint16_t server_port;
 
 static uint64_t next_random(void) {
     uint64_t z = (random_state += 0x9E3779B97F4A7C15u);
@@ -169,13 +171,21 @@ static void make_request(struct connection *c) {
 
 /* --- connections --- */
 
-static int open_socket(uint16_t port) {
+static int open_socket(void) {
     int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(server_port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) != 0) fail("connect");
     setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof on);
     return fd;
+}
+
+/* A server may close what lies idle. */
+static void reopen(struct connection *c) {
+    close(c->socket);
+    c->socket = open_socket();
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
+    epoll_ctl(event_queue, EPOLL_CTL_ADD, c->socket, &event);
 }
 
 static void send_some(struct connection *c) {
@@ -225,7 +235,11 @@ static void receive_some(struct connection *c, int64_t now_ns) {
         }
         ssize_t got = recv(c->socket, c->in + c->in_size, c->in_room - c->in_size - 1, MSG_DONTWAIT);
         if (got < 0 && errno == EAGAIN) return;
-        if (got <= 0) fail("the server closed a connection");
+        if (got <= 0 && c->busy) fail("the server closed a connection that waited for an answer");
+        if (got <= 0) {
+            reopen(c);
+            return;
+        }
         c->in_size += (size_t)got;
         c->in[c->in_size] = '\0';
         int status;
@@ -244,14 +258,14 @@ static void receive_some(struct connection *c, int64_t now_ns) {
     }
 }
 
-static void open_stream(struct stream *s, uint16_t port) {
+static void open_stream(struct stream *s) {
     s->connections = calloc(s->connection_count, sizeof *s->connections);
     s->fine = calloc(FINE_US, sizeof *s->fine);
     s->coarse = calloc(COARSE_MS, sizeof *s->coarse);
     if (s->connections == NULL || s->fine == NULL || s->coarse == NULL) fail("calloc");
     for (uint32_t i = 0; i < s->connection_count; i++) {
         struct connection *c = &s->connections[i];
-        *c = (struct connection){.stream = s, .socket = open_socket(port), .in_room = 16384};
+        *c = (struct connection){.stream = s, .socket = open_socket(), .in_room = 16384};
         c->out = malloc(512 + (size_t)s->unit_count * EVENT_MAX);
         c->in = malloc(c->in_room);
         if (c->out == NULL || c->in == NULL) fail("malloc");
@@ -264,10 +278,12 @@ static void open_stream(struct stream *s, uint16_t port) {
 
 static void start_due(struct stream *s, int64_t now_ns) {
     uint32_t next = 0;
+    s->blocked = false;
     while (s->rate == 0 || s->next_ns <= now_ns) {
         while (next < s->connection_count && s->connections[next].busy) next++;
         if (next == s->connection_count) {
             if (s->rate > 0) s->late_starts++;
+            s->blocked = true;
             return;
         }
         int64_t due = s->rate > 0 ? s->next_ns : now_ns;
@@ -278,8 +294,10 @@ static void start_due(struct stream *s, int64_t now_ns) {
 
 static void wait_for_events(const struct stream *streams, uint32_t count, int64_t now_ns) {
     int64_t wait_ns = 100000000;
+    /* A stream whose connections are all busy waits for an answer, not for the clock. */
     for (uint32_t i = 0; i < count; i++)
-        if (streams[i].rate > 0 && streams[i].next_ns - now_ns < wait_ns) wait_ns = streams[i].next_ns - now_ns;
+        if (streams[i].rate > 0 && !streams[i].blocked && streams[i].next_ns - now_ns < wait_ns)
+            wait_ns = streams[i].next_ns - now_ns;
     if (wait_ns < 0) wait_ns = 0;
     const struct timespec wait = {.tv_nsec = wait_ns};
     struct epoll_event events[256];
@@ -304,9 +322,9 @@ static void run(struct stream *streams, uint32_t count, double seconds) {
 
 /* --- one event a series and minute of the hours before now --- */
 
-static void fill(uint16_t port, uint32_t hours) {
+static void fill(uint32_t hours) {
     struct stream s = {.connection_count = 1, .unit_count = SERIES};
-    open_stream(&s, port);
+    open_stream(&s);
     struct connection *c = &s.connections[0];
     int64_t now_ms = clock_ns(CLOCK_REALTIME) / 1000000;
     for (int64_t at = now_ms - hours * 3600000LL; at < now_ms - 60000; at += 60000) {
@@ -367,7 +385,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: bench-load PORT SECONDS post|read|latest|get:CONNECTIONS:UNITS:RATE|fill:HOURS ..\n");
         return 2;
     }
-    uint16_t port = (uint16_t)strtoul(argv[1], NULL, 10);
+    server_port = (uint16_t)strtoul(argv[1], NULL, 10);
     double seconds = strtod(argv[2], NULL);
     event_queue = epoll_create1(EPOLL_CLOEXEC);
     event_counter = (uint64_t)(clock_ns(CLOCK_REALTIME) / 1000) * 7;
@@ -375,9 +393,9 @@ int main(int argc, char **argv) {
     uint32_t count = 0;
     for (int i = 3; i < argc; i++) {
         if (strncmp(argv[i], "fill:", 5) == 0) {
-            fill(port, (uint32_t)strtoul(argv[i] + 5, NULL, 10));
+            fill((uint32_t)strtoul(argv[i] + 5, NULL, 10));
         } else if (parse_stream(argv[i], &streams[count])) {
-            open_stream(&streams[count++], port);
+            open_stream(&streams[count++]);
         } else {
             fprintf(stderr, "bench-load: \"%s\" is no stream\n", argv[i]);
             return 2;

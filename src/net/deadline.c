@@ -44,6 +44,13 @@ static void expire(struct connection *connection) {
     loop_resume(exchange);
 }
 
+/* A client may open connections ahead of its requests: until the first byte they are idle. */
+static uint64_t waiting_ms(const struct connection *connection, uint64_t age_ms) {
+    const struct server_options *options = &connection->server->options;
+    const bool in_head = !connection->served && age_ms > options->head_timeout_ms && received_bytes(connection) > 0;
+    return in_head ? options->head_timeout_ms : options->idle_timeout_ms;
+}
+
 static void check(struct connection *connection, uint32_t now_tick) {
     const struct server_options *options = &connection->server->options;
     const uint32_t doing = atomic_load_explicit(&connection->doing, memory_order_relaxed);
@@ -53,8 +60,7 @@ static void check(struct connection *connection, uint32_t now_tick) {
     if ((int32_t)(now_tick - since) < 0) return;
     switch (doing) {
         case DOING_WAITING:
-            if (age_ms > (connection->served ? options->idle_timeout_ms : options->head_timeout_ms))
-                cut(connection, doing);
+            if (age_ms > waiting_ms(connection, age_ms)) cut(connection, doing);
             break;
         case DOING_BODY:
             if (age_ms > BODY_GRACE_MS && progress * 1000 < (age_ms - BODY_GRACE_MS) * options->body_min_rate)

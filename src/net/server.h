@@ -52,7 +52,7 @@ struct server_options {
     uint32_t address_connections_max; /* of one address (IPv6: of its first 64 bits); 0: 2048 */
     uint32_t address_requests_max;    /* of one address in a second; 0: 1,000,000 */
     size_t body_max_bytes;            /* 0: 16 MiB */
-    uint32_t head_timeout_ms;         /* 0: 10 s for the whole head */
+    uint32_t head_timeout_ms;         /* 0: 10 s for the whole head, once it has begun */
     uint32_t body_min_rate;           /* bytes a second after 5 s; 0: 1024 */
     uint32_t answer_timeout_ms;       /* a handler that has not answered: 503; 0: 30 s */
     uint32_t idle_timeout_ms;         /* keep-alive without a request; 0: 60 s */
