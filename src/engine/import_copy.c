@@ -1,0 +1,129 @@
+/* Copying: every message of a file into its topic, where the tasks fold it. */
+#include <stdlib.h>
+
+#include "engine/import_work.h"
+
+struct copy {
+    struct import *import;
+    struct output *output;
+    struct log_partition *partition;
+    int64_t now_ms; /* append time of what was read together */
+    uint32_t pending_bytes;
+    uint64_t unflushed_bytes;
+};
+
+static enum err copy_record(struct copy *copy, struct slice key, struct slice value) {
+    enum { COPY_BATCH_BYTES = 256 * 1024 };
+    const struct record record = {.timestamp_ms = copy->now_ms, .key = key, .value = value};
+    enum err err = output_add(copy->output, &record);
+    copy->pending_bytes += (uint32_t)(value.size + key.size);
+    if (err == ERR_OK && copy->pending_bytes >= COPY_BATCH_BYTES) {
+        err = output_submit(copy->output);
+        copy->unflushed_bytes += copy->pending_bytes;
+        copy->pending_bytes = 0;
+    }
+    return err;
+}
+
+/* A series' name, without looking for its end. */
+static struct slice name_of(const struct series *series) {
+    return slice_of(series->name, (size_t)((const char *)series->quote.data + series->quote.size - series->name));
+}
+
+static enum err copy_events(struct copy *copy, uint32_t count) {
+    struct import *import = copy->import;
+    bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
+    enum err err = ERR_OK;
+    copy->now_ms = sys_wall_ms(import->parts->sys);
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
+        uint64_t line;
+        struct slice source;
+        const struct series *series = series_get(import->parts->series, import->events[i].series);
+        import_touch_range(import, import->events[i].time_ms);
+        if ((err = import_source(import->reader, i, &line, &source)) != ERR_OK) return err;
+        err = copy_record(copy, prices ? name_of(series) : slice_text(series->symbol), source);
+    }
+    import->counts.read += count;
+    import->counts.fate[FATE_USED] += count;
+    return err;
+}
+
+static enum err log_failed(const struct import *import, enum err err) {
+    return err == ERR_OK ? err : diag_set(import->diag, err, "the log: %s", err_message(err));
+}
+
+/* Beside live tasks, little is on its way at a time: it stands in line with what others append. */
+static enum err copied_some(struct copy *copy) {
+    enum { LIVE_BYTES = 1024 * 1024 };
+    struct import *import = copy->import;
+    if (!engine_is_live(import->engine)) return log_failed(import, output_err(copy->output));
+    if (copy->unflushed_bytes < LIVE_BYTES) return ERR_OK;
+    copy->unflushed_bytes = 0;
+    return log_failed(import, output_flush(copy->output, false));
+}
+
+static enum err copy_all(struct copy *copy) {
+    struct import *import = copy->import;
+    for (;;) {
+        struct import_item item;
+        bool has_item = false;
+        uint32_t count = 0;
+        enum err err =
+            import_read(import->reader, import->events, IMPORT_EVENTS_MAX, import->diag, &count, &item, &has_item);
+        bool end = err == ERR_END;
+        if (err != ERR_OK && !end) return import_input_err(import, err);
+        if ((err = copy_events(copy, count)) != ERR_OK) return err;
+        if (has_item && item.kind == IMPORT_KLINE) {
+            snprintf(item.reason, sizeof item.reason, "candles are no messages: import them without --copy");
+            item.kind = IMPORT_REJECT;
+            item.err = ERR_USAGE;
+        }
+        if (has_item && (err = import_take_item(import, &item)) != ERR_OK) return err;
+        if ((err = import_report_progress(import, count)) != ERR_OK) return err;
+        if (end) break;
+        if ((err = copied_some(copy)) != ERR_OK) return err;
+    }
+    return ERR_OK;
+}
+
+static enum err copy_and_sync(struct copy *copy) {
+    struct import *import = copy->import;
+    enum err err = copy_all(copy);
+    if (err == ERR_OK) err = output_submit(copy->output);
+    enum err flushed = log_failed(import, output_flush(copy->output, false));
+    if (err == ERR_OK) err = flushed;
+    if (err == ERR_OK) err = output_submit(import->invalid);
+    return err == ERR_OK ? log_failed(import, output_flush(import->invalid, false)) : err;
+}
+
+/* Without a server, the tasks get their threads for as long as this takes: reading and appending here, syncing, and folding
+ * what is synced go on side by side. */
+static enum err copy_and_fold(struct copy *copy) {
+    struct import *import = copy->import;
+    struct task_group *tasks = import->parts->tasks;
+    if (engine_is_live(import->engine)) return copy_and_sync(copy);
+    enum err err = task_group_start(tasks, import->diag);
+    if (err != ERR_OK) return err;
+    err = copy_and_sync(copy);
+    if (err == ERR_OK) err = task_group_wait(tasks, import->diag);
+    enum err stopped = task_group_stop(tasks, err == ERR_OK ? import->diag : NULL);
+    return err == ERR_OK ? stopped : err;
+}
+
+enum err import_copy(struct import *import) {
+    struct copy copy = {.import = import};
+    bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
+    enum err err = ERR_OK;
+    if (prices)
+        copy.partition = engine_prices(import->engine, 0);
+    else
+        err = engine_add_venue(import->engine, import_venue(import->reader), import->diag, &copy.partition);
+    if (err != ERR_OK) return err;
+    char name[IMPORT_OUTPUT_MAX];
+    import_output_name(import, "copy", name);
+    if ((err = output_open(import->parts->log, copy.partition, name, &copy.output)) != ERR_OK) return err;
+    err = copy_and_fold(&copy);
+    output_close(&copy.output);
+    import->result.row.ledger = import_ledger_row(&import->counts);
+    return err;
+}

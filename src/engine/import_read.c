@@ -1,0 +1,96 @@
+/* A file of events, folded as it is read. */
+#include <stdlib.h>
+
+#include "engine/import_work.h"
+
+enum { PROGRESS_EVENTS = 64 * 1024 };
+
+void import_touch_range(struct import *import, int64_t time_ms) {
+    struct import_row *row = &import->result.row;
+    if (row->from_ms < 0 || time_ms < row->from_ms) row->from_ms = time_ms;
+    if (time_ms > row->to_ms) row->to_ms = time_ms;
+}
+
+static enum err grow_newest(struct import *import, uint32_t series) {
+    uint32_t count = import->newest_count == 0 ? 1024 : import->newest_count;
+    while (count <= series) count *= 2;
+    struct event *newest = aligned_alloc(64, count * sizeof *newest);
+    if (newest == NULL) return ERR_NO_MEMORY;
+    if (import->newest != NULL) memcpy(newest, import->newest, import->newest_count * sizeof *newest);
+    memset(newest + import->newest_count, 0, (count - import->newest_count) * sizeof *newest);
+    free(import->newest);
+    import->newest = newest;
+    import->newest_count = count;
+    return ERR_OK;
+}
+
+/* The table of latest prices is for readers on other threads; a file's thousands a series need not all go through it. */
+static enum err keep_newest(struct import *import, const struct event *event) {
+    enum err err = ERR_OK;
+    if (event->series >= import->newest_count && (err = grow_newest(import, event->series)) != ERR_OK) return err;
+    struct event *newest = &import->newest[event->series];
+    if (event->time_ms < newest->time_ms) return ERR_OK;
+    if (event->time_ms == newest->time_ms && newest->time_ms != 0)
+        err = latest_offer(import->latest, newest, -1); /* order within a time is the table's business */
+    *newest = *event;
+    return err;
+}
+
+static uint64_t refused(const struct import *import) {
+    return import->counts.fate[FATE_LATE] + import->counts.fate[FATE_INVALID];
+}
+
+/* No candle takes an event of before 1970: the fold refuses it, and no watermark runs ahead. */
+static void mark_future(struct import *import, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++)
+        if (import->events[i].time_ms > import->future_ms) import->events[i].time_ms = IMPORT_TIME_FUTURE;
+}
+
+static enum err fold_events(struct import *import, uint32_t count) {
+    if (count == 0) return ERR_OK;
+    mark_future(import, count);
+    uint64_t refused_before = refused(import);
+    enum err err = book_apply(import->book, import->events, NULL, count, import->fates, &import->counts, import->diag);
+    for (uint32_t i = 0; err == ERR_OK && i < count; i++) {
+        if (import->fates[i] == FATE_USED) {
+            import_touch_range(import, import->events[i].time_ms);
+            err = keep_newest(import, &import->events[i]);
+        }
+    }
+    if (refused(import) == refused_before) return err;
+    for (uint32_t i = 0; err == ERR_OK && i < count; i++)
+        if (import->fates[i] == FATE_LATE || import->fates[i] == FATE_INVALID) err = import_refuse_event(import, i);
+    return err;
+}
+
+enum err import_report_progress(struct import *import, uint32_t count) {
+    import->since_progress += count + 1;
+    if (import->request->progress == NULL || import->since_progress < PROGRESS_EVENTS) return ERR_OK;
+    import->since_progress = 0;
+    struct input_progress progress;
+    input_progress(import->input, &progress);
+    enum err err = import->request->progress(import->request->context, &progress);
+    return err == ERR_OK ? err : diag_set(import->diag, err, "cancelled");
+}
+
+enum err import_input_err(struct import *import, enum err err) {
+    if (err != ERR_CORRUPT) return err;
+    import->diag->err = ERR_SYNTAX;
+    return ERR_SYNTAX;
+}
+
+enum err import_fold_all(struct import *import) {
+    for (;;) {
+        struct import_item item;
+        bool has_item = false;
+        uint32_t count = 0;
+        enum err err =
+            import_read(import->reader, import->events, IMPORT_EVENTS_MAX, import->diag, &count, &item, &has_item);
+        bool end = err == ERR_END;
+        if (err != ERR_OK && !end) return import_input_err(import, err);
+        if ((err = fold_events(import, count)) != ERR_OK) return err;
+        if (has_item && (err = import_take_item(import, &item)) != ERR_OK) return err;
+        if ((err = import_report_progress(import, count)) != ERR_OK) return err;
+        if (end) return ERR_OK;
+    }
+}
