@@ -126,6 +126,8 @@ enum err histories_take(struct histories *set, struct arena *arena, struct task 
 enum err history_read(const struct history *history, candle_visit visit, void *context, struct diag *diag) {
     if (history->err == ERR_BUSY) return diag_set(diag, ERR_BUSY, "too many reads of candles are under way");
     if (history->err != ERR_OK) return history->err;
+    enum err err = history->slice == NULL ? ERR_OK : candle_slice_expand(&history->slice->slice);
+    if (err != ERR_OK) return err;
     return candle_read(&history->source, &history->request.query, visit, context, diag);
 }
 

@@ -73,17 +73,16 @@ static bool row_proven(const struct book *book, const struct lane_state *lane, c
     return sides.whole && sides.left && sides.right && sides.runs_on;
 }
 
+struct row_claims row_claims(const struct book *book, const struct lane_state *lane, const struct row *row) {
+    struct row_claims claims = {(uint8_t)row_coverage(book, lane, row), CANDLE_OPEN};
+    if (row_closed(row)) claims.final = row_proven(book, lane, row) ? CANDLE_FINAL_PROVEN : CANDLE_FINAL_CLOCK;
+    return claims;
+}
+
 void row_to_candle(const struct book *book, const struct lane_state *lane, const struct row *row,
                    struct candle *candle) {
-    *candle = (struct candle){0};
-    candle->open_time_ms = row->start_ms;
-    candle->close_time_ms = row->start_ms + book->base_ms - 1;
-    minute_to_candle(row->minute, candle);
+    claimed_candle(row->minute, row->start_ms, book->base_ms, row_claims(book, lane, row), candle);
     candle->basis = lane->lane.basis;
-    candle->native_ms = (uint32_t)book->base_ms;
-    candle->coverage = (uint8_t)row_coverage(book, lane, row);
-    candle->covered_minutes = candle->coverage >= COVERAGE_QUIET;
-    if (row_closed(row)) candle->final = row_proven(book, lane, row) ? CANDLE_FINAL_PROVEN : CANDLE_FINAL_CLOCK;
 }
 
 /* --- closing --- */

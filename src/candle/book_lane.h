@@ -296,6 +296,8 @@ enum err neighbours_before(struct book *book, struct lane_state *lane, const str
 enum err lane_ids_changed(struct book *book, struct lane_state *lane, const struct event *event,
                           const struct verdict *verdict) MUST_USE;
 enum candle_coverage row_coverage(const struct book *book, const struct lane_state *lane, const struct row *row);
+/* What the row says beyond its own numbers; it takes the ids and the feed to know. */
+struct row_claims row_claims(const struct book *book, const struct lane_state *lane, const struct row *row);
 /* The row as it is seen from outside. */
 void row_to_candle(const struct book *book, const struct lane_state *lane, const struct row *row,
                    struct candle *candle);

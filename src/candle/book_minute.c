@@ -267,6 +267,18 @@ void minute_to_candle(const struct minute *m, struct candle *candle) {
     candle->conflict = m->conflict;
 }
 
+void claimed_candle(const struct minute *m, int64_t start_ms, int64_t base_ms, struct row_claims claims,
+                    struct candle *candle) {
+    *candle = (struct candle){0};
+    candle->open_time_ms = start_ms;
+    candle->close_time_ms = start_ms + base_ms - 1;
+    minute_to_candle(m, candle);
+    candle->native_ms = (uint32_t)base_ms;
+    candle->coverage = claims.coverage;
+    candle->covered_minutes = claims.coverage >= COVERAGE_QUIET;
+    candle->final = claims.final;
+}
+
 static uint8_t larger(uint8_t a, uint8_t b) { return a > b ? a : b; }
 
 /* A number at a scale of at least its own; false if it then leaves 64 bits (prices) or 38 digits (sums). */

@@ -55,6 +55,12 @@ enum err minute_flatten(struct minute *m, const struct minute *from) MUST_USE;
 bool minute_same_close(const struct minute *a, const struct minute *b);
 /* Numbers, marks, ids and hash; the caller adds times, coverage and finality. */
 void minute_to_candle(const struct minute *m, struct candle *candle);
+/* The whole candle but for its basis, from what is claimed of it. */
+struct row_claims {
+    uint8_t coverage, final;
+};
+void claimed_candle(const struct minute *m, int64_t start_ms, int64_t base_ms, struct row_claims claims,
+                    struct candle *candle);
 /* ERR_NO_MEMORY. */
 enum err minute_from_candle(struct minute *m, const struct candle *candle) MUST_USE;
 /* Can price x quantity be written with 38 digits? Decided by the event alone, so that its fate is. */

@@ -1,8 +1,9 @@
 /* What a reader on another thread gets of a lane. */
 #include <assert.h>
+#include <stdlib.h>
 
 #include "candle/book_lane.h"
-#include "candle/slice.h"
+#include "candle/slice_row.h"
 
 enum { LOOK_BACK_ROWS_MAX = 3000 };
 
@@ -10,25 +11,45 @@ struct span_ms {
     int64_t from_ms, to_ms;
 };
 
+static enum err slice_rows_reserve(struct slice_rows *rows) {
+    if (rows->count < rows->capacity) return ERR_OK;
+    uint32_t capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
+    struct slice_row *grown = realloc(rows->rows, capacity * sizeof *grown);
+    if (grown == NULL) return ERR_NO_MEMORY;
+    rows->rows = grown;
+    rows->capacity = capacity;
+    return ERR_OK;
+}
+
 static enum err add(const struct book *book, const struct lane_state *lane, const struct row *row,
-                    struct candle_rows *rows) {
-    enum err err = candle_rows_reserve(rows);
-    if (err == ERR_OK) row_to_candle(book, lane, row, &rows->rows[rows->count++]);
-    return err;
+                    struct slice_rows *rows) {
+    enum err err = slice_rows_reserve(rows);
+    if (err != ERR_OK) return err;
+    struct slice_row *own = &rows->rows[rows->count];
+    own->minute = *row->minute;
+    own->start_ms = row->start_ms;
+    own->claims = row_claims(book, lane, row);
+    if (row->minute->wide != NULL) {
+        own->minute.wide = malloc(sizeof *own->minute.wide);
+        if (own->minute.wide == NULL) return ERR_NO_MEMORY;
+        *own->minute.wide = *row->minute->wide;
+    }
+    rows->count++;
+    return ERR_OK;
 }
 
 /* Ids of quiet rows are none, so the last id before the range may lie some rows before it. */
 static enum err take_before(const struct book *book, const struct lane_state *lane, int64_t from_ms,
-                            struct candle_rows *rows) {
+                            struct slice_rows *rows) {
     struct row row;
     for (int i = 0; i < LOOK_BACK_ROWS_MAX && row_previous(book, lane, from_ms, &row); i++) {
         enum err err = add(book, lane, &row, rows);
         if (err != ERR_OK) return err;
-        if (lane->ids_kind != LANE_DENSE || rows->rows[rows->count - 1].last_id >= 0) break;
+        if (lane->ids_kind != LANE_DENSE || rows->rows[rows->count - 1].minute.last_id >= 0) break;
         from_ms = row.start_ms;
     }
     for (uint32_t low = 0, high = rows->count; low + 1 < high; low++) {
-        struct candle swap = rows->rows[low];
+        struct slice_row swap = rows->rows[low];
         rows->rows[low] = rows->rows[--high];
         rows->rows[high] = swap;
     }
@@ -37,7 +58,7 @@ static enum err take_before(const struct book *book, const struct lane_state *la
 
 /* The rows of a chunk from `from_ms` on, up to and with the first at or behind `to_ms`; *ret_more: that was not there. */
 static enum err take_chunk(const struct book *book, const struct lane_state *lane, struct chunk *chunk,
-                           const struct span_ms *span, struct candle_rows *rows, bool *ret_more) {
+                           const struct span_ms *span, struct slice_rows *rows, bool *ret_more) {
     for (uint64_t left = chunk->present; left != 0 && *ret_more; left &= left - 1) {
         uint32_t index = (uint32_t)__builtin_ctzll(left);
         struct row row = {chunk, NULL, UINT64_C(1) << index, chunk->start_ms + index * book->base_ms};
@@ -52,7 +73,7 @@ static enum err take_chunk(const struct book *book, const struct lane_state *lan
 
 /* The rows of the range and one more, then the last. */
 static enum err take_from(const struct book *book, const struct lane_state *lane, const struct span_ms *span,
-                          struct candle_rows *rows) {
+                          struct slice_rows *rows) {
     bool more = true;
     for (uint32_t i = 0; i < lane->chunk_count && more; i++) {
         struct chunk *chunk = lane->chunks[i];
@@ -61,29 +82,35 @@ static enum err take_from(const struct book *book, const struct lane_state *lane
         if (err != ERR_OK) return err;
     }
     struct row last;
-    int64_t until_ms = rows->count > 0 ? rows->rows[rows->count - 1].open_time_ms : INT64_MIN;
+    int64_t until_ms = rows->count > 0 ? rows->rows[rows->count - 1].start_ms : INT64_MIN;
     if (more || !row_previous(book, lane, TIME_MAX_MS, &last) || last.start_ms <= until_ms) return ERR_OK;
     return add(book, lane, &last, rows);
 }
 
+/* The hot row stays hot: nothing changes in its chunk but to what it is. */
 static enum err take_lane(const struct book *book, struct lane_state *lane, const struct span_ms *span,
                           struct slice_lane *ret_lane) {
+    const int64_t current_ms = lane->current_ms;
     lane_settle(lane);
     ret_lane->known = true;
     ret_lane->watermark_ms = lane_watermark(book, lane);
     ret_lane->whole_from_ms = lane->kept_from_ms;
-    enum err err = take_before(book, lane, span->from_ms, &ret_lane->rows);
-    return err != ERR_OK ? err : take_from(book, lane, span, &ret_lane->rows);
+    enum err err = take_before(book, lane, span->from_ms, &ret_lane->raw);
+    if (err == ERR_OK) err = take_from(book, lane, span, &ret_lane->raw);
+    lane->current_ms = current_ms;
+    return err;
 }
 
 enum err candle_slice_take(struct book *book, uint32_t series, int64_t from_ms, int64_t to_ms,
                            struct candle_slice *slice) {
     const struct span_ms span = {from_ms, to_ms};
     assert(from_ms >= 0);
+    slice->base_ms = (uint32_t)book->base_ms;
     for (uint8_t basis = 0; basis < BASIS_COUNT; basis++) {
         struct slice_lane *own = &slice->lanes[basis];
         struct lane_state *lane = lane_find(book, series, basis);
-        *own = (struct slice_lane){.rows = own->rows, .whole_from_ms = INT64_MAX};
+        slice_rows_clear(&own->raw);
+        *own = (struct slice_lane){.raw = own->raw, .rows = own->rows, .whole_from_ms = INT64_MAX};
         own->rows.count = 0;
         enum err err = lane == NULL ? ERR_OK : take_lane(book, lane, &span, own);
         if (err != ERR_OK) return err;

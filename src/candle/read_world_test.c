@@ -290,6 +290,7 @@ static void read_and_compare(struct world *w, const struct candle_query *q, unsi
         if (sliced) assert_int_equal(candle_slice_take(w->book, q->series, from, to, &w->slice), ERR_OK);
         if (sliced && between > 0) freeze(w);
         if (sliced && between > 1) commit(w);
+        if (sliced) assert_int_equal(candle_slice_expand(&w->slice), ERR_OK);
         if (candle_read(&source, q, keep, &got, &diag) != ERR_OK)
             fail_msg("seed %lu: %s", (unsigned long)seed, diag.what);
         compare(q, &got, want, count, seed);

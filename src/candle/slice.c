@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "candle/slice_row.h"
+
 enum err candle_rows_reserve(struct candle_rows *rows) {
     if (rows->count < rows->capacity) return ERR_OK;
     uint32_t capacity = rows->capacity == 0 ? 64 : rows->capacity * 2;
@@ -39,13 +41,47 @@ const struct candle *candle_slice_rows(const struct candle_slice *slice, uint8_t
     return rows->rows + low;
 }
 
+/* --- rows as they were taken --- */
+
+void slice_rows_clear(struct slice_rows *rows) {
+    for (uint32_t i = 0; i < rows->count; i++) minute_deinit(&rows->rows[i].minute);
+    rows->count = 0;
+}
+
+enum err candle_slice_expand(struct candle_slice *slice) {
+    enum err err = ERR_OK;
+    for (uint8_t basis = 0; basis < BASIS_COUNT; basis++) {
+        struct slice_lane *own = &slice->lanes[basis];
+        for (uint32_t i = 0; i < own->raw.count && err == ERR_OK; i++) {
+            const struct slice_row *raw = &own->raw.rows[i];
+            err = candle_rows_reserve(&own->rows);
+            if (err != ERR_OK) return err;
+            struct candle *candle = &own->rows.rows[own->rows.count++];
+            claimed_candle(&raw->minute, raw->start_ms, slice->base_ms, raw->claims, candle);
+            candle->basis = basis;
+        }
+        slice_rows_clear(&own->raw);
+    }
+    return err;
+}
+
+/* Expanded or about to be. */
+static size_t lane_bytes(const struct slice_lane *lane) {
+    uint32_t candles = lane->rows.capacity > lane->raw.count ? lane->rows.capacity : lane->raw.count;
+    return candles * sizeof(struct candle) + lane->raw.capacity * sizeof(struct slice_row);
+}
+
 size_t candle_slice_bytes(const struct candle_slice *slice) {
     size_t bytes = 0;
-    for (int i = 0; i < BASIS_COUNT; i++) bytes += slice->lanes[i].rows.capacity * sizeof(struct candle);
+    for (int i = 0; i < BASIS_COUNT; i++) bytes += lane_bytes(&slice->lanes[i]);
     return bytes;
 }
 
 void candle_slice_deinit(struct candle_slice *slice) {
-    for (int i = 0; i < BASIS_COUNT; i++) free(slice->lanes[i].rows.rows);
+    for (int i = 0; i < BASIS_COUNT; i++) {
+        slice_rows_clear(&slice->lanes[i].raw);
+        free(slice->lanes[i].raw.rows);
+        free(slice->lanes[i].rows.rows);
+    }
     *slice = (struct candle_slice){0};
 }

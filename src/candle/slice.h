@@ -18,9 +18,18 @@ struct candle_rows {
 enum err candle_rows_reserve(struct candle_rows *rows) MUST_USE;
 enum err candle_rows_add(struct candle_rows *rows, const struct candle *row) MUST_USE;
 
+/* A row as the book has it. */
+struct slice_row;
+struct slice_rows {
+    struct slice_row *rows;
+    uint32_t count, capacity;
+};
+
 struct candle_slice {
+    uint32_t base_ms;
     struct slice_lane {
         bool known;              /* to the book */
+        struct slice_rows raw;   /* as taken; none once they are expanded */
         struct candle_rows rows; /* ascending */
         int64_t watermark_ms;    /* 0: none */
         int64_t whole_from_ms;   /* from here on the book holds every row; INT64_MAX: from nowhere */
@@ -30,6 +39,8 @@ struct candle_slice {
 /* An empty slice is {0}. Taking again reuses its memory. On the owner's thread of the book. */
 enum err candle_slice_take(struct book *book, uint32_t series, int64_t from_ms, int64_t to_ms,
                            struct candle_slice *slice) MUST_USE;
+/* Makes candles of what was taken, on the reader's thread; before anything is read. */
+enum err candle_slice_expand(struct candle_slice *slice) MUST_USE;
 /* The rows of a lane with from <= open time < to: a view into the slice. */
 const struct candle *candle_slice_rows(const struct candle_slice *slice, uint8_t basis, int64_t from_ms, int64_t to_ms,
                                        uint32_t *ret_count);
