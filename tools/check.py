@@ -188,7 +188,7 @@ class Runner:
         self.totals.add(0 if missing else 1, [f"tools/setup does not install {name}" for name in missing])
 
     def unit(self):
-        self.meson_tests("unit", os.path.join(BUILDS, "plants"), env={"WICK_SEEDS": "1000"} if self.long else None)
+        self.meson_tests("unit", os.path.join(BUILDS, "plants"), 4, env={"WICK_SEEDS": "1000"} if self.long else None)
 
     def sanitized(self):
         folder = self.build("sanitized")

@@ -97,6 +97,7 @@ static void run_job(struct importer *importer, struct job *job) {
 
 static void *importer_main(void *argument) {
     struct importer *importer = argument;
+    sys_thread_give_way();
     while (!atomic_load(&importer->stop)) {
         struct job *job = next_job(importer);
         if (job != NULL)

@@ -390,6 +390,7 @@ static void hand_over(struct task_group *group) {
 
 static void *checkpoint_main(void *argument) {
     struct task_group *group = argument;
+    sys_thread_give_way();
     while (!atomic_load(&group->stop)) {
         if (atomic_load(&group->handover) != HANDOVER_FROZEN) {
             sys_bell_wait(&group->checkpoint_bell, -1);

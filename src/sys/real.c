@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
@@ -323,6 +324,9 @@ static void real_thread_join(void *context, struct sys_thread **thread) {
     free(*thread);
     *thread = NULL;
 }
+
+/* A nice value is a thread's own on Linux (setpriority(2), "C library/kernel differences"). */
+void sys_thread_give_way(void) { (void)setpriority(PRIO_PROCESS, 0, 10); }
 
 static const struct sys_disk_ops disk_ops = {
     .open = real_open,
