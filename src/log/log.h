@@ -128,8 +128,21 @@ void log_set_retention_guard(struct log *log, int64_t (*lowest_wanted)(void *con
                              void *context);
 /* Drops whole closed segments that retention allows. Run by the engine now and then. */
 enum err log_retain(struct log *log, int64_t now_ms, struct diag *diag) MUST_USE;
-/* Rewrites closed segments of compacted topics, keeping the newest record of each key and every offset as it is. */
-enum err log_compact(struct log *log, const char *topic, struct diag *diag) MUST_USE;
+/* For topics whose newest record of a key need not be the one that counts: a writer died before it committed elsewhere what it
+ * appended. `fate` says it of one record, by a batch at a time; what a tombstone buries leaves only if a newer one of its key
+ * lies below `below`, and tombstones leave a day after their append. */
+enum log_fate { LOG_FATE_KEEP, LOG_FATE_DROP, LOG_FATE_BURIED };
+struct log_guard {
+    enum log_fate (*fate)(void *context, const struct record *record);
+    void *context;
+    int64_t below;            /* everything from here on stays */
+    const _Atomic bool *stop; /* NULL, or ends the work early when set: ERR_OK, and what was done is done */
+};
+/* Rewrites closed segments of compacted topics, keeping the newest record of each key, or what `guard` (NULL: none; topics of
+ * one partition) says, and every offset as it is. One segment at a time: the next open finishes or forgets what a crash cut. */
+enum err log_compact(struct log *log, const char *topic, const struct log_guard *guard, struct diag *diag) MUST_USE;
+/* Of all its segments, as far as written. */
+uint64_t log_partition_bytes(const struct log_partition *partition);
 
 struct log_finding {
     enum { LOG_FINDING_OK, LOG_FINDING_TORN, LOG_FINDING_ROT, LOG_FINDING_INDEX, LOG_FINDING_FOREIGN } kind;

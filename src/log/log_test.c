@@ -444,7 +444,7 @@ static void test_compaction_keeps_the_newest_of_each_key_at_its_offset(void **st
     }
     struct newest before = read_newest(p);
     struct diag diag;
-    assert_int_equal(log_compact(log, "t", &diag), ERR_OK);
+    assert_int_equal(log_compact(log, "t", NULL, &diag), ERR_OK);
     struct newest after = read_newest(p);
     assert_memory_equal(before.offset, after.offset, sizeof before.offset);
     assert_true(after.seen < before.seen / 2);
@@ -576,6 +576,69 @@ static void *submit_keys(void *argument) {
     return NULL;
 }
 
+/* The third newest record of a key is the one that counts; k9's newest is a tombstone, and nothing else counts of it. */
+struct chosen {
+    int64_t offset[10];
+};
+
+static enum log_fate fate_by_choice(void *context, const struct record *record) {
+    const struct chosen *chosen = context;
+    int64_t offset = chosen->offset[record->key.data[1] - '0'];
+    if (offset < 0) return LOG_FATE_BURIED;
+    return record->offset < offset ? LOG_FATE_DROP : LOG_FATE_KEEP;
+}
+
+static void test_a_guard_says_what_stays(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place), *reader;
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){.compacted = true}), *q;
+    struct log_append a;
+    for (int i = 0; i < 3000; i++) {
+        char key[3] = {'k', (char)('0' + i % 10), 0};
+        make_batch(place, key, i, 1);
+        assert_int_equal(submit(place, log, p, &a), ERR_OK);
+    }
+    const struct record tombstone = {.timestamp_ms = place->now_ms, .key = SLICE("k9")};
+    record_batch_begin(&place->builder, RECORD_CODEC_NONE);
+    assert_int_equal(record_batch_add(&place->builder, &tombstone), ERR_OK);
+    assert_int_equal(record_batch_end(&place->builder), ERR_OK);
+    assert_int_equal(submit(place, log, p, &a), ERR_OK);
+    struct log_options options = place->options;
+    struct log_cursor *cursor;
+    struct record_batch batch;
+    struct diag diag = {0};
+    options.read_only = true; /* another process, which has read a little */
+    assert_int_equal(log_open(&options, NULL, &reader), ERR_OK);
+    assert_int_equal(log_partition_find(reader, "t", 0, &q), ERR_OK);
+    assert_int_equal(log_cursor_open(q, 0, NULL, &cursor), ERR_OK);
+    assert_int_equal(log_cursor_next(cursor, NULL, &batch), ERR_OK);
+
+    struct chosen chosen;
+    for (int i = 0; i < 10; i++) chosen.offset[i] = i == 9 ? -1 : 2970 + i;
+    const struct log_guard guard = {fate_by_choice, &chosen, log_end_offset(p), NULL};
+    uint64_t before = log_partition_bytes(p);
+    assert_int_equal(log_compact(log, "t", &guard, &diag), ERR_OK);
+    assert_true(log_partition_bytes(p) < before / 10);
+    enum err err;
+    uint32_t left = 0;
+    while ((err = log_cursor_next(cursor, &diag, &batch)) == ERR_OK) left++;
+    assert_int_equal(err, ERR_END); /* no damage, whatever has become of the files it knew */
+    log_cursor_close(&cursor);
+    log_close(&reader);
+    struct newest newest = read_newest(p);
+    assert_true(newest.seen >= 28 && newest.seen < 300); /* the segment at hand at most, besides */
+    assert_int_equal(newest.offset[0], 2990);
+    assert_int_equal(newest.offset[9], 3000);
+    assert_int_equal(log_cursor_open(p, 2970, NULL, &cursor), ERR_OK);
+    for (int64_t at = 2970; at < 2979; at++) {
+        assert_int_equal(log_cursor_next(cursor, NULL, &batch), ERR_OK);
+        assert_int_equal(batch.base_offset, at);
+    }
+    log_cursor_close(&cursor);
+    log_close(&log);
+    assert_int_equal(fsck(place).ok, 1);
+}
+
 /* A writer that rolls, readers at its tail, and compaction at once. */
 static void test_readers_follow_beside_writer_and_compaction(void **state) {
     struct place *place = *state;
@@ -594,7 +657,7 @@ static void test_readers_follow_beside_writer_and_compaction(void **state) {
     }
     assert_int_equal(sys_real()->thread_start(NULL, "submit", submit_keys, &submitter, &threads[2]), ERR_OK);
     while (log_end_offset(p) < 10000) {
-        assert_int_equal(log_compact(log, "t", &diag), ERR_OK);
+        assert_int_equal(log_compact(log, "t", NULL, &diag), ERR_OK);
         assert_int_equal(log_retain(log, place->now_ms, &diag), ERR_OK);
     }
     for (int i = 0; i < 3; i++) sys_real()->thread_join(NULL, &threads[i]);
@@ -604,7 +667,7 @@ static void test_readers_follow_beside_writer_and_compaction(void **state) {
         assert_int_equal(tails[i].next, 10000);
         log_unwatch(p, &tails[i].bell);
     }
-    assert_int_equal(log_compact(log, "t", &diag), ERR_OK);
+    assert_int_equal(log_compact(log, "t", NULL, &diag), ERR_OK);
     struct newest newest = read_newest(p);
     for (int i = 0; i < 10; i++) assert_int_equal(newest.offset[i], 9800 + i * 20 + 19);
     record_batch_builder_deinit(&submitter.place.builder);
@@ -624,6 +687,7 @@ int main(void) {
         TEST(test_retention_drops_whole_old_segments_unless_they_are_wanted),
         TEST(test_offsets_are_found_by_time),
         TEST(test_compaction_keeps_the_newest_of_each_key_at_its_offset),
+        TEST(test_a_guard_says_what_stays),
         TEST(test_another_process_reads_beside_the_writer),
         TEST(test_many_threads_append),
         TEST(test_readers_follow_beside_writer_and_compaction),

@@ -161,7 +161,7 @@ static void before_operation(void *context, enum sim_operation operation) {
 /* --- workloads --- */
 
 /* A letter is a step: c create, a append to the first topic, b to the second, s commit a group, i idle (a durable end is
- * recorded), o close and open, R retention, C compaction, d delete the first topic, D the second, p replace a file,
+ * recorded), o close and open, R retention, C compaction, G the same with a guard, d delete the first topic, D the second, p replace a file,
  * f the next preallocation finds the disk full. */
 static const char *const small[] = {
     "ccs",
@@ -181,6 +181,8 @@ static const char *const small[] = {
     "caaaasaaaasRo",
     "cbbbsbbbsbbbsbbbsC",
     "cbbbbsbbbbsbbbbsbbbbsCbsCo",
+    "cbbbsbbbsbbbsbbbsGbs",
+    "cbbbbsbbbbsbbbbsbbbbsGbsGo",
     "cbbbbsbbbbsbbbbsD",
     "casaasoaaasoi",
     "caaasaafasaaasafaasas",
@@ -205,6 +207,7 @@ static void do_step(struct crash_test *test, char step) {
             break;
         case 'R': world_retain(world); break;
         case 'C': world_compact(world); break;
+        case 'G': world_compact_guarded(world); break;
         case 'd': world_delete(world, 0); break;
         case 'D': world_delete(world, 1); break;
         case 'p': world_replace(world); break;
@@ -237,7 +240,7 @@ static void run(struct crash_test *test, const char *name, const char *steps) {
 }
 
 static void run_random(struct crash_test *test) {
-    static const char steps[] = "aaaaabbbbbssssssiioRCpdDcff"; /* likelihoods */
+    static const char steps[] = "aaaaabbbbbssssssiioRCGpdDcff"; /* likelihoods */
     char script[128] = "c";
     uint64_t random = test->seed * 0x9e3779b97f4a7c15u;
     size_t length = 8 + (random >> 40) % 100;

@@ -204,7 +204,44 @@ void world_retain(struct world *world) {
 void world_compact(struct world *world) {
     if (world->topics[1].state != WORLD_LIVE) return;
     struct diag diag;
-    enum err err = log_compact(world->log, world->topics[1].name, &diag);
+    enum err err = log_compact(world->log, world->topics[1].name, NULL, &diag);
+    assert(err == ERR_OK);
+}
+
+static enum err note_newest(void *context, const struct record *record) {
+    ((int64_t *)context)[record->key.data[0] - '0'] = record->offset;
+    return ERR_OK;
+}
+
+static void find_newest(const struct world_topic *topic, int64_t end, int64_t newest[WORLD_KEYS]) {
+    for (int i = 0; i < WORLD_KEYS; i++) newest[i] = -1;
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    for (uint32_t i = 0; i < topic->batch_count && topic->batches[i]->base_offset < end; i++) {
+        struct record_batch batch;
+        enum err err = record_batch_parse(slice_of(topic->batches[i]->bytes, topic->batches[i]->size), &batch);
+        assert(err == ERR_OK);
+        batch.base_offset = topic->batches[i]->base_offset;
+        err = record_batch_visit(&batch, &arena, note_newest, newest);
+        assert(err == ERR_OK);
+        arena_clear(&arena);
+    }
+    arena_deinit(&arena);
+}
+
+static enum log_fate fate_in_world(void *context, const struct record *record) {
+    const int64_t *newest = context;
+    return record->offset < newest[record->key.data[0] - '0'] ? LOG_FATE_DROP : LOG_FATE_KEEP;
+}
+
+void world_compact_guarded(struct world *world) {
+    struct world_topic *topic = &world->topics[1];
+    if (topic->state != WORLD_LIVE) return;
+    int64_t newest[WORLD_KEYS];
+    find_newest(topic, topic->acked_end, newest);
+    const struct log_guard guard = {fate_in_world, newest, topic->acked_end, NULL};
+    struct diag diag;
+    enum err err = log_compact(world->log, topic->name, &guard, &diag);
     assert(err == ERR_OK);
 }
 
@@ -303,26 +340,10 @@ static enum err compare_record(void *context, const struct record *record) {
     return compare->differs ? ERR_END : ERR_OK;
 }
 
-static enum err note_newest(void *context, const struct record *record) {
-    ((int64_t *)context)[record->key.data[0] - '0'] = record->offset;
-    return ERR_OK;
-}
-
 /* Of each key, the newest record below `end` must be what was read last. */
 static bool newest_is_there(const struct world_topic *topic, int64_t end, const int64_t found[WORLD_KEYS]) {
-    int64_t newest[WORLD_KEYS] = {-1, -1, -1, -1};
-    struct arena arena;
-    arena_init(&arena, 1 << 20);
-    for (uint32_t i = 0; i < topic->batch_count && topic->batches[i]->base_offset < end; i++) {
-        struct record_batch batch;
-        enum err err = record_batch_parse(slice_of(topic->batches[i]->bytes, topic->batches[i]->size), &batch);
-        assert(err == ERR_OK);
-        batch.base_offset = topic->batches[i]->base_offset;
-        err = record_batch_visit(&batch, &arena, note_newest, newest);
-        assert(err == ERR_OK);
-        arena_clear(&arena);
-    }
-    arena_deinit(&arena);
+    int64_t newest[WORLD_KEYS];
+    find_newest(topic, end, newest);
     return memcmp(newest, found, sizeof newest) == 0;
 }
 

@@ -64,6 +64,7 @@ void world_step(struct world *world); /* one group, or one durable end recorded 
 void world_close(struct world *world);
 void world_retain(struct world *world);
 void world_compact(struct world *world);
+void world_compact_guarded(struct world *world); /* what counts is the newest of each key, and said by the caller */
 void world_delete(struct world *world, uint32_t topic);
 void world_replace(struct world *world);
 /* Notes what readers of the live log can see now. */

@@ -23,6 +23,7 @@ struct key_map {
 
 struct compaction {
     struct log_partition *partition;
+    const struct log_guard *guard; /* or NULL */
     struct key_map keys;
     int64_t covered_to; /* the map knows all records below */
     int64_t now_ms;
@@ -35,6 +36,10 @@ struct compaction {
     bool dropped;        /* something of the present group of segments */
     bool full;
 };
+
+static bool is_stopped(const struct compaction *c) {
+    return c->guard != NULL && c->guard->stop != NULL && atomic_load(c->guard->stop);
+}
 
 static enum err map_grow(struct key_map *map) {
     uint32_t capacity = map->capacity ? map->capacity * 2 : 1024;
@@ -66,6 +71,7 @@ static struct key_slot *map_slot(const struct key_map *map, struct slice key, XX
 static enum err map_record(void *context, const struct record *record) {
     struct compaction *c = context;
     if (record->key.data == NULL) return ERR_OK;
+    if (c->guard != NULL && (record->value.data != NULL || record->offset >= c->guard->below)) return ERR_OK;
     if (c->keys.count * 2 >= c->keys.capacity) {
         enum err err = map_grow(&c->keys);
         if (err) return err;
@@ -90,7 +96,7 @@ static enum err map_keys(struct compaction *c, int64_t from) {
     enum err err = log_cursor_open(c->partition, from, NULL, &cursor);
     if (err) return err;
     c->full = false;
-    while (!err && !c->full) {
+    while (!err && !c->full && !is_stopped(c)) {
         struct record_batch batch;
         err = log_cursor_next(cursor, NULL, &batch);
         if (err) break;
@@ -104,7 +110,13 @@ static enum err map_keys(struct compaction *c, int64_t from) {
 }
 
 static bool keep(const struct compaction *c, const struct record *record) {
-    if (record->key.data == NULL || c->keys.count == 0) return true;
+    if (record->key.data == NULL) return true;
+    if (c->guard != NULL) {
+        if (record->offset >= c->guard->below) return true;
+        enum log_fate fate = c->guard->fate(c->guard->context, record);
+        if (fate != LOG_FATE_BURIED) return fate == LOG_FATE_KEEP;
+    }
+    if (c->keys.count == 0) return true;
     XXH128_hash_t hash;
     const struct key_slot *slot = map_slot(&c->keys, record->key, &hash);
     if (slot->offset < 0) return true;
@@ -166,7 +178,7 @@ static enum err write_clean(struct compaction *c, int64_t from, int64_t to) {
     if (err) return err;
     while (!err) {
         struct record_batch batch;
-        err = log_cursor_next(cursor, NULL, &batch);
+        err = is_stopped(c) ? ERR_CLOSED : log_cursor_next(cursor, NULL, &batch);
         if (err == ERR_OK && batch.base_offset >= to) break;
         if (err == ERR_OK) err = copy_batch(c, &batch);
     }
@@ -177,9 +189,8 @@ static enum err write_clean(struct compaction *c, int64_t from, int64_t to) {
     return err ? err : partition_sync_folder(c->partition);
 }
 
-/* The list as it is after the swap. Under `commit`; nobody else changes closed segments, as `care` is held. */
+/* The list as it is after the swap. Under `lock` and `commit`; nobody else changes closed segments, as `care` is held. */
 static void swap_list(struct log_partition *partition, int64_t from, int64_t to, uint64_t bytes) {
-    pthread_mutex_lock(&partition->lock);
     uint32_t left = 0;
     for (uint32_t i = 0; i < partition->segment_count; i++) {
         struct segment segment = partition->segments[i];
@@ -188,15 +199,20 @@ static void swap_list(struct log_partition *partition, int64_t from, int64_t to,
         partition->segments[left++] = segment;
     }
     partition->segment_count = left;
-    pthread_mutex_unlock(&partition->lock);
 }
 
-static enum err swap_files(struct log_partition *partition, const struct segment *segments, uint32_t count) {
+/* File and list change in one piece: a reader that stumbles over the new file with the old list's eyes finds another
+ * generation in the list. */
+static enum err swap_files(struct log_partition *partition, const struct segment *segments, uint32_t count,
+                           uint64_t bytes) {
     const struct sys *sys = partition->log->sys;
     char clean[LOG_PATH_MAX], path[LOG_PATH_MAX];
     segment_path(partition, segments[0].base_offset, LOG_FILE_CLEAN, clean);
     segment_path(partition, segments[0].base_offset, LOG_FILE_LOG, path);
+    pthread_mutex_lock(&partition->lock);
     enum err err = sys->disk_ops->rename(sys->disk, clean, path);
+    if (!err) swap_list(partition, segments[0].base_offset, segments[count].base_offset, bytes);
+    pthread_mutex_unlock(&partition->lock);
     for (uint32_t i = 1; i < count && !err; i++) err = segment_unlink(partition, segments[i].base_offset);
     return err ? err : partition_sync_folder(partition);
 }
@@ -212,8 +228,7 @@ static enum err swap(struct compaction *c, const struct segment *segments, uint3
         partition->recorded.swap_from = from;
         partition->recorded.swap_to = to;
         err = durable_end_record(partition, 0, 0);
-        if (!err) err = swap_files(partition, segments, count);
-        if (!err) swap_list(partition, from, to, c->written);
+        if (!err) err = swap_files(partition, segments, count, c->written);
         partition->recorded.swap_from = partition->recorded.swap_to = 0;
         if (!err) err = durable_end_record(partition, 0, 0);
         if (err) atomic_store(&log->failed, (int)ERR_IO); /* Half a swap: the next open finishes it. */
@@ -246,7 +261,7 @@ static enum err compact_closed(struct compaction *c) {
     enum err err = segments_copy(c->partition, &segments, &count);
     if (err) return err;
     uint64_t most = c->partition->log->options.segment_bytes;
-    for (uint32_t i = 0; i + 1 < count && !err;) {
+    for (uint32_t i = 0; i + 1 < count && !err && !is_stopped(c);) {
         uint32_t end = i + 1;
         uint64_t bytes = segments[i].bytes;
         while (end + 1 < count && bytes + segments[end].bytes <= most &&
@@ -259,7 +274,35 @@ static enum err compact_closed(struct compaction *c) {
     return err;
 }
 
-static enum err compact_partition(struct log_partition *partition) {
+/* With a guard the last segment is closed at once: nothing else may come that would close it. On a full disk it stays. */
+static enum err close_last(struct log_partition *partition, uint32_t *count) {
+    struct log *log = partition->log;
+    pthread_mutex_lock(&log->commit);
+    enum err err = (enum err)atomic_load(&log->failed);
+    if (!err && partition->file != NULL && partition->position > 0) {
+        err = segment_roll(partition);
+        if (!err) ++*count;
+        if (err == ERR_NO_SPACE || err == ERR_LIMIT) err = ERR_OK;
+        if (err && err != ERR_NO_MEMORY) atomic_store(&log->failed, (int)ERR_IO);
+    }
+    pthread_mutex_unlock(&log->commit);
+    return err;
+}
+
+static enum err map_and_compact(struct compaction *c) {
+    int64_t from = log_start_offset(c->partition);
+    enum err err;
+    do { /* More keys than the map holds: a round for each mapful. */
+        c->keys.count = 0;
+        for (uint32_t i = 0; i < c->keys.capacity; i++) c->keys.slots[i].offset = -1;
+        err = map_keys(c, from);
+        if (!err && (c->keys.count > 0 || c->guard != NULL)) err = compact_closed(c);
+        from = c->covered_to;
+    } while (!err && c->full && !is_stopped(c));
+    return err == ERR_CLOSED ? ERR_OK : err;
+}
+
+static enum err compact_partition(struct log_partition *partition, const struct log_guard *guard) {
     if (atomic_load(&partition->damaged)) return ERR_OK;
     struct segment *segments;
     uint32_t count;
@@ -267,20 +310,15 @@ static enum err compact_partition(struct log_partition *partition) {
     if (err) return err;
     uint64_t last = count > 0 ? segments[count - 1].bytes : 0;
     free(segments);
-    if (last > 4 * partition->log->options.allocate_bytes) atomic_store(&partition->roll_wanted, true);
-    if (count < 2) return ERR_OK;
-    struct compaction c = {.partition = partition, .now_ms = sys_wall_ms(partition->log->sys)};
+    bool closes = last > 4 * partition->log->options.allocate_bytes;
+    if (closes && guard == NULL) atomic_store(&partition->roll_wanted, true);
+    if (closes && guard != NULL) err = close_last(partition, &count);
+    if (err || count < 2) return err;
+    struct compaction c = {.partition = partition, .guard = guard, .now_ms = sys_wall_ms(partition->log->sys)};
     arena_init(&c.arena, ARENA_MAX_BYTES);
     record_batch_builder_init(&c.builder);
     buf_init(&c.out, WRITE_BYTES + 2 * RECORD_BATCH_MAX_BYTES);
-    int64_t from = log_start_offset(partition);
-    do { /* More keys than the map holds: a round for each mapful. */
-        c.keys.count = 0;
-        for (uint32_t i = 0; i < c.keys.capacity; i++) c.keys.slots[i].offset = -1;
-        err = map_keys(&c, from);
-        if (!err && c.keys.count > 0) err = compact_closed(&c);
-        from = c.covered_to;
-    } while (!err && c.full);
+    err = map_and_compact(&c);
     free(c.keys.slots);
     buf_deinit(&c.out);
     record_batch_builder_deinit(&c.builder);
@@ -288,13 +326,25 @@ static enum err compact_partition(struct log_partition *partition) {
     return err;
 }
 
-enum err log_compact(struct log *log, const char *name, struct diag *diag) {
+uint64_t log_partition_bytes(const struct log_partition *partition) {
+    struct log_partition *p =
+        (struct log_partition *)(uintptr_t)partition; /* The lock is no part of what is promised. */
+    uint64_t bytes = 0;
+    pthread_mutex_lock(&p->lock);
+    for (uint32_t i = 0; i < p->segment_count; i++) bytes += p->segments[i].bytes;
+    pthread_mutex_unlock(&p->lock);
+    return bytes;
+}
+
+enum err log_compact(struct log *log, const char *name, const struct log_guard *guard, struct diag *diag) {
     pthread_mutex_lock(&log->care);
     pthread_mutex_lock(&log->lock);
     struct topic *topic = topic_find(log, name);
     pthread_mutex_unlock(&log->lock);
     enum err err = topic == NULL ? ERR_NOT_FOUND : topic->options.compacted ? ERR_OK : ERR_STATE;
-    for (uint32_t i = 0; !err && i < topic->options.partition_count; i++) err = compact_partition(topic->partitions[i]);
+    assert(err != ERR_OK || guard == NULL || topic->options.partition_count == 1);
+    for (uint32_t i = 0; !err && i < topic->options.partition_count; i++)
+        err = compact_partition(topic->partitions[i], guard);
     pthread_mutex_unlock(&log->care);
     if (err) diag_set(diag, err, "cannot compact topic %s: %s", name, err_message(err));
     return err;

@@ -81,8 +81,8 @@ static enum err open_file(struct log_cursor *cursor) {
         char path[LOG_PATH_MAX];
         segment_path(partition, cursor->segment.base_offset, LOG_FILE_LOG, path);
         enum err err = sys->disk_ops->open(sys->disk, path, SYS_READ, NULL, &cursor->file);
-        if (err == ERR_NOT_FOUND) continue;
-        return err;
+        if (err != ERR_NOT_FOUND) return err;
+        if (partition->log->options.read_only && partition_refresh(partition, NULL) != ERR_OK) return err;
     }
     return ERR_NOT_FOUND;
 }
@@ -125,6 +125,7 @@ static enum err enter(struct log_cursor *cursor, struct diag *diag) {
         cursor->chain.group = GROUP_NEW;
         return ERR_OK;
     }
+    if (offset > cursor->wanted) cursor->wanted = offset; /* entering anew gives no batch twice */
     if (offset > cursor->segment.base_offset) cursor->chain.expected = cursor->segment.base_offset;
     start_near(cursor, offset);
     return ERR_OK;
@@ -147,6 +148,23 @@ static void look_again(struct log_cursor *cursor, bool *ret_more) {
     cursor->segment = segment;
     cursor->next_base = next_base;
     scan_start(&cursor->scan, cursor->file, segment.bytes);
+}
+
+/* Whether compaction or retention has changed the list under the cursor, which then enters anew. The writer may be another
+ * process, whose list is its own. */
+static bool is_moved(struct log_cursor *cursor) {
+    struct log_partition *partition = cursor->partition;
+    struct segment segment;
+    int64_t next_base;
+    for (int i = 0; i < 2; i++) {
+        if (i == 1 && (!partition->log->options.read_only || partition_refresh(partition, NULL) != ERR_OK)) break;
+        if (!segments_find(partition, cursor->chain.expected, &segment, &next_base)) continue;
+        if (segment.base_offset == cursor->segment.base_offset && segment.generation == cursor->segment.generation)
+            continue;
+        leave(cursor);
+        return true;
+    }
+    return false;
 }
 
 /* No batch counts at the cursor's place although there are bytes, or offsets are missing at the segment's end. */
@@ -192,7 +210,7 @@ enum err log_cursor_next(struct log_cursor *cursor, struct diag *diag, struct re
         }
         bool more = false;
         if (cursor->position >= cursor->segment.bytes) look_again(cursor, &more);
-        if (more) continue;
+        if (more || cursor->file == NULL || is_moved(cursor)) continue;
         err = pass_damage(cursor, end, diag);
         if (err) return err;
     }

@@ -364,14 +364,28 @@ static enum err settle(struct recovery *r) {
     return err || read_only ? err : partition_sync_folder(r->partition);
 }
 
+/* Looking again at what another process writes: a segment of another length, but for the last one that grows, is another
+ * file. */
+static void carry_generations(const struct log_partition *old, struct segment *segments, uint32_t count) {
+    for (uint32_t i = 0, j = 0; i < count; i++) {
+        while (j < old->segment_count && old->segments[j].base_offset < segments[i].base_offset) j++;
+        if (j == old->segment_count) return;
+        const struct segment *was = &old->segments[j];
+        if (was->base_offset != segments[i].base_offset) continue;
+        bool grows = i + 1 == count && j + 1 == old->segment_count && segments[i].bytes >= was->bytes;
+        segments[i].generation = was->generation + (segments[i].bytes != was->bytes && !grows);
+    }
+}
+
 static void install_segments(struct recovery *r) {
     struct log_partition *partition = r->partition;
     pthread_mutex_lock(&partition->lock);
+    if (r->count > 0) r->segments[r->count - 1].bytes = r->position;
+    carry_generations(partition, r->segments, r->count);
     struct segment *old = partition->segments;
     partition->segments = r->segments;
     partition->segment_count = r->count;
     partition->segment_capacity = r->capacity;
-    if (r->count > 0) partition->segments[r->count - 1].bytes = r->position;
     pthread_mutex_unlock(&partition->lock);
     r->segments = old;
 }
