@@ -34,8 +34,11 @@ static void put_finding(struct findings *f, const char *kind, const char *place,
 static enum err report_log(void *context, const struct log_finding *finding) {
     struct findings *f = context;
     char place[700];
-    snprintf(place, sizeof place, "%s at byte %llu", finding->file[0] ? finding->file : finding->topic,
-             (unsigned long long)finding->position_bytes);
+    if (finding->kind == LOG_FINDING_OK)
+        snprintf(place, sizeof place, "%s/%u", finding->topic, finding->partition);
+    else
+        snprintf(place, sizeof place, "%s at byte %llu", finding->file[0] ? finding->file : finding->topic,
+                 (unsigned long long)finding->position_bytes);
     if (finding->kind == LOG_FINDING_ROT || finding->kind == LOG_FINDING_FOREIGN) f->damaged++;
     put_finding(f, kind_name[finding->kind], place, finding->text, finding->repair);
     return ERR_OK;
@@ -162,7 +165,9 @@ const struct cli_command command_fsck = {
     .words = "",
     .summary = "checks a data folder: log, store, checkpoints",
     .detail =
-        "Reads every byte. Torn ends (a crash in the middle of a write) are repaired by the next start; rot is not, "
+        "Reads every byte, beside a running wick all but the end that is being written; --rebuild and --cut want the "
+        "folder to themselves. Torn ends (a crash in the middle of a write) are repaired by the next start; rot is "
+        "not, "
         "and the command to go on is printed.",
     .options = options,
     .run = run,

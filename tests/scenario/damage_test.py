@@ -1,5 +1,5 @@
 """Damaged, mixed and doubly used data folders: named clearly, nothing silently lost, the rest still served."""
-import glob, json, os, shutil, sys, time
+import glob, json, os, shutil, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import Report, Server, arguments, events_of, must, price_event, run
@@ -72,6 +72,40 @@ def rot_behind_a_crash_refuses_writes_loudly():
         assert server.get("/readyz")[0] == 503 and server.get("/v1/candles?series=kraken:A/USD")[0] == 200
     finally:
         server.stop()
+
+
+def checked_while_it_is_written():
+    """fsck beside a running wick: no false alarm however busy it is, and damage of what is closed is found."""
+    data, config = os.path.join(options.scratch, "written"), os.path.join(options.scratch, "written.yaml")
+    with open(config, "w") as file:
+        file.write("log: {segment: 1MiB}\n")
+    server = Server(options.wick, data, config=config)
+    server.wait_ready()
+    going, sent = threading.Event(), []
+
+    def write():
+        while not going.is_set():
+            first = len(sent) * 100
+            body = "\n".join(price_event("A", now + first + n, f"{first + n + 1}") for n in range(100))
+            sent.append(server.request("POST", "/v1/prices", body)[0])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(400):
+            if len(glob.glob(os.path.join(data, "log", "prices-0", "*.log"))) > 2:
+                break
+            time.sleep(0.05)
+        for _ in range(5):
+            must(options.wick, "fsck", data=data)
+        flip(segment(data), 300_000)
+        code, out, err = run(options.wick, "fsck", data=data)
+        assert code == 4 and os.path.basename(segment(data)).encode() in out, (code, out[-400:], err)
+    finally:
+        going.set()
+        writer.join()
+        server.stop()
+    assert set(sent) == {200}, set(sent)
 
 
 def a_cut_goes_on_from_there():
@@ -187,7 +221,7 @@ def no_file_of_the_folder_is_trusted():
             assert code in (0, 4, 5), f"fsck, {how}: exit {code}: {err[-200:]!r}"
 
 
-for case in (rot_is_refused_and_named, rot_behind_a_crash_refuses_writes_loudly, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
+for case in (rot_is_refused_and_named, rot_behind_a_crash_refuses_writes_loudly, checked_while_it_is_written, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
              a_mixed_folder_is_refused, a_torn_tail_is_cut_by_itself, no_file_of_the_folder_is_trusted):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())

@@ -4,7 +4,7 @@
 
 #include "log/embedded/embedded.h"
 
-enum { ARENA_MAX_BYTES = 128 * 1024 * 1024, COPY_BYTES = 1024 * 1024 };
+enum { ARENA_MAX_BYTES = 128 * 1024 * 1024, COPY_BYTES = 1024 * 1024, LOOKS = 3 };
 
 struct checking {
     struct log *log;
@@ -13,11 +13,13 @@ struct checking {
     struct log_partition *partition;
     struct arena arena;
     uint32_t found;
+    bool written;   /* another process writes to the log meanwhile */
+    bool rehearsal; /* findings are counted, not told */
 };
 
 static enum err tell(struct checking *c, const struct log_finding *finding) {
     if (finding->kind != LOG_FINDING_OK) c->found++;
-    return c->report(c->context, finding);
+    return c->rehearsal ? ERR_OK : c->report(c->context, finding);
 }
 
 static struct log_finding finding_of(const struct log_partition *partition, int kind, int64_t base_offset,
@@ -121,26 +123,49 @@ static enum err check_tail(struct checking *c) {
     return tell(c, &finding);
 }
 
-static enum err check_partition(struct checking *c) {
+/* The end of a log that is being written is torn by nature, and its last index ahead of what we know to be durable. */
+static enum err look(struct checking *c, uint64_t *ret_batches) {
     struct log_partition *partition = c->partition;
-    uint32_t before = c->found;
     struct log_finding known;
     log_partition_damage(partition, &known);
     enum err err = known.kind != LOG_FINDING_OK ? tell(c, &known) : ERR_OK;
+    if (!err) err = check_records(c, &known, ret_batches);
+    for (uint32_t i = 0; i + c->written < partition->segment_count && !err; i++)
+        err = check_index(c, &partition->segments[i]);
+    if (!err && known.kind == LOG_FINDING_OK && !c->written) err = check_tail(c);
+    return err;
+}
+
+/* Retention and compaction change files under us: what they did is not seen a second time, damage is. True: all is well. */
+static bool look_again(struct checking *c, uint64_t *ret_batches) {
+    const uint32_t before = c->found;
+    bool fine = false;
+    c->rehearsal = true;
+    for (int i = 0; i < LOOKS && !fine; i++) {
+        fine = look(c, ret_batches) == ERR_OK && c->found == before;
+        c->found = before;
+        if (!fine && log_refresh(c->log, NULL) != ERR_OK) break;
+    }
+    c->rehearsal = false;
+    return fine;
+}
+
+static enum err check_partition(struct checking *c) {
+    const uint32_t before = c->found;
     uint64_t batches = 0;
-    if (!err) err = check_records(c, &known, &batches);
-    for (uint32_t i = 0; i < partition->segment_count && !err; i++) err = check_index(c, &partition->segments[i]);
-    if (!err && known.kind == LOG_FINDING_OK) err = check_tail(c);
-    if (err || c->found != before) return err;
-    struct log_finding fine = finding_of(partition, LOG_FINDING_OK, 0, "");
+    if (!c->written || !look_again(c, &batches)) {
+        enum err err = look(c, &batches);
+        if (err || c->found != before) return err;
+    }
+    struct log_finding fine = finding_of(c->partition, LOG_FINDING_OK, 0, "");
     fine.file[0] = '\0';
-    fine.first_offset = log_start_offset(partition);
-    fine.last_offset = log_end_offset(partition) - 1;
+    fine.first_offset = log_start_offset(c->partition);
+    fine.last_offset = log_end_offset(c->partition) - 1;
     snprintf(fine.text, sizeof fine.text, "%llu batches", (unsigned long long)batches);
     return tell(c, &fine);
 }
 
-/* Nobody may write while we look. */
+/* Nobody may begin to write while we look; ERR_LOCKED: somebody does already. */
 static enum err hold_lock(const struct log_options *options, struct diag *diag, struct sys_file **ret_file) {
     const struct sys *sys = options->sys;
     char path[LOG_PATH_MAX];
@@ -152,8 +177,6 @@ static enum err hold_lock(const struct log_options *options, struct diag *diag, 
     err = sys->disk_ops->lock(file, SYS_LOCK_EXCLUSIVE);
     if (err) {
         sys->disk_ops->close(sys->disk, &file);
-        diag_set(diag, err, "another process writes to this log");
-        diag_where(diag, "%s", path);
         return err;
     }
     *ret_file = file;
@@ -177,10 +200,10 @@ enum err log_fsck(const struct log_options *options,
                   struct diag *diag) {
     struct sys_file *lock = NULL;
     enum err err = hold_lock(options, diag, &lock);
-    if (err) return err;
+    if (err && err != ERR_LOCKED) return err;
     struct log_options reading = *options;
     reading.read_only = true;
-    struct checking c = {.report = report, .context = context};
+    struct checking c = {.report = report, .context = context, .written = err == ERR_LOCKED};
     struct diag own = {0};
     err = log_open(&reading, &own, &c.log);
     if (err == ERR_OK) {
