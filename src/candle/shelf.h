@@ -104,10 +104,27 @@ enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, shelf_ori
 /* Then, with those committed: 15m and 1d rows of sealed days whose month or year has no block yet, or an older one. */
 enum err shelf_rebuild_tiers(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch,
                              struct diag *diag) MUST_USE;
-/* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics; a tombstone that a crash loses is
- * written again after a rebuild). At most SHELF_EXPIRE_MAX a call. */
-enum { SHELF_EXPIRE_MAX = 20000 };
+/* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics). Before a day of base rows goes, the 15m
+ * and 1d rows made from it go into a block, if that of their month or year is not yet: a rebuild has nothing else to make them
+ * from. Looks once an hour of `now_ms`, takes at most about SHELF_EXPIRE_MAX a flush, and goes on after it if
+ * there are more. */
+enum { SHELF_EXPIRE_MAX = 2000 };
 enum err shelf_expire(struct shelf *shelf, struct store_snapshot *snapshot, int64_t now_ms, struct store_batch *batch,
                       struct diag *diag) MUST_USE;
+
+/* --- giving space back (shelf_compact.c): one thread's at a time, of any --- */
+
+/* Notes what the index names. By then nothing that an import has appended may wait for its commit. `known` NULL: all are. */
+struct shelf_compaction;
+enum err shelf_compaction_open(struct shelf *shelf, shelf_origin_known known, const void *context, struct diag *diag,
+                               struct shelf_compaction **ret_compaction) MUST_USE;
+void shelf_compaction_close(struct shelf_compaction **compaction);
+/* Whether enough can be given back to be worth the rewriting. */
+bool shelf_compaction_wanted(const struct shelf_compaction *compaction);
+/* Once every snapshot from before it was opened is closed (store_turn). Ends early, with ERR_OK, when *stop is set. */
+enum err shelf_compaction_run(struct shelf_compaction *compaction, const _Atomic bool *stop,
+                              struct diag *diag) MUST_USE;
+/* Grows with every record of the sealed topics: a look at the index is due when it has. */
+int64_t shelf_sealed_end(const struct shelf *shelf);
 
 #endif

@@ -296,6 +296,7 @@ enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag
         shelf_location_put(batch, &key, &row->location);
     }
     if (err == ERR_OK) err = store_batch_err(batch);
+    shelf->expiring = false;
     forget(s);
     return err;
 }

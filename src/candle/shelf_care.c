@@ -3,6 +3,8 @@
 
 #include "candle/shelf_parts.h"
 
+enum { EXPIRE_MS = 60 * 60 * 1000 };
+
 struct expiry {
     struct shelf *shelf;
     struct store_snapshot *snapshot;
@@ -10,6 +12,7 @@ struct expiry {
     struct diag *diag;
     int64_t now_ms;
     uint32_t deleted;
+    bool more;
     /* of the scan at hand */
     struct lane lane;
     int tier;
@@ -37,6 +40,23 @@ static enum err visit_expired(void *context, struct slice row, struct slice valu
     return shelf_append(e->shelf, e->lane, e->tier, SLICE_NONE, &location, e->diag);
 }
 
+/* The 15m and 1d rows of days that leave into blocks. False: the lane has to wait for the flush. */
+static enum err keep_tiers(struct expiry *e, bool *ret_kept) {
+    const struct span leaving = {INT64_MIN + 1, e->limit_ms};
+    int64_t time;
+    *ret_kept = true;
+    enum err err = shelf_edge(e->shelf, e->snapshot, STORE_BLOCKS, e->lane, TIER_BASE, leaving, false, &time);
+    if (err != ERR_OK) return err == ERR_NOT_FOUND ? ERR_OK : err;
+    for (int tier = 0; tier < TIER_COUNT; tier++)
+        if (shelf_touched(e->shelf, e->lane, tier) != INT64_MIN) *ret_kept = false;
+    if (!*ret_kept) return ERR_OK;
+    struct seal seal = {.snapshot = e->snapshot, .diag = e->diag};
+    seal_begin(&seal, e->shelf, e->lane);
+    err = seal_tiers_early(&seal, e->limit_ms);
+    seal_deinit(&seal);
+    return err;
+}
+
 static enum err expire_lane(void *context, struct lane lane) {
     struct expiry *e = context;
     enum err err = ERR_OK;
@@ -47,6 +67,12 @@ static enum err expire_lane(void *context, struct lane lane) {
         struct shelf_key key;
         uint8_t end[8];
         e->limit_ms = e->now_ms - retention_ms;
+        /* Base rows leave by whole days, as tier rows are made of them; an hour's block does not go alone. */
+        if (e->tier == TIER_BASE) e->limit_ms = shelf_unit(e->shelf, TIER_DAY, e->limit_ms).start_ms;
+        bool kept = true;
+        if (e->tier == TIER_BASE) err = keep_tiers(e, &kept);
+        if (!kept) e->more = true;
+        if (err != ERR_OK || !kept) continue;
         shelf_key_lane(e->shelf, lane, e->tier, &key);
         shelf_key_time(e->limit_ms, end);
         static const enum store_table tables[2] = {STORE_CANDLES, STORE_BLOCKS};
@@ -63,5 +89,11 @@ static enum err expire_lane(void *context, struct lane lane) {
 enum err shelf_expire(struct shelf *shelf, struct store_snapshot *snapshot, int64_t now_ms, struct store_batch *batch,
                       struct diag *diag) {
     struct expiry expiry = {.shelf = shelf, .snapshot = snapshot, .batch = batch, .diag = diag, .now_ms = now_ms};
-    return shelf_lanes(shelf, snapshot, expire_lane, &expiry);
+    if (shelf->expiring || now_ms < shelf->expire_next_ms) return ERR_OK;
+    enum err err = shelf_load_end(shelf, snapshot, diag);
+    if (err == ERR_OK) err = shelf_lanes(shelf, snapshot, expire_lane, &expiry);
+    shelf->expiring = true;
+    bool more = err != ERR_OK || expiry.more || expiry.deleted >= SHELF_EXPIRE_MAX;
+    shelf->expire_next_ms = more ? now_ms : now_ms + EXPIRE_MS;
+    return err == ERR_END ? ERR_OK : err;
 }

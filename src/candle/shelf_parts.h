@@ -64,6 +64,9 @@ struct shelf {
     struct shelf_later later;
     struct shelf_load *load; /* NULL: none yet */
     uint64_t origin;         /* 0: none */
+    int64_t expire_next_ms;
+    bool expiring;                        /* something since the last flush */
+    uint64_t compacted_bytes[TIER_COUNT]; /* what the last compaction left; its thread's */
     pthread_mutex_t scans_lock;
     struct shelf_scan_state *scans[SHELF_SCANS_KEPT];
     struct candle unit_rows[3 * SHELF_UNIT_ROWS_MAX]; /* the writer's: stored, merged */
@@ -109,6 +112,9 @@ size_t shelf_record_key(const struct shelf *shelf, struct lane lane, int64_t per
                         char text[static SHELF_RECORD_KEY_MAX]);
 enum err shelf_record_key_parse(struct shelf *shelf, struct slice key, struct lane *ret_lane,
                                 int64_t *ret_period_start_ms) MUST_USE;
+
+/* False where it has none. */
+bool shelf_record_origin(const struct record *record, uint64_t *ret_origin);
 
 enum err shelf_cache_open(struct shelf_cache **ret_cache) MUST_USE;
 void shelf_cache_close(struct shelf_cache **cache);
@@ -190,6 +196,9 @@ enum err seal_is_new(struct seal *seal, struct span day, bool *ret_new) MUST_USE
 enum err seal_add_day(struct seal *seal, struct span day, const struct candle *rows, uint32_t count,
                       const struct shelf_pack *pack) MUST_USE;
 /* The tier rows gathered go where they belong. */
+/* Tier rows of days before `before_ms` into blocks, of a month or year that is not over too. Nothing of the lane may have been
+ * handed over since the last flush. */
+enum err seal_tiers_early(struct seal *seal, int64_t before_ms) MUST_USE;
 enum err seal_tiers(struct seal *seal) MUST_USE;
 
 /* Tier rows of a sealed day that are not as its base rows say, or not there, as mini-blocks. */

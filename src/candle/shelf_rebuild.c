@@ -24,11 +24,14 @@ static bool header_of(const struct record *record, struct slice name, void *valu
     return false;
 }
 
+bool shelf_record_origin(const struct record *record, uint64_t *ret_origin) {
+    return header_of(record, SLICE("origin"), ret_origin, sizeof *ret_origin);
+}
+
 /* An import that was not committed leaves blocks behind that nobody may see. */
 static bool is_committed(const struct rebuild *rebuild, const struct record *record) {
     uint64_t origin;
-    return rebuild->known == NULL || !header_of(record, SLICE("origin"), &origin, sizeof origin) ||
-           rebuild->known(rebuild->context, origin);
+    return rebuild->known == NULL || !shelf_record_origin(record, &origin) || rebuild->known(rebuild->context, origin);
 }
 
 /* Records come in order, and later writes of a batch win: the newest version of a key stays. */

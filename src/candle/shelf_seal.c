@@ -283,6 +283,23 @@ enum err seal_tiers(struct seal *seal) {
     return err == ERR_OK ? seal_tier(seal, TIER_DAY, &seal->days) : err;
 }
 
+enum err seal_tiers_early(struct seal *seal, int64_t before_ms) {
+    enum err err = ERR_OK;
+    for (int tier = TIER_QUARTER; tier < TIER_COUNT && err == ERR_OK; tier++) {
+        struct span range = {INT64_MIN + 1, before_ms};
+        int64_t first;
+        while ((err = shelf_edge(seal->shelf, seal->snapshot, STORE_CANDLES, seal->lane, tier, range, false, &first)) ==
+               ERR_OK) {
+            struct span period = shelf_period(seal->shelf, tier, first);
+            if ((err = seal_tier_period(seal, tier, period, NULL, 0)) != ERR_OK) break;
+            if ((err = shelf_touch(seal->shelf, seal->lane, tier, period.end_ms)) != ERR_OK) break;
+            range.start_ms = period.end_ms;
+        }
+        if (err == ERR_NOT_FOUND) err = ERR_OK;
+    }
+    return err;
+}
+
 enum err seal_is_new(struct seal *seal, struct span day, bool *ret_new) {
     bool stored = true;
     enum err err = is_stored(seal, TIER_BASE, day, &stored);

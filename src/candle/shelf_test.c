@@ -594,6 +594,113 @@ static void expired_rows_go(void **state) {
     assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 3);
 }
 
+static uint32_t records_of(struct fixture *f, const char *topic) {
+    struct blocks blocks;
+    read_blocks(f, topic, "|trades|", &blocks);
+    buf_deinit(&blocks.values);
+    return blocks.count;
+}
+
+static bool is_even(const void *context, uint64_t origin) {
+    (void)context;
+    return origin % 2 == 0;
+}
+
+static void expire_all(struct fixture *f, int64_t now_ms) {
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_expire(f->shelf, s, now_ms, &f->batch, NULL), ERR_OK);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, NULL), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+}
+
+static void seal_all(struct fixture *f, const struct candle *rows, bool committed) {
+    struct store_snapshot *s = look(f);
+    struct store_batch lost;
+    store_batch_init(&lost, 64 << 20);
+    assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows, MINUTES, NULL), ERR_OK);
+    assert_int_equal(shelf_flush(f->shelf, committed ? &f->batch : &lost, NULL), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    store_batch_deinit(&lost);
+    if (committed) commit(f);
+}
+
+static void compact(struct fixture *f) {
+    struct shelf_compaction *compaction = NULL;
+    struct diag diag = {0};
+    assert_int_equal(shelf_compaction_open(f->shelf, is_even, NULL, &diag, &compaction), ERR_OK);
+    assert_true(shelf_compaction_wanted(compaction));
+    assert_true(store_turn_begin(f->store) && store_turn_over(f->store));
+    assert_int_equal(shelf_compaction_run(compaction, NULL, &diag), ERR_OK);
+    shelf_compaction_close(&compaction);
+}
+
+/* Versions that were replaced, by imports that were committed and by some that were not, and then expiry: what the index names
+ * stays, whatever came after it, and the index made anew is the same before and after. */
+static void compaction_keeps_what_the_index_names(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    for (int64_t i = 0; i < MINUTES; i++) {
+        rows[i] = make_row(&f->random, i, 0);
+        f->models[0].rows[i] = rows[i];
+        f->models[0].has[i] = true;
+    }
+    for (int i = 0; i < 40; i++) { /* the last one that counts is followed by an import that died */
+        shelf_set_origin(f->shelf, 2 * (uint64_t)i + (i % 4 == 3));
+        seal_all(f, rows, i % 4 != 3);
+    }
+    for (int day = 0; day < DAYS; day++) model_seal(&f->models[0], day);
+    uint32_t before = records_of(f, "candles.sealed.1m");
+    assert_true(before >= 40 * DAYS);
+    compact(f);
+    assert_true(records_of(f, "candles.sealed.1m") < before / 4);
+    compare_all(f);
+    shelf_close(&f->shelf);
+    log_close(&f->log);
+    open_log(f);
+    struct shelf_options options = {
+        .store = f->store, .log = f->log, .series = f->series, .base_ms = 60000, .retention_ms = {5 * DAY_MS, 0, 0}};
+    assert_int_equal(shelf_open(&options, NULL, &f->shelf), ERR_OK);
+    compare_all(f);
+    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, is_even, NULL, NULL), ERR_OK);
+    commit(f);
+    compare_all(f);
+}
+
+/* January is not over, and its first days' minutes go: a rebuild has their 15m and 1d rows from blocks. */
+static void tier_rows_outlive_what_they_were_made_of(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    for (int64_t i = 0; i < MINUTES; i++) {
+        rows[i] = make_row(&f->random, i, 0);
+        f->models[0].rows[i] = rows[i];
+        f->models[0].has[i] = true;
+    }
+    seal_all(f, rows, true);
+    for (int day = 0; day < DAYS; day++) model_seal(&f->models[0], day);
+    shelf_close(&f->shelf);
+    const struct shelf_options options = {
+        .store = f->store, .log = f->log, .series = f->series, .base_ms = 60000, .retention_ms = {DAY_MS, 0, 0}};
+    assert_int_equal(shelf_open(&options, NULL, &f->shelf), ERR_OK);
+    expire_all(f, START_MS + (DAYS - 1) * DAY_MS + HOUR_MS); /* one whole day and an hour stay: two blocks */
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 2);
+    f->lanes[0].series = intern(f->series, "BTC", SERIES_TRADE);
+    shelf_close(&f->shelf);
+    store_close(&f->store);
+    assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, 1, &f->store), ERR_OK);
+    open_shelf(f);
+    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, NULL, NULL, NULL), ERR_OK);
+    commit(f);
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_rebuild_tiers(f->shelf, s, &f->batch, NULL), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+    s = look(f);
+    compare(f, s, 0, 900000, 0, DAYS * 96, false, 0);
+    compare(f, s, 0, 86400000, 0, DAYS, false, 0);
+    store_snapshot_close(f->store, &s);
+}
+
 static void tiers_that_are_not_kept_are_refused(void **state) {
     struct fixture *f = *state;
     struct store_snapshot *s = look(f);
@@ -615,6 +722,8 @@ int main(void) {
         CASE(months_that_are_over_are_blocks),
         CASE(the_index_is_made_anew),
         CASE(expired_rows_go),
+        CASE(compaction_keeps_what_the_index_names),
+        CASE(tier_rows_outlive_what_they_were_made_of),
         CASE(tiers_that_are_not_kept_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "store/store.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/hash.h"
@@ -141,13 +142,37 @@ enum err store_commit(struct store *store, const struct store_batch *const *batc
 
 enum err store_snapshot_open(struct store *store, struct store_snapshot **ret_snapshot) {
     assert(store != NULL);
-    return store->ops->snapshot_open(store, ret_snapshot);
+    uint32_t turn;
+    for (;;) { /* Counted in the turn it is opened in, or in none. */
+        turn = atomic_load(&store->turn);
+        atomic_fetch_add(&store->open[turn & 1], 1);
+        if (atomic_load(&store->turn) == turn) break;
+        atomic_fetch_sub(&store->open[turn & 1], 1);
+    }
+    enum err err = store->ops->snapshot_open(store, ret_snapshot);
+    if (err == ERR_OK)
+        (*ret_snapshot)->turn = turn;
+    else
+        atomic_fetch_sub(&store->open[turn & 1], 1);
+    return err;
+}
+
+bool store_turn_over(const struct store *store) {
+    return atomic_load(&store->open[(atomic_load(&store->turn) + 1) & 1]) == 0;
+}
+
+bool store_turn_begin(struct store *store) {
+    if (!store_turn_over(store)) return false;
+    atomic_fetch_add(&store->turn, 1);
+    return true;
 }
 
 void store_snapshot_close(struct store *store, struct store_snapshot **snapshot) {
     if (*snapshot == NULL) return;
     assert((*snapshot)->store == store);
+    uint32_t turn = (*snapshot)->turn;
     store->ops->snapshot_close(snapshot);
+    atomic_fetch_sub(&store->open[turn & 1], 1);
     *snapshot = NULL;
 }
 

@@ -36,6 +36,7 @@ enum store_table {
 struct store;
 struct store_snapshot {
     struct store *store; /* first member of every backend's snapshot */
+    uint32_t turn;       /* store.c's */
 };
 
 struct store_key {
@@ -94,6 +95,8 @@ struct store_ops {
 
 struct store {
     const struct store_ops *ops; /* first member of every backend's struct */
+    _Atomic uint32_t turn;       /* store.c's: snapshots opened in even and in odd turns */
+    _Atomic uint32_t open[2];
 };
 
 enum err store_lmdb_open(const struct sys *sys, const char *folder, uint64_t map_bytes /* 0: 64 GiB */, bool read_only,
@@ -121,6 +124,10 @@ enum err store_commit(struct store *store, const struct store_batch *const *batc
                       uint64_t stamp, struct diag *diag) MUST_USE;
 enum err store_snapshot_open(struct store *store, struct store_snapshot **ret_snapshot) MUST_USE;
 void store_snapshot_close(struct store *store, struct store_snapshot **snapshot);
+/* When all snapshots that are open now must have closed before something is done (what they name is thrown away): begin a turn,
+ * and ask until it is over. One thread's. False from `begin`: the turn before it is not over. */
+bool store_turn_begin(struct store *store);
+bool store_turn_over(const struct store *store);
 enum err store_get(struct store *store, struct store_snapshot *snapshot, const struct store_key *key,
                    struct slice *ret_value) MUST_USE;
 enum err store_scan(struct store *store, struct store_snapshot *snapshot, const struct store_key *key, struct slice end,
