@@ -53,6 +53,7 @@ void book_close(struct book **book) {
     free(b->dirty.lanes);
     free(b->touched.lanes);
     free(b->frozen.lanes);
+    free(b->freezing.lanes);
     free(b->series);
     free(b->rows.candles);
     buf_deinit(&b->scratch);
@@ -76,7 +77,8 @@ enum err book_apply_status(struct book *book, const struct book_status *status, 
         if (lane == NULL && i == 0) err = lane_get(book, status->series, price ? prices[i] : trades[i], &lane);
         if (lane == NULL || err) continue;
         lane_settle(lane);
-        err = lane_feed(book, lane, status);
+        err = lane_thaw(book, lane);
+        if (err == ERR_OK) err = lane_feed(book, lane, status);
         if (err == ERR_OK) err = lane_fill_feed(book, lane);
         if (err == ERR_OK) err = lane_enlist(book, lane, LISTED_DIRTY);
     }
@@ -87,7 +89,9 @@ enum err book_apply_status(struct book *book, const struct book_status *status, 
 static enum err tick_lane(struct book *book, struct lane_state *lane) {
     if (!lane->live) return ERR_OK;
     lane_settle(lane);
-    enum err err = lane_close_due(book, lane, lane_watermark(book, lane));
+    int64_t watermark = lane_watermark(book, lane);
+    enum err err = watermark >= lane->check_ms || lane->feed.count > 0 ? lane_thaw(book, lane) : ERR_OK;
+    if (err == ERR_OK) err = lane_close_due(book, lane, watermark);
     if (err == ERR_OK) err = lane_fill_feed(book, lane);
     if (lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;
     return err;
@@ -98,12 +102,15 @@ enum err book_clock(struct book *book, int64_t append_ms, struct diag *diag) {
     book->diag = diag;
     enum err err = ERR_OK;
     if (append_ms > book->clock_ms) book->clock_ms = append_ms;
-    for (uint32_t i = 0; i < book->touched.count; i++) {
+    for (uint32_t i = 0; i < book->touched.count && err == ERR_OK; i++) {
         struct lane_state *lane = book->touched.lanes[i];
-        lane->live = !book->options.bounded && lane->max_ms != INT64_MIN && lane->max_ms >= book->clock_ms - LIVE_MS;
+        bool live = !book->options.bounded && lane->max_ms != INT64_MIN && lane->max_ms >= book->clock_ms - LIVE_MS;
+        if (live != lane->live) err = lane_thaw(book, lane);
+        lane->live = live;
         lane->listed &= (uint8_t)~LISTED_TOUCHED;
         if (lane->live && lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;
     }
+    if (err != ERR_OK) return err;
     book->touched.count = 0;
     if (book->clock_ms < book->next_clock_ms) return ERR_OK;
     book->next_clock_ms = INT64_MAX;
@@ -115,7 +122,7 @@ enum err book_clock(struct book *book, int64_t append_ms, struct diag *diag) {
 /* Whatever ended before the newest event of its series; the row of that one is open still. */
 enum err book_finish(struct book *book, struct diag *diag) {
     book->diag = diag;
-    enum err err = ERR_OK;
+    enum err err = book_freeze_rest(book);
     for (uint32_t i = 0; i < book->all.count && err == ERR_OK; i++) {
         struct lane_state *lane = book->all.lanes[i];
         lane_settle(lane);
@@ -194,6 +201,7 @@ enum err book_apply_klines(struct book *book, uint32_t series, const struct cand
     struct lane_state *lane;
     book->diag = diag;
     enum err err = lane_get(book, series, BASIS_KLINES, &lane);
+    if (err == ERR_OK) err = lane_thaw(book, lane);
     bool whole_days = book->options.bounded && book->options.shelf != NULL;
     for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
         enum event_fate fate = FATE_INVALID;

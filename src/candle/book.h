@@ -71,11 +71,17 @@ enum err book_changes(struct book *book,
                       enum err (*visit)(void *context, struct lane lane, enum book_change change,
                                         const struct candle *candle),
                       void *context) MUST_USE;
-/* Adds everything that changed since the last freeze to `batch`: candle rows (through shelf_put), fold states, new series
- * rows. Seals days that are over (through shelf_seal; the caller flushes the shelf before it commits). What is frozen stays
- * readable through `book_scan` until `book_committed`. */
+/* Adds everything that changed since the last freeze to `batch`: candle rows (through shelf_put_later), fold states, new
+ * series rows. Seals days that are over (through shelf_seal; the caller flushes the shelf before it commits). What is frozen
+ * stays readable through `book_scan` until `book_committed`. */
 enum err book_freeze(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch,
                      struct diag *diag) MUST_USE;
+/* The same in parts: begun, it is the book as it is now, whatever is folded before the last part. A series is frozen when
+ * its part comes or right before it changes, whichever is first. Snapshot and batch stay until *ret_left is 0, which is
+ * the number of series left after `lanes` more of them; then `book_committed` may come. */
+enum err book_freeze_begin(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch,
+                           struct diag *diag) MUST_USE;
+enum err book_freeze_some(struct book *book, uint32_t lanes, struct diag *diag, uint32_t *ret_left) MUST_USE;
 /* The batch of the last freeze is durable: memory of closed candles may go. */
 void book_committed(struct book *book);
 /* Bounded books: seals everything that was touched, then forgets it. */

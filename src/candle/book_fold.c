@@ -145,6 +145,7 @@ static enum err apply_event(struct book *book, const struct event *e, int64_t of
     }
     struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
     enum err err = lane != NULL ? ERR_OK : lane_get(book, e->series, basis_of_kind[e->kind], &lane);
+    if (err == ERR_OK) err = lane_thaw(book, lane);
     if (err) return err;
     lane_settle(lane);
     if (e->time_ms < lane->sealed_until_ms) {
@@ -176,9 +177,9 @@ static inline bool plain_numbers(const struct event *e) {
 static inline bool usual_row(struct book *book, struct lane_state *lane, const struct event *e) {
     if ((uint64_t)e->time_ms - (uint64_t)lane->current_ms >= (uint64_t)book->base_ms || e->time_ms >= lane->check_ms)
         return false;
-    /* The clock has looked at the lane since its last event. */
-    return __builtin_expect(lane->listed & LISTED_TOUCHED, LISTED_TOUCHED) ||
-           lane_enlist(book, lane, LISTED_TOUCHED) == ERR_OK;
+    if (__builtin_expect((lane->listed & (LISTED_TOUCHED | LISTED_FREEZING)) == LISTED_TOUCHED, true)) return true;
+    /* The clock has looked at the lane since its last event, or a freeze has begun. */
+    return (lane->listed & LISTED_FREEZING) == 0 && lane_enlist(book, lane, LISTED_TOUCHED) == ERR_OK;
 }
 
 static inline void usual_end(struct lane_state *lane, const struct event *e, int64_t offset, uint64_t hash) {

@@ -93,7 +93,7 @@ struct unsealed_day {
 };
 
 enum lane_ids { LANE_DENSE, LANE_SPARSE, LANE_BARE, LANE_KLINES };
-enum { LISTED_CHANGED = 1, LISTED_DIRTY = 2, LISTED_TOUCHED = 4, LISTED_FROZEN = 8 };
+enum { LISTED_CHANGED = 1, LISTED_DIRTY = 2, LISTED_TOUCHED = 4, LISTED_FROZEN = 8, LISTED_FREEZING = 16 };
 enum { LISTED_HOT = LISTED_CHANGED | LISTED_DIRTY }; /* the lists that a hot row's lane is on */
 
 struct lane_state {
@@ -189,7 +189,12 @@ struct book {
     struct series_lanes *series;
     struct lane_slab *slabs;
     uint32_t series_capacity;
-    struct lane_list all, changed, dirty, touched, frozen;
+    struct lane_list all, changed, dirty, touched, frozen, freezing;
+    struct freeze {
+        struct store_snapshot *snapshot;
+        struct store_batch *batch; /* NULL: none is under way */
+        uint32_t next;             /* of the freezing lanes; some behind it may be frozen already */
+    } freeze;
     int64_t clock_ms;      /* append time; INT64_MIN: none */
     int64_t next_clock_ms; /* nothing closes by the clock before it */
     uint32_t freezes;
@@ -334,6 +339,14 @@ enum err book_apply_kline(struct book *book, struct lane_state *lane, const stru
                           enum event_fate *ret_fate) MUST_USE;
 
 /* --- book_save.c --- */
+
+/* Comes before every change to what a freeze saves of a lane: one that a freeze has begun with is frozen first. */
+enum err lane_freeze(struct book *book, struct lane_state *lane) MUST_USE;
+static inline enum err lane_thaw(struct book *book, struct lane_state *lane) {
+    return lane->listed & LISTED_FREEZING ? lane_freeze(book, lane) : ERR_OK;
+}
+/* Whatever is left of a freeze under way. */
+enum err book_freeze_rest(struct book *book) MUST_USE;
 
 /* Lets rows go, or (bounded) seals the days that lie a day behind their series, when memory runs short. */
 static inline void lane_stored(struct lane_state *lane, int64_t from_ms, int64_t until_ms) {

@@ -224,24 +224,68 @@ static enum err put_rows(struct book *book, struct lane_state *lane, struct stor
     return shelf_put_later(book->options.shelf, snapshot, batch, lane->lane, book->rows.candles, book->rows.count);
 }
 
-enum err book_freeze(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch, struct diag *diag) {
+enum err lane_freeze(struct book *book, struct lane_state *lane) {
+    const struct freeze *freeze = &book->freeze;
+    assert(freeze->batch != NULL);
+    enum err err = put_rows(book, lane, freeze->snapshot, freeze->batch);
+    if (err == ERR_OK) err = put_state(book, lane, freeze->batch);
+    if (err == ERR_OK) err = lane_enlist(book, lane, LISTED_FROZEN);
+    lane->listed &= (uint8_t)~LISTED_FREEZING;
+    return err;
+}
+
+/* The dirty lanes become the freezing ones. */
+enum err book_freeze_begin(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch,
+                           struct diag *diag) {
+    assert(book->freeze.batch == NULL);
     book->diag = diag;
     book->freezes++;
     if (book->options.shelf == NULL) return ERR_OK;
     enum err err = seal_some(book, snapshot);
-    for (uint32_t i = 0; i < book->dirty.count && err == ERR_OK; i++) {
-        struct lane_state *lane = book->dirty.lanes[i];
-        err = put_rows(book, lane, snapshot, batch);
-        if (err == ERR_OK) err = put_state(book, lane, batch);
-        if (err == ERR_OK) err = lane_enlist(book, lane, LISTED_FROZEN);
-        lane->listed &= (uint8_t)~LISTED_DIRTY;
-    }
-    if (err) return err;
+    if (err != ERR_OK) return err;
+    struct lane_list spare = book->freezing;
+    book->freezing = book->dirty;
+    book->dirty = spare;
     book->dirty.count = 0;
-    return store_batch_err(batch);
+    for (uint32_t i = 0; i < book->freezing.count; i++) {
+        struct lane_state *lane = book->freezing.lanes[i];
+        lane->listed = (uint8_t)((lane->listed & ~LISTED_DIRTY) | LISTED_FREEZING);
+    }
+    book->freeze = (struct freeze){snapshot, batch, 0};
+    return ERR_OK;
+}
+
+enum err book_freeze_some(struct book *book, uint32_t lanes, struct diag *diag, uint32_t *ret_left) {
+    struct freeze *freeze = &book->freeze;
+    enum err err = ERR_OK;
+    book->diag = diag;
+    for (uint32_t done = 0; freeze->next < book->freezing.count && done < lanes && err == ERR_OK; freeze->next++) {
+        struct lane_state *lane = book->freezing.lanes[freeze->next];
+        if ((lane->listed & LISTED_FREEZING) == 0) continue;
+        err = lane_freeze(book, lane);
+        done++;
+    }
+    if (err == ERR_OK && freeze->batch != NULL) err = store_batch_err(freeze->batch);
+    if (err != ERR_OK) return err;
+    *ret_left = book->freezing.count - freeze->next;
+    if (*ret_left > 0) return ERR_OK;
+    book->freezing.count = 0;
+    book->freeze = (struct freeze){0};
+    return ERR_OK;
+}
+
+enum err book_freeze_rest(struct book *book) {
+    uint32_t left;
+    return book->freeze.batch == NULL ? ERR_OK : book_freeze_some(book, UINT32_MAX, book->diag, &left);
+}
+
+enum err book_freeze(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch, struct diag *diag) {
+    enum err err = book_freeze_begin(book, snapshot, batch, diag);
+    return err != ERR_OK ? err : book_freeze_rest(book);
 }
 
 void book_committed(struct book *book) {
+    assert(book->freeze.batch == NULL);
     for (uint32_t i = 0; i < book->frozen.count; i++) {
         struct lane_state *lane = book->frozen.lanes[i];
         for (uint32_t c = lane->chunk_count; c-- > 0;) lane->chunks[c]->frozen = 0;
@@ -317,6 +361,7 @@ enum err book_make_room(struct book *book) {
 enum err book_seal_all(struct book *book, struct store_snapshot *snapshot, struct store_batch *batch,
                        struct diag *diag) {
     book->diag = diag;
+    assert(book->freeze.batch == NULL);
     enum err err = book->options.shelf != NULL ? shelf_load_end(book->options.shelf, snapshot, diag) : ERR_OK;
     for (uint32_t i = 0; i < book->all.count && err == ERR_OK && book->options.shelf != NULL; i++) {
         struct lane_state *lane = book->all.lanes[i];

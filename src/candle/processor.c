@@ -16,7 +16,7 @@ enum {
     RECORD_EVENTS_MAX = 256,
     WATCHERS_MAX = 4,
     FUTURE_MS = 5 * 60 * 1000,
-    EXPIRE_MS = 60 * 60 * 1000, /* candles past their retention leave this often */
+    FREEZE_LANES = 64, /* between two turns: less than a millisecond */
     ARENA_BYTES_MAX = 256 * 1024 * 1024,
     PROCESSOR_MAGIC = 0x63616e64,
 };
@@ -48,7 +48,6 @@ struct candle_processor {
     struct diag *diag;
 
     int64_t append_ms;     /* of the newest record folded */
-    int64_t expired_ms;    /* when expiry was looked at last, by append time */
     uint8_t *latest_dirty; /* one a series number */
     uint32_t latest_capacity;
 };
@@ -266,7 +265,7 @@ static enum err load(struct processor *processor, struct store_snapshot *snapsho
 static enum err freeze(struct processor *processor, struct store_snapshot *snapshot, struct store_batch *batch,
                        struct diag *diag) {
     struct candle_processor *self = self_of(processor);
-    enum err err = book_freeze(self->book, snapshot, batch, diag);
+    enum err err = book_freeze_begin(self->book, snapshot, batch, diag);
     if (err != ERR_OK) return err;
     for (uint32_t series = 0; series < self->latest_capacity; series++) {
         if (!self->latest_dirty[series]) continue;
@@ -276,12 +275,15 @@ static enum err freeze(struct processor *processor, struct store_snapshot *snaps
         self->latest_dirty[series] = 0;
     }
     put_outputs(self, batch);
-    if (self->append_ms - self->expired_ms >= EXPIRE_MS) {
-        err = shelf_expire(self->options.shelf, snapshot, self->append_ms, batch, diag);
-        if (err != ERR_OK) return err;
-        self->expired_ms = self->append_ms;
-    }
-    return store_batch_err(batch);
+    err = shelf_expire(self->options.shelf, snapshot, self->append_ms, batch, diag);
+    return err == ERR_OK ? store_batch_err(batch) : err;
+}
+
+static enum err freeze_more(struct processor *processor, struct diag *diag, bool *ret_more) {
+    uint32_t left;
+    enum err err = book_freeze_some(self_of(processor)->book, FREEZE_LANES, diag, &left);
+    if (err == ERR_OK) *ret_more = left > 0;
+    return err;
 }
 
 static enum err flush(struct processor *processor, struct store_batch *batch, struct diag *diag) {
@@ -321,6 +323,7 @@ static const struct processor_ops candle_processor_ops = {
     .fold = fold,
     .turn_ended = turn_ended,
     .freeze = freeze,
+    .freeze_more = freeze_more,
     .flush = flush,
     .committed = committed,
     .close = close_processor,

@@ -63,8 +63,9 @@ struct task_group {
     enum err commit_err;
     uint64_t stamp; /* of the last commit: generation << 40 | sequence */
     int64_t last_freeze_ns;
-    uint64_t input_bytes; /* folded since the last freeze */
-    bool dirty;           /* anything folded since the last freeze */
+    struct store_snapshot *freezing; /* of the freeze under way; NULL: none is */
+    uint64_t input_bytes;            /* folded since the last freeze */
+    bool dirty;                      /* anything folded since the last freeze */
 };
 
 /* Every opening is a new generation, so that what an earlier one still sends to a distant store loses. STORE_META ("flow",
@@ -292,9 +293,14 @@ static bool turn(struct task *task) {
 
 /* --- checkpoints --- */
 
-static enum err freeze(struct task_group *group, struct diag *diag) {
-    struct store_snapshot *snapshot = NULL;
-    enum err err = store_snapshot_open(group->options.store, &snapshot);
+static void freeze_end(struct task_group *group) {
+    if (group->freezing != NULL) store_snapshot_close(group->options.store, &group->freezing);
+}
+
+/* The cut: every task's offset and what belongs to it. */
+static enum err freeze_begin(struct task_group *group, struct diag *diag) {
+    assert(group->freezing == NULL);
+    enum err err = store_snapshot_open(group->options.store, &group->freezing);
     if (err != ERR_OK) return diag_set(diag, err, "the store gives no snapshot");
     store_batch_clear(&group->batch);
     for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) {
@@ -303,13 +309,31 @@ static enum err freeze(struct task_group *group, struct diag *diag) {
             .offset = atomic_load_explicit(&task->folded, memory_order_relaxed),
             .ledger = task->ledger,
         };
-        err = task->processor->ops->freeze(task->processor, snapshot, &group->batch, diag);
+        err = task->processor->ops->freeze(task->processor, group->freezing, &group->batch, diag);
         checkpoint_put(&group->batch, task->name, group->options.log, task->input, &task->frozen);
     }
-    store_snapshot_close(group->options.store, &snapshot);
     group->last_freeze_ns = sys_monotonic_ns(group->options.sys);
     group->input_bytes = 0;
     group->dirty = false;
+    if (err != ERR_OK) freeze_end(group);
+    return err;
+}
+
+/* One part; none is under way once there is no more. */
+static enum err freeze_some(struct task_group *group, struct diag *diag) {
+    enum err err = ERR_OK;
+    bool more = false;
+    for (uint32_t i = 0; i < group->count && err == ERR_OK && !more; i++) {
+        struct processor *processor = group->tasks[i]->processor;
+        if (processor->ops->freeze_more != NULL) err = processor->ops->freeze_more(processor, diag, &more);
+    }
+    if (!more) freeze_end(group);
+    return err;
+}
+
+static enum err freeze_rest(struct task_group *group, struct diag *diag) {
+    enum err err = ERR_OK;
+    while (err == ERR_OK && group->freezing != NULL) err = freeze_some(group, diag);
     return err;
 }
 
@@ -346,7 +370,8 @@ static void after_commit(struct task_group *group) {
 enum err task_group_checkpoint(struct task_group *group, struct diag *diag) {
     assert(group->thread == NULL && atomic_load(&group->handover) == HANDOVER_FREE);
     if (group->options.read_only) return ERR_OK;
-    enum err err = freeze(group, diag);
+    enum err err = freeze_begin(group, diag);
+    if (err == ERR_OK) err = freeze_rest(group, diag);
     if (err == ERR_OK) err = commit(group, diag);
     if (err == ERR_OK) after_commit(group);
     return err;
@@ -377,13 +402,15 @@ static void hand_over(struct task_group *group) {
         atomic_store(&group->handover, HANDOVER_FREE);
         handover = HANDOVER_FREE;
     }
-    if (handover != HANDOVER_FREE || !checkpoint_due(group)) return;
+    const bool begun = group->freezing != NULL;
+    if (handover != HANDOVER_FREE || (!begun && !checkpoint_due(group))) return;
     struct diag diag = {0};
-    enum err err = freeze(group, &diag);
+    enum err err = begun ? freeze_some(group, &diag) : freeze_begin(group, &diag);
     if (err != ERR_OK) {
         stop_all(group, err, &diag);
         return;
     }
+    if (group->freezing != NULL) return;
     atomic_store(&group->handover, HANDOVER_FROZEN);
     sys_bell_ring(&group->checkpoint_bell);
 }
@@ -445,7 +472,7 @@ static bool step_held(struct task_group *group, int wanted) {
     bool worked = false;
     if (atomic_load(&group->reached) == wanted) {
         for (uint32_t i = 0; wanted == TASK_HOLD && i < group->count; i++) worked |= run_calls(group->tasks[i]);
-    } else if (!group->dirty && atomic_load(&group->handover) == HANDOVER_FREE) {
+    } else if (!group->dirty && group->freezing == NULL && atomic_load(&group->handover) == HANDOVER_FREE) {
         atomic_store(&group->reached, wanted);
         sys_bell_ring(&group->hold_bell);
         worked = true;
@@ -464,7 +491,7 @@ static void *task_main(void *argument) {
         bool worked = wanted == TASK_RUN && step(group);
         if (atomic_load(&group->reached) != TASK_STOP) hand_over(group);
         if (wanted != TASK_RUN) worked = step_held(group, wanted);
-        if (worked) continue;
+        if (worked || group->freezing != NULL) continue;
         int64_t wait_ms = group->dirty ? group->options.checkpoint_ms : -1;
         sys_bell_wait(&group->bell, wait_ms);
     }
@@ -522,6 +549,11 @@ static void stop_threads(struct task_group *group) {
 /* Frozen changes that were not committed when the threads stopped are in no later freeze: commit them first. */
 static enum err last_checkpoint(struct task_group *group, struct diag *diag) {
     if (group->options.read_only) return ERR_OK;
+    if (group->freezing != NULL) {
+        enum err err = freeze_rest(group, diag);
+        if (err != ERR_OK) return err;
+        atomic_store(&group->handover, HANDOVER_FROZEN);
+    }
     if (atomic_load(&group->handover) == HANDOVER_FROZEN) group->commit_err = commit(group, &group->commit_diag);
     if (atomic_load(&group->handover) != HANDOVER_FREE && group->commit_err == ERR_OK) after_commit(group);
     atomic_store(&group->handover, HANDOVER_FREE);
@@ -540,6 +572,7 @@ void task_group_close(struct task_group **group) {
     if (g == NULL) return;
     stop_threads(g);
     (void)!last_checkpoint(g, NULL);
+    freeze_end(g);
     for (uint32_t i = 0; i < g->count; i++) {
         struct task *task = g->tasks[i];
         task->err = task->err != ERR_OK ? task->err : ERR_CLOSED;

@@ -26,9 +26,13 @@ struct processor_ops {
                      struct diag *diag);
     /* A turn has ended (some batches were folded): publish what changed. May be NULL. */
     void (*turn_ended)(struct processor *processor);
-    /* Puts everything changed since the last freeze into `batch`; then `committed` or, never in one process, a crash. */
+    /* Puts everything changed since the last freeze into `batch`; then `committed` or, never in one process, a crash. What
+     * takes long may be left to freeze_more; snapshot and batch stay as long. */
     enum err (*freeze)(struct processor *processor, struct store_snapshot *snapshot, struct store_batch *batch,
                        struct diag *diag);
+    /* A part of what `freeze` left, which is as it was then, whatever has been folded since; turns come between. May be NULL:
+     * nothing is left. */
+    enum err (*freeze_more)(struct processor *processor, struct diag *diag, bool *ret_more);
     /* On the checkpoint thread, between freeze and the store commit: waits for outputs to be on disk, adds rows that need
      * their offsets. */
     enum err (*flush)(struct processor *processor, struct store_batch *batch, struct diag *diag);
