@@ -17,7 +17,7 @@ static void check_row(const uint8_t *line, size_t size, const struct slice *fiel
         uint32_t start;
         bool skip;
         if (kind == 2) {
-            if (binance_csv_klines(&at, end, &a, 1) == 0) continue;
+            if (binance_csv_klines(&at, end, &a, &start, 1) == 0) continue;
             enum err err = binance_csv_kline(fields, count, NULL, &b);
             assert(err == ERR_OK && a.open_time_ms == b.open_time_ms && a.trades == b.trades);
             assert(a.high.mantissa == b.high.mantissa && a.high.scale == b.high.scale);

@@ -38,6 +38,7 @@ static enum err open_reader(struct import *import) {
     const struct import_request *request = import->request;
     struct import_options options = request->options;
     struct input *lines = NULL;
+    buf_init(&import->array, ARRAY_LINES_MAX);
     enum err err = input_open(import->parts->sys, request->path, import->diag, &import->input);
     if (err == ERR_OK && import_takes_array(options.format) && import_is_array(input_peek(import->input))) {
         err = import_array_lines(import->input, &options.format, import->diag, &import->array);
@@ -47,6 +48,57 @@ static enum err open_reader(struct import *import) {
     if (err != ERR_OK) return err;
     return import_open(lines != NULL ? lines : import->input, import->result.row.path, &options, import->parts->series,
                        import->diag, &import->reader);
+}
+
+/* Blocks of an origin that is not committed are nobody's. */
+static enum err open_fold(struct import *import) {
+    const struct sys *sys = import->parts->sys;
+    uint64_t *origin = &import->result.row.origin;
+    do sys->random(sys->context, origin, sizeof *origin);
+    while (*origin == 0);
+    enum err err = engine_open_shelf(import->engine, import->diag, &import->shelf);
+    if (err == ERR_OK) shelf_set_origin(import->shelf, *origin);
+    if (err == ERR_OK && import->request->turns != NULL) shelf_pack_here(import->shelf);
+    return err == ERR_OK ? open_book(import, &import->series) : err;
+}
+
+static void close_fold(struct import *import) {
+    import_close_refusals(import);
+    if (import->book != NULL) book_close(&import->book);
+    if (import->shelf != NULL) shelf_close(&import->shelf);
+    if (import->reader != NULL) import_close(&import->reader);
+    if (import->array_input != NULL) input_close(&import->array_input);
+    buf_deinit(&import->array);
+    if (import->input != NULL) input_close(&import->input);
+}
+
+/* What was refused so far is refused again, by the same numbers, and the log drops it. */
+static enum err fold_sorted(struct import *import) {
+    struct input_progress progress;
+    input_progress(import->input, &progress);
+    if (progress.total_bytes == 0 || strcmp(import->request->path, "-") == 0) {
+        diag_set(import->diag, ERR_SYNTAX,
+                 "the rows are not in the order of their time, and a pipe cannot be read again");
+        diag_hint(import->diag, "import them as a file");
+        return ERR_SYNTAX;
+    }
+    import_turn_commit(import->request->turns, &import->turn);
+    close_fold(import);
+    import->counts = (struct book_counts){0};
+    import->result.skipped = import->since_progress = 0;
+    import->result.row.from_ms = import->result.row.to_ms = -1;
+    import->sort.active = true;
+    enum err err = open_reader(import);
+    if (err != ERR_OK) return import_input_err(import, err);
+    if (err == ERR_OK) err = import_open_refusals(import);
+    if (err == ERR_OK) err = open_fold(import);
+    return err == ERR_OK ? import_fold_klines(import) : err;
+}
+
+static enum err fold_klines(struct import *import) {
+    import_turn_read(import->request->turns, &import->turn);
+    enum err err = import_fold_klines(import);
+    return err == ERR_OK && import->sort.wanted ? fold_sorted(import) : err;
 }
 
 static enum err run(struct import *import) {
@@ -60,26 +112,18 @@ static enum err run(struct import *import) {
     if (request->copy) return import_copy(import);
     bool klines = import_format_of(import->reader) == IMPORT_BINANCE_KLINES;
     if (engine_is_live(import->engine) && !klines) err = import_read_states(import, &import->before);
-    if (err == ERR_OK) err = engine_open_shelf(import->engine, import->diag, &import->shelf);
-    if (err == ERR_OK) shelf_set_origin(import->shelf, import->result.row.origin);
     if (err == ERR_OK) err = latest_table_open(&import->latest);
     import->series = import_series(import->reader);
     import_turn_alone(request->turns, &import->turn, import->series);
-    if (err == ERR_OK) err = open_book(import, &import->series);
-    if (err == ERR_OK && klines) import_turn_read(request->turns, &import->turn);
-    if (err == ERR_OK) err = klines ? import_fold_klines(import) : import_fold_all(import);
+    if (err == ERR_OK) err = open_fold(import);
+    if (err == ERR_OK) err = klines ? fold_klines(import) : import_fold_all(import);
     return err == ERR_OK ? import_finish(import) : err;
 }
 
 static void close_import(struct import *import) {
-    import_close_refusals(import);
-    if (import->book != NULL) book_close(&import->book);
-    if (import->shelf != NULL) shelf_close(&import->shelf);
+    close_fold(import);
     if (import->latest != NULL) latest_table_close(&import->latest);
-    if (import->reader != NULL) import_close(&import->reader);
-    if (import->array_input != NULL) input_close(&import->array_input);
-    buf_deinit(&import->array);
-    if (import->input != NULL) input_close(&import->input);
+    free(import->sort.rows);
     free(import->events);
     free(import->fates);
     free(import->klines);
@@ -108,10 +152,6 @@ static enum err attempt(struct engine *engine, const struct import_request *requ
     snprintf(import.result.row.path, sizeof import.result.row.path, "%s",
              request->name != NULL ? request->name : request->path);
     import_turn_begin(request->turns, &import.turn);
-    const struct sys *sys = import.parts->sys;
-    do sys->random(sys->context, &import.result.row.origin, sizeof import.result.row.origin);
-    while (import.result.row.origin == 0);
-    buf_init(&import.array, ARRAY_LINES_MAX);
     if (err == ERR_OK) err = run(&import);
     import_turn_end(request->turns, &import.turn);
     *ret_conflict = import.conflict;

@@ -12,12 +12,21 @@ enum {
     IMPORT_KLINES_MAX = 1440,
     IMPORT_TASK_MAX = LOG_TOPIC_NAME_MAX + 32,
     IMPORT_OUTPUT_MAX = IMPORT_PATH_MAX + 96,
+    IMPORT_SORT_MAX = 3 * 1024 * 1024, /* klines: a month of seconds, almost six years of minutes */
 };
 
 /* What a task's fold states were, by series number: 0 where there is none. */
 struct states {
     uint64_t *hashes;
     uint32_t count;
+};
+
+/* Klines that are held until all of them can be put in order. */
+struct kline_sort {
+    struct candle *rows;
+    uint32_t count, capacity;
+    bool wanted; /* a day came back after it was sealed */
+    bool active; /* everything was opened anew, and the rows are gathered here */
 };
 
 struct import {
@@ -36,6 +45,7 @@ struct import {
     struct event *events;
     enum event_fate *fates;
     struct candle *klines;
+    struct kline_sort sort;
     struct event *newest; /* of each series, to be its latest price; time_ms 0: none */
     uint32_t newest_count;
     struct book_counts counts;
@@ -78,6 +88,8 @@ enum err import_input_err(struct import *import, enum err err) MUST_USE;
 
 /* --- import_klines.c --- */
 
+/* As the rows come. Where a day comes back after it was sealed, it stops with `sort.wanted`: to be called once more with
+ * everything opened anew and `sort.active`. */
 enum err import_fold_klines(struct import *import) MUST_USE;
 
 /* --- import_copy.c --- */

@@ -204,18 +204,37 @@ static enum err take_line(struct import_reader *reader, struct diag *diag, struc
     return ERR_OK;
 }
 
-static uint32_t take_plain_lines(struct import_reader *reader, struct event *events, uint32_t count, uint32_t max) {
-    uint32_t offset = (uint32_t)(reader->at - reader->lines.data);
+/* Keeps where `taken` lines from `offset` lie, whose starts count from there, and passes over them. */
+static void keep_lines(struct import_reader *reader, uint32_t offset, uint32_t count, uint32_t taken) {
     uint32_t line = (uint32_t)(reader->line - reader->batch_line);
-    uint32_t taken =
-        reader->ops->batch(reader, &reader->at, lines_end(reader), events + count, reader->starts + count, max - count);
     for (uint32_t i = 0; i < taken; i++) {
         reader->starts[count + i] += offset;
         reader->batch_lines[count + i] = line + i;
     }
     reader->line += taken;
     if (taken > 0) reader->first_row = false;
+}
+
+static uint32_t take_plain_lines(struct import_reader *reader, struct event *events, uint32_t count, uint32_t max) {
+    uint32_t offset = (uint32_t)(reader->at - reader->lines.data);
+    uint32_t taken =
+        reader->ops->batch(reader, &reader->at, lines_end(reader), events + count, reader->starts + count, max - count);
+    keep_lines(reader, offset, count, taken);
     return taken;
+}
+
+static uint32_t take_plain_klines(struct import_reader *reader, struct candle *rows, uint32_t count, uint32_t max) {
+    uint32_t offset = (uint32_t)(reader->at - reader->lines.data);
+    uint32_t taken =
+        binance_csv_klines(&reader->at, lines_end(reader), rows + count, reader->starts + count, max - count);
+    keep_lines(reader, offset, count, taken);
+    return taken;
+}
+
+/* The line at `at` may become the batch's next one. */
+static void note_line(struct import_reader *reader, uint32_t count) {
+    reader->starts[count] = (uint32_t)(reader->at - reader->lines.data);
+    reader->batch_lines[count] = (uint32_t)(reader->line - reader->batch_line);
 }
 
 /* Fills events[*count..max) from the lines at hand, until an item or their end. */
@@ -226,8 +245,7 @@ static enum err take_lines(struct import_reader *reader, struct event *events, u
         if (reader->ops->batch != NULL) *count += take_plain_lines(reader, events, *count, max);
         if (*count == max || reader->at >= end) break;
         enum line_kind kind = LINE_NOTHING;
-        reader->starts[*count] = (uint32_t)(reader->at - reader->lines.data);
-        reader->batch_lines[*count] = (uint32_t)(reader->line - reader->batch_line);
+        note_line(reader, *count);
         enum err err = take_line(reader, diag, &events[*count], item, &kind);
         if (err != ERR_OK) return err;
         if (kind == LINE_EVENT) ++*count;
@@ -320,6 +338,8 @@ enum err import_read_klines(struct import_reader *reader, struct candle *rows, u
                             bool *ret_has_item) {
     assert(reader != NULL && rows != NULL && max > 0);
     if (reader->format != IMPORT_BINANCE_KLINES) return ERR_STATE;
+    if (max > IMPORT_BATCH_MAX) max = IMPORT_BATCH_MAX;
+    reader->batch_line = reader->line;
     uint32_t count = 0;
     bool has_item = false;
     enum err err = ERR_OK;
@@ -333,13 +353,12 @@ enum err import_read_klines(struct import_reader *reader, struct candle *rows, u
             continue;
         }
         if (end[-1] == '\n' && reader->interval_ms <= 0) {
-            uint32_t taken = binance_csv_klines(&reader->at, end, rows + count, max - count);
-            reader->line += taken;
-            if (taken > 0) reader->first_row = false;
-            if ((count += taken) == max || reader->at == end) continue;
+            count += take_plain_klines(reader, rows, count, max);
+            if (count == max || reader->at == end) continue;
         }
         enum line_kind kind = LINE_NOTHING;
         struct event event;
+        note_line(reader, count);
         err = take_line(reader, diag, &event, ret_item, &kind);
         has_item = err == ERR_OK && kind == LINE_ITEM;
         if (has_item && ret_item->kind == IMPORT_KLINE) {
@@ -348,6 +367,7 @@ enum err import_read_klines(struct import_reader *reader, struct candle *rows, u
         }
     }
     input_add_lines(reader->input, reader->line - first);
+    reader->batch_count = count;
     *ret_count = count;
     *ret_has_item = has_item;
     return err;

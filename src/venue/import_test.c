@@ -413,6 +413,12 @@ static void test_klines_in_batches(void **state) {
         for (uint32_t i = 0; i < count; i++, total++) {
             assert_int_equal(rows[i].trades, total);
             assert_int_equal((int64_t)rows[i].high.mantissa, (total + 1) * 100 + 75);
+            struct slice source;
+            uint64_t line;
+            assert_int_equal(import_source(reader, i, &line, &source), ERR_OK);
+            assert_int_equal(line, total + 1 + (total >= 777));
+            assert_int_equal(strtoull((const char *)source.data, NULL, 10), rows[i].open_time_ms);
+            assert_int_equal(source.data[source.size - 1], '0');
         }
         if (has_item) {
             assert_int_equal(item.kind, IMPORT_REJECT);
@@ -486,7 +492,7 @@ static void test_fast_and_general_rows_agree(void **state) {
         struct event fast_event, event;
         uint32_t start, count = 0;
         memset(&fast_row, 0, sizeof fast_row); /* the bytes between fields are compared, too */
-        uint32_t got = kline ? binance_csv_klines(&at, end, &fast_row, 1)
+        uint32_t got = kline ? binance_csv_klines(&at, end, &fast_row, &start, 1)
                              : binance_csv_trades(&at, end, aggregated, 5, &fast_event, &start, 1);
         if (got == 0) continue;
         assert_ptr_equal(at, end);

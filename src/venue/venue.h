@@ -115,7 +115,7 @@ enum err import_read(struct import_reader *reader, struct event *events, uint32_
 enum err import_read_klines(struct import_reader *reader, struct candle *rows, uint32_t max, struct diag *diag,
                             uint32_t *ret_series, uint32_t *ret_count, struct import_item *ret_item,
                             bool *ret_has_item) MUST_USE;
-/* With sources: the raw message and line of each event of the last import_read, for --copy and `wick why`. */
+/* The raw message and line of each event or row of the last read. */
 enum err import_source(const struct import_reader *reader, uint32_t event_index, uint64_t *ret_line,
                        struct slice *ret_source) MUST_USE;
 

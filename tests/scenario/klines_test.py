@@ -127,8 +127,68 @@ def a_killed_import_never_shows():
     assert candles(data, "K") == candles(folder("whole"), "K")
 
 
+def any_order_gives_the_same():
+    """A day that comes back after others, rows of a day in any order, whole files backwards: the candles are those of the file in
+    order, whatever lay there before, beside others that are read at the same time."""
+    lines = rows(21, 0, 40).splitlines(True)
+    chance = random.Random(options.seed)
+    days = [lines[i:i + 1440] for i in range(0, len(lines), 1440)]
+    chance.shuffle(days)
+    shuffled = list(lines)
+    chance.shuffle(shuffled)
+    orders = {
+        "back": lines[3000:] + lines[:3000],
+        "days": [line for day in days for line in day],
+        "backwards": lines[::-1],
+        "shuffled": shuffled[:9000] + ["no kline\n"] + shuffled[9000:],
+        "one": lines[:1000] + lines[1001:9000] + lines[1000:1001] + lines[9000:],
+    }
+    words = ("--as", "binance-klines", "--series", "binance:O/USDT", "--format", "json")
+    said = json.loads(must(options.wick, "import", *words, write("ordered.csv", "".join(lines)), data=folder("ordered")))
+    expected = candles(folder("ordered"), "O")
+    for name, order in orders.items():
+        path, bad = write(f"{name}.csv", "".join(order)), int(name == "shuffled")
+        got = json.loads(must(options.wick, "import", *words, path, data=folder(name)))
+        assert (got["late"], got["invalid"], got["used"]) == (0, bad, len(lines)), (name, got)
+        assert got["from"] == said["from"] and got["to"] == said["to"], (name, got, said)
+        assert candles(folder(name), "O") == expected, name
+        must(options.wick, "fsck", "--rebuild", data=folder(name))
+        assert candles(folder(name), "O") == expected, f"{name}, made again"
+    refused = must(options.wick, "topic", "read", "imports.invalid", data=folder("shuffled")).splitlines()
+    assert len(refused) == 1 and json.loads(refused[0])["headers"]["line"] == "9001", refused
+    beside = [os.path.join(options.scratch, f"S{seed}USDT-1m-2023-12.csv") for seed in (0, 1, 2)]
+    names = [write("OUSDT-1m-a.csv", "".join(orders["shuffled"])), *beside, write("OUSDT-1m-b.csv", rows(22, 20, 30))]
+    words = ("--as", "binance-klines", "--venue", "binance", "--format", "json")
+    together = [json.loads(line) for line in must(options.wick, "import", *words, *names, data=folder("beside")).splitlines()]
+    apart = [json.loads(must(options.wick, "import", *words, name, data=folder("beside-apart"))) for name in names]
+    assert together == apart, f"{together}\n{apart}"
+    for base in ("O", "S0", "S2"):
+        assert candles(folder("beside"), base) == candles(folder("beside-apart"), base), base
+
+
+def a_pipe_must_be_in_order():
+    lines = rows(23, 0, 3).splitlines(True)
+    words = [options.wick, "import", "--as", "binance-klines", "--series", "binance:P/USDT", "-", "--data", folder("pipe")]
+    said = subprocess.run(words, input="".join(lines[2000:] + lines[:2000]), capture_output=True, text=True)
+    assert said.returncode == 3 and "import them as a file" in said.stderr, said
+    said = subprocess.run(words, input="".join(lines), capture_output=True, text=True)
+    assert said.returncode == 0, said
+
+
+def other_lengths_are_refused_by_line():
+    text = f"{START},1,2,1,2,5,{START + 3_599_999},5,3,0,0,0\n"
+    path = write("LUSDT-1h-2023-12.csv", "open_time,open,high,low,close,volume,close_time,quote,count,a,b,c\n\n" + text)
+    must(options.wick, "import", "--as", "binance-klines", path, data=folder("lengths"))
+    refused = json.loads(must(options.wick, "topic", "read", "imports.invalid", data=folder("lengths")))
+    assert refused["headers"]["line"] == "3" and refused["value"] == text.strip(), refused
+    assert refused["headers"]["reason"] == "interval" and "1m" in refused["headers"]["detail"], refused
+
+
 report.case("several-at-once", several_are_one_after_the_other)
 report.case("rebuild", a_rebuild_gives_the_same)
 report.case("rebuild-lists-losses", a_rebuild_tells_what_it_cannot)
+report.case("any-order", any_order_gives_the_same)
+report.case("pipe", a_pipe_must_be_in_order)
+report.case("other-lengths", other_lengths_are_refused_by_line)
 report.case("killed", a_killed_import_never_shows)
 sys.exit(report.done())

@@ -31,7 +31,8 @@ int64_t binance_interval_ms(struct slice name);
  * starts[i] is counted from the first *at. The general ones judge one row. */
 uint32_t binance_csv_trades(const uint8_t **at, const uint8_t *end, bool aggregated, uint32_t series,
                             struct event *events, uint32_t *starts, uint32_t max);
-uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t max);
+uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
+                            uint32_t max);
 /* *ret_skip for rows that stand for trades that were annulled (`p=0 q=0 f=-1`). */
 enum err binance_csv_trade(const struct slice *fields, uint32_t count, bool aggregated, uint32_t series,
                            struct diag *diag, struct event *ret_event, bool *ret_skip) MUST_USE;

@@ -99,10 +99,15 @@ static bool scan_kline(const uint8_t **at, struct candle *row) {
     return true;
 }
 
-uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t max) {
-    const uint8_t *p = *at;
+uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
+                            uint32_t max) {
+    const uint8_t *base = *at, *p = base;
     uint32_t count = 0;
-    while (count < max && p < end && scan_kline(&p, &rows[count])) count++;
+    while (count < max && p < end) {
+        starts[count] = (uint32_t)(p - base);
+        if (!scan_kline(&p, &rows[count])) break;
+        count++;
+    }
     *at = p;
     return count;
 }
