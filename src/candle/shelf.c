@@ -377,6 +377,8 @@ enum err shelf_open(const struct shelf_options *options, struct diag *diag, stru
 
 void shelf_set_origin(struct shelf *shelf, uint64_t origin) { shelf->origin = origin; }
 
+void shelf_pack_here(struct shelf *shelf) { shelf->packs_here = true; }
+
 void shelf_close(struct shelf **shelf) {
     if (*shelf == NULL) return;
     shelf_load_close(*shelf);

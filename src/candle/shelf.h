@@ -96,6 +96,8 @@ enum err shelf_load_end(struct shelf *shelf, struct store_snapshot *snapshot, st
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
 /* Blocks appended from here on carry an origin, not 0: a rebuild asks whether it was committed. */
 void shelf_set_origin(struct shelf *shelf, uint64_t origin);
+/* Days loaded are packed by who calls, on its thread: for where others use the other cores. Before the first one. */
+void shelf_pack_here(struct shelf *shelf);
 /* Index rows again from the sealed topics (wick fsck --rebuild). Damaged records are passed over; `diag` then says how
  * many (the result is ERR_OK all the same). Series that are not known yet are added to the table. */
 typedef bool (*shelf_origin_known)(const void *context, uint64_t origin);

@@ -1,4 +1,4 @@
-/* Loading: days on their way to blocks, packed by a thread beside the owner's.
+/* Loading: days on their way to blocks, packed by a thread beside the owner's, or by the owner.
  *
  * A ring of jobs. The owner fills the newest one and takes packed ones off the oldest end, in order, so that what reaches the
  * log does not depend on who packed what. When the ring is full it packs a job itself instead of waiting: two cores are
@@ -121,7 +121,7 @@ static enum err load_open(struct shelf *shelf) {
     shelf->load = load;
     if (full) shelf_load_close(shelf);
     if (full) return ERR_NO_MEMORY;
-    if (sys == NULL || sys->thread_start == NULL) return ERR_OK; /* the owner packs */
+    if (shelf->packs_here || sys == NULL || sys->thread_start == NULL) return ERR_OK; /* the owner packs */
     return sys->thread_start(sys->context, "pack", packer, load, &load->thread);
 }
 
@@ -147,7 +147,8 @@ bool shelf_load_is_idle(const struct shelf *shelf) {
 
 /* --- the contract --- */
 
-static void enqueue(struct shelf_load *load, struct lane lane, struct span day, struct candle **rows, uint32_t count) {
+static struct job *enqueue(struct shelf_load *load, struct lane lane, struct span day, struct candle **rows,
+                           uint32_t count) {
     struct job *job = &load->jobs[load->next++ % SHELF_LOADS_MAX];
     assert(atomic_load(&job->state) == JOB_FREE);
     struct candle *mine = job->rows;
@@ -158,6 +159,16 @@ static void enqueue(struct shelf_load *load, struct lane lane, struct span day, 
     job->count = count;
     atomic_store_explicit(&job->state, JOB_READY, memory_order_release);
     if (load->thread != NULL) sys_bell_ring(&load->work);
+    return job;
+}
+
+/* Without another thread, a day is packed while it is in the cache, and its rows are where the next one comes. */
+static enum err pack_now(struct shelf_load *load, struct job *job, struct candle **rows) {
+    enum err err = drain(load, 0);
+    struct candle *others = *rows;
+    *rows = job->rows;
+    job->rows = others;
+    return err;
 }
 
 /* Nothing is stored of the day, and all of it is one block. */
@@ -186,7 +197,8 @@ enum err shelf_load(struct shelf *shelf, struct store_snapshot *snapshot, struct
     load->seal.diag = diag;
     err = drain(load, SHELF_LOADS_MAX - 1);
     if (err == ERR_OK) err = shelf_touch(shelf, lane, TIER_BASE, day.end_ms);
-    if (err == ERR_OK) enqueue(load, lane, day, rows, count);
+    struct job *job = err == ERR_OK ? enqueue(load, lane, day, rows, count) : NULL;
+    if (job != NULL && load->thread == NULL) err = pack_now(load, job, rows);
     if (err != ERR_OK && diag != NULL && diag->err != err) diag_set(diag, err, "cannot seal candles");
     return err;
 }

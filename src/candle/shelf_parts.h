@@ -63,7 +63,8 @@ struct shelf {
     struct shelf_sealing *sealing;
     struct shelf_later later;
     struct shelf_load *load; /* NULL: none yet */
-    uint64_t origin;         /* 0: none */
+    bool packs_here;
+    uint64_t origin; /* 0: none */
     int64_t expire_next_ms;
     bool expiring;                        /* something since the last flush */
     uint64_t compacted_bytes[TIER_COUNT]; /* what the last compaction left; its thread's */

@@ -455,14 +455,14 @@ static void read_blocks(struct fixture *f, const char *topic, const char *lane, 
     arena_deinit(&arena);
 }
 
-/* A load packs with two threads what the other way packs with one, several days a call or one: the same bytes. */
-static void loading_gives_what_sealing_gives(void **state) {
-    struct fixture *f = *state;
+/* A load packs with two threads or here what the other way packs with one, several days a call or one: the same bytes. */
+static void compare_loading(struct fixture *f, bool here) {
     struct candle *day = malloc(SHELF_LOAD_ROWS * sizeof *day);
     static struct candle rows[MINUTES];
     uint32_t count = 0;
     shelf_close(&f->shelf);
     open_shelf_with(f, sys_real());
+    if (here) shelf_pack_here(f->shelf);
     for (int64_t i = 0; i < MINUTES; i++) {
         struct candle row = make_row(&f->random, i, 0);
         if (i % 7 == 3) row.volume = row.quote_volume = (struct decimal){0, 0}, row.trades = 0; /* flat */
@@ -503,6 +503,10 @@ static void loading_gives_what_sealing_gives(void **state) {
     }
     free(day);
 }
+
+static void loading_gives_what_sealing_gives(void **state) { compare_loading(*state, false); }
+
+static void packing_here_gives_what_sealing_gives(void **state) { compare_loading(*state, true); }
 
 static void months_that_are_over_are_blocks(void **state) {
     struct fixture *f = *state;
@@ -719,6 +723,7 @@ int main(void) {
         CASE(a_load_of_many_days_is_sealed),
         CASE(rows_out_of_order_are_refused),
         CASE(loading_gives_what_sealing_gives),
+        CASE(packing_here_gives_what_sealing_gives),
         CASE(months_that_are_over_are_blocks),
         CASE(the_index_is_made_anew),
         CASE(expired_rows_go),
