@@ -129,7 +129,10 @@ static int rebuild(struct cli *cli) {
     }
     struct engine *engine = NULL;
     err = engine_open(cli->sys, &cli->config, ENGINE_WORK, &diag, &engine);
-    if (err == ERR_OK) err = engine_rebuild(engine, &diag);
+    if (err == ERR_OK) {
+        diag = (struct diag){0}; /* opening leaves words behind that are no finding */
+        err = engine_rebuild(engine, &diag);
+    }
     if (err == ERR_OK && diag.err != ERR_OK) cli_print("not restored: %s\n", diag.what);
     if (err == ERR_OK) err = tell_lost(engine);
     engine_close(&engine);

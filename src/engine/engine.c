@@ -10,8 +10,8 @@
 
 enum {
     PRICE_PARTITIONS_MAX = 64,
-    STATUS_MS = 1000,      /* a live source says so this often */
-    RETAIN_MS = 60 * 1000, /* retention and expiry are looked at this often */
+    STATUS_MS = 1000,           /* a live source says so this often */
+    EXPIRE_MS = 60 * 60 * 1000, /* where nothing comes, time moves on this often: candles expire by it */
     MARKETS_MAX = 8,
 };
 
@@ -25,7 +25,8 @@ struct engine {
     struct server *server;
     struct market *markets[MARKETS_MAX];
     uint32_t market_count;
-    struct sys_thread *keeper; /* status records, retention */
+    struct sys_thread *keeper; /* status records */
+    struct care *care;
     struct sys_bell keeper_bell;
     struct importer *importer;
     atomic_bool live; /* the tasks have threads */
@@ -378,31 +379,29 @@ static void *keeper_main(void *argument) {
     bool told = false;
     struct status_append status[PRICE_PARTITIONS_MAX] = {0};
     int64_t seen_end[PRICE_PARTITIONS_MAX] = {0}, active_ms[PRICE_PARTITIONS_MAX] = {0};
-    int64_t retained_ms = sys_wall_ms(engine->parts.sys);
+    int64_t started_ms = sys_wall_ms(engine->parts.sys), told_ms = started_ms;
     for (uint32_t i = 0; i < engine->prices_count; i++) {
         record_batch_builder_init(&status[i].builder);
         status[i].failure = &engine->failure;
         seen_end[i] = log_end_offset(engine->prices[i]);
-        active_ms[i] = retained_ms;
+        active_ms[i] = started_ms;
     }
     while (!atomic_load(&engine->stop)) {
         sys_bell_wait(&engine->keeper_bell, STATUS_MS);
         int64_t now_ms = sys_wall_ms(engine->parts.sys);
+        bool hour = now_ms - told_ms >= EXPIRE_MS;
+        if (hour) told_ms = now_ms;
         for (uint32_t i = 0; i < engine->prices_count; i++) {
             /* Ten minutes after the last event every series is no longer live, and the clock has nothing left to close. */
             int64_t end = log_end_offset(engine->prices[i]);
             if (end > seen_end[i] + 1) active_ms[i] = now_ms;
             seen_end[i] = end;
-            if (now_ms - active_ms[i] < QUIET_MS) put_status(engine, &status[i], engine->prices[i]);
+            if (hour || now_ms - active_ms[i] < QUIET_MS) put_status(engine, &status[i], engine->prices[i]);
         }
         if (atomic_load(&engine->failure) != ERR_OK && !told && engine->failed != NULL) {
             told = true;
             engine->failed(engine->failed_context);
         }
-        if (now_ms - retained_ms < RETAIN_MS) continue;
-        retained_ms = now_ms;
-        struct diag diag = {0};
-        (void)!log_retain(engine->parts.log, now_ms, &diag);
     }
     for (uint32_t i = 0; i < engine->prices_count; i++) wait_status(&status[i]);
     return NULL;
@@ -458,6 +457,7 @@ enum err engine_start(struct engine *engine, struct diag *diag) {
     if (err == ERR_OK) atomic_store(&engine->live, true);
     if (err == ERR_OK) err = start_server(engine, diag);
     if (err == ERR_OK) err = sys->thread_start(sys->context, "keeper", keeper_main, engine, &engine->keeper);
+    if (err == ERR_OK) err = care_open(&engine->parts, engine->importer, diag, &engine->care);
     for (uint32_t i = 0; err == ERR_OK && i < engine->config.source_count; i++) {
         if (engine->market_count == MARKETS_MAX) return diag_set(diag, ERR_LIMIT, "more than %d sources", MARKETS_MAX);
         err = market_open(engine, &engine->config.sources[i], diag, &engine->markets[engine->market_count]);
@@ -499,6 +499,7 @@ void engine_close(struct engine **engine) {
         sys_bell_ring(&e->keeper_bell);
         e->parts.sys->thread_join(e->parts.sys->context, &e->keeper);
     }
+    care_close(&e->care);
     importer_close(&e->importer);
     task_group_close(&e->parts.tasks);
     if (e->parts.api != NULL) api_close(&e->parts.api);

@@ -74,6 +74,26 @@ enum err importer_open(struct engine *engine, struct diag *diag, struct importer
 /* What is not committed is given up. */
 void importer_close(struct importer **importer);
 extern const struct control_ops importer_control; /* its context: the importer */
+/* Whether an import is under way, and how many have begun. */
+bool importer_is_busy(struct importer *importer, uint64_t *ret_begun);
+
+/* --- rebuild.c: the imports that were committed, as their topic says --- */
+struct import_register {
+    struct store_batch *batch; /* NULL, or gets their rows */
+    uint64_t *origins;
+    size_t count, capacity;
+};
+enum err import_register_read(const struct engine_parts *parts, struct import_register *rows,
+                              struct diag *diag) MUST_USE;
+void import_register_deinit(struct import_register *rows);
+bool import_register_knows(const void *rows, uint64_t origin);
+
+/* --- care.c: retention and compaction --- */
+struct care;
+enum err care_open(const struct engine_parts *parts, struct importer *importer, struct diag *diag,
+                   struct care **ret_care) MUST_USE;
+/* Stops its thread, in the middle of a segment if need be. */
+void care_close(struct care **care);
 
 /* --- decoders.c --- */
 enum err price_event_decoder_open(struct series_table *series, struct event_decoder **ret_decoder) MUST_USE;

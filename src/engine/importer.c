@@ -30,6 +30,7 @@ struct importer {
     pthread_mutex_t lock; /* guards the jobs; the running one's request is its thread's to read */
     struct job jobs[JOBS_MAX];
     uint64_t last_id;
+    uint64_t begun;
     struct sys_bell bell;
     struct sys_thread *thread;
     atomic_bool stop;
@@ -66,7 +67,10 @@ static struct job *next_job(struct importer *importer) {
         if (job->id == 0 || job->state != CONTROL_WAITING) continue;
         if (next == NULL || job->id < next->id) next = job;
     }
-    if (next != NULL) next->state = CONTROL_RUNNING;
+    if (next != NULL) {
+        next->state = CONTROL_RUNNING;
+        importer->begun++;
+    }
     pthread_mutex_unlock(&importer->lock);
     return next;
 }
@@ -106,6 +110,16 @@ static void *importer_main(void *argument) {
             sys_bell_wait(&importer->bell, WAIT_MS);
     }
     return NULL;
+}
+
+bool importer_is_busy(struct importer *importer, uint64_t *ret_begun) {
+    bool busy = false;
+    pthread_mutex_lock(&importer->lock);
+    for (int i = 0; i < JOBS_MAX; i++)
+        if (importer->jobs[i].id != 0 && importer->jobs[i].state == CONTROL_RUNNING) busy = true;
+    *ret_begun = importer->begun;
+    pthread_mutex_unlock(&importer->lock);
+    return busy;
 }
 
 /* --- what commands ask --- */

@@ -8,14 +8,8 @@
 
 enum { BATCH_BYTES_MAX = 1024 * 1024 * 1024, ARENA_BYTES_MAX = 256 * 1024 * 1024 };
 
-struct register_rows {
-    struct store_batch *batch;
-    uint64_t *origins; /* of the imports that were committed */
-    size_t count, capacity;
-};
-
 static enum err restore_import(void *context, const struct record *record) {
-    struct register_rows *rows = context;
+    struct import_register *rows = context;
     struct import_row row;
     enum err err = import_row_decode(record->key, record->value, &row);
     if (err != ERR_OK) return err;
@@ -28,7 +22,7 @@ static enum err restore_import(void *context, const struct record *record) {
     }
     rows->origins[rows->count++] = row.origin;
     const struct store_key key = import_row_key(&row);
-    store_batch_put(rows->batch, &key, record->value);
+    if (rows->batch != NULL) store_batch_put(rows->batch, &key, record->value);
     return ERR_OK;
 }
 
@@ -37,12 +31,12 @@ static int compare_origins(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static bool is_registered(const void *context, uint64_t origin) {
-    const struct register_rows *rows = context;
+bool import_register_knows(const void *context, uint64_t origin) {
+    const struct import_register *rows = context;
     return rows->count > 0 && bsearch(&origin, rows->origins, rows->count, sizeof origin, compare_origins) != NULL;
 }
 
-static enum err restore_imports(const struct engine_parts *parts, struct register_rows *rows, struct diag *diag) {
+enum err import_register_read(const struct engine_parts *parts, struct import_register *rows, struct diag *diag) {
     struct log_partition *partition;
     enum err err = log_partition_find(parts->log, "imports", 0, &partition);
     if (err == ERR_NOT_FOUND) return ERR_OK;
@@ -62,6 +56,12 @@ static enum err restore_imports(const struct engine_parts *parts, struct registe
     return err == ERR_END ? ERR_OK : err;
 }
 
+void import_register_deinit(struct import_register *rows) {
+    free(rows->origins);
+    rows->origins = NULL;
+    rows->count = rows->capacity = 0;
+}
+
 static enum err restore_tiers(const struct engine_parts *parts, struct diag *diag) {
     struct store_snapshot *snapshot = NULL;
     struct store_batch batch;
@@ -79,10 +79,10 @@ enum err engine_rebuild(struct engine *engine, struct diag *diag) {
     const struct engine_parts *parts = engine_parts(engine);
     struct store_batch batch;
     store_batch_init(&batch, BATCH_BYTES_MAX);
-    struct register_rows rows = {.batch = &batch};
-    enum err err = restore_imports(parts, &rows, diag);
-    if (err == ERR_OK) err = shelf_rebuild(parts->shelf, &batch, is_registered, &rows, diag);
-    free(rows.origins);
+    struct import_register rows = {.batch = &batch};
+    enum err err = import_register_read(parts, &rows, diag);
+    if (err == ERR_OK) err = shelf_rebuild(parts->shelf, &batch, import_register_knows, &rows, diag);
+    import_register_deinit(&rows);
     for (uint32_t i = 0; i < series_count(parts->series); i++) series_row_put(&batch, series_get(parts->series, i));
     if (err == ERR_OK) err = store_batch_err(&batch);
     const struct store_batch *batches[] = {&batch};
