@@ -1,5 +1,5 @@
 /* Copying: every message of a file into its topic, where the tasks fold it. */
-#include <stdlib.h>
+#include <stdio.h>
 
 #include "engine/import_work.h"
 
