@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/api_internal.h"
+#include "base/nearest.h"
 
 enum { API_MAGIC = 0x61706921 };
 
@@ -25,7 +26,7 @@ const struct route api_routes[] = {
      "Latest prices",
      NULL,
      "application/json",
-     {{"series", "venue:BASE/QUOTE or venue:SYMBOL; may repeat", false},
+     {{"series", "venue:BASE/QUOTE or venue:SYMBOL; may repeat", false, true},
       KIND_ARGUMENT,
       {"base", "every series of this base currency", false},
       {"group", "base: one list a base currency", false}}},
@@ -115,6 +116,44 @@ static void refuse_method(struct http_exchange *exchange, bool get, bool post) {
     http_reply(exchange, 405, "application/json");
 }
 
+static const struct route_argument *find_argument(const struct route *route, struct slice name) {
+    for (uint32_t i = 0; i < API_ARGUMENTS_MAX && route->arguments[i].name != NULL; i++)
+        if (slice_equal(name, slice_text(route->arguments[i].name))) return &route->arguments[i];
+    return NULL;
+}
+
+static bool came_before(const struct http_exchange *exchange, uint32_t index) {
+    for (uint32_t i = 0; i < index; i++)
+        if (slice_equal(exchange->arguments[i].name, exchange->arguments[index].name)) return true;
+    return false;
+}
+
+static void refuse_argument(struct http_exchange *exchange, const struct route *route, struct slice name, bool known) {
+    struct diag diag = {0};
+    struct nearest nearest = nearest_begin(name);
+    for (uint32_t i = 0; i < API_ARGUMENTS_MAX && route->arguments[i].name != NULL; i++)
+        nearest_look(&nearest, route->arguments[i].name);
+    enum err err = known ? diag_set(&diag, ERR_DUPLICATE, "%s takes one \"%.*s\"", route->path, SLICE_PRINT(name))
+                         : diag_set(&diag, ERR_UNKNOWN, "%s has no argument \"%.*s\"", route->path, SLICE_PRINT(name));
+    if (!known && nearest.name != NULL) diag_hint(&diag, "did you mean \"%s\"?", nearest.name);
+    diag_where(&diag, "%.*s", SLICE_PRINT(name));
+    http_reply_error(exchange, err, &diag);
+}
+
+/* An argument that is passed over would make the answer one to another question. */
+static bool has_good_arguments(struct http_exchange *exchange, const struct route *route) {
+    if (route->method != HTTP_GET || strncmp(route->path, "/v1/", 4) != 0) return true;
+    for (uint32_t i = 0; i < exchange->argument_count; i++) {
+        const struct http_pair *pair = &exchange->arguments[i];
+        if (pair->name.size == 0 && pair->value.size == 0) continue; /* "a=1&&b=2" */
+        const struct route_argument *known = find_argument(route, pair->name);
+        if (known != NULL && (known->repeats || !came_before(exchange, i))) continue;
+        refuse_argument(exchange, route, pair->name, known != NULL);
+        return false;
+    }
+    return true;
+}
+
 static void route(struct api *api, struct http_exchange *exchange) {
     if (exchange->local && api->options.control != NULL && control_has(exchange->path)) {
         handle_control(api, exchange);
@@ -126,7 +165,7 @@ static void route(struct api *api, struct http_exchange *exchange) {
         const struct route *route = &api_routes[i];
         if (!slice_equal(exchange->path, slice_text(route->path))) continue;
         if (route->method == method) {
-            route->handle(api, exchange);
+            if (has_good_arguments(exchange, route)) route->handle(api, exchange);
             return;
         }
         get |= route->method == HTTP_GET;

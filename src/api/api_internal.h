@@ -24,9 +24,10 @@ enum {
     API_FUTURE_MS = 5 * 60 * 1000,
 };
 
+enum { API_ARGUMENTS_MAX = 10 };
 struct route_argument {
     const char *name, *description;
-    bool required;
+    bool required, repeats;
 };
 
 struct route {
@@ -34,9 +35,9 @@ struct route {
     const char *path;
     void (*handle)(struct api *api, struct http_exchange *exchange);
     const char *summary;
-    const char *body;    /* what a POST takes, in words; NULL: nothing */
-    const char *answers; /* content type */
-    struct route_argument arguments[10];
+    const char *body;                                   /* what a POST takes, in words; NULL: nothing */
+    const char *answers;                                /* content type */
+    struct route_argument arguments[API_ARGUMENTS_MAX]; /* all there are: others are refused */
 };
 extern const struct route api_routes[];
 extern const uint32_t api_route_count;

@@ -186,6 +186,13 @@ static void test_candles(void **state) {
         unsigned status;
     } bad[] = {
         {"/v1/candles", "\"at\":\"series\"", 400},
+        {"/v1/candles?series=binance:BTC/USDT&frm=1", "did you mean \\\"from\\\"?", 400},
+        {"/v1/candles?series=binance:BTC/USDT&frm=1", "\"at\":\"frm\"", 400},
+        {"/v1/candles?series=binance:BTC/USDT&From=1", "\"code\":\"unknown\"", 400},
+        {"/v1/candles?series=binance:BTC/USDT&series=binance:ETH/USDT", "\"code\":\"duplicate-key\"", 400},
+        {"/v1/candles?series=binance:BTC/USDT&&=1", "\"at\":\"\"", 400},
+        {"/v1/latest?serie=binance:BTC/USDT", "did you mean \\\"series\\\"?", 400},
+        {"/v1/status?x=1", "/v1/status has no argument \\\"x\\\"", 400},
         {"/v1/candles?series=binance:NO/PE", "\"code\":\"not-found\"", 404},
         {"/v1/candles?series=binance:BTC/USDT&kind=nft", "\"at\":\"kind\"", 400},
         {"/v1/candles?series=binance:BTC/USDT&interval=7x", "\"at\":\"interval\"", 400},

@@ -31,7 +31,7 @@ static void put_operation(struct buf *out, const struct route *route) {
     put_name(out, slice_text(route->summary));
     if (route->arguments[0].name != NULL) {
         buf_put_text(out, ",\"parameters\":[");
-        for (uint32_t i = 0; i < 10 && route->arguments[i].name != NULL; i++)
+        for (uint32_t i = 0; i < API_ARGUMENTS_MAX && route->arguments[i].name != NULL; i++)
             put_argument(out, &route->arguments[i], i == 0);
         buf_put_u8(out, ']');
     }

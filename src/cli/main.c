@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/nearest.h"
 #include "cli/cli.h"
 
 const struct cli_command *const cli_commands[] = {
@@ -98,55 +99,17 @@ int cli_fail(enum err err, const struct diag *diag) {
 
 /* --- names that are nearly right --- */
 
-enum { NAME_MAX_BYTES = 32 };
-
-/* How many letters must be put in, taken out, changed or swapped with the next one. */
-static unsigned distance(const char *a, const char *b) {
-    unsigned rows[3][NAME_MAX_BYTES + 1];
-    size_t m = strlen(a), n = strlen(b);
-    if (m > NAME_MAX_BYTES || n > NAME_MAX_BYTES) return NAME_MAX_BYTES;
-    for (unsigned j = 0; j <= n; j++) rows[0][j] = j;
-    for (unsigned i = 1; i <= m; i++) {
-        unsigned *now = rows[i % 3];
-        const unsigned *before = rows[(i + 2) % 3], *earlier = rows[(i + 1) % 3];
-        now[0] = i;
-        for (unsigned j = 1; j <= n; j++) {
-            unsigned least = before[j - 1] + (a[i - 1] != b[j - 1]);
-            if (before[j] + 1 < least) least = before[j] + 1;
-            if (now[j - 1] + 1 < least) least = now[j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && earlier[j - 2] + 1 < least)
-                least = earlier[j - 2] + 1;
-            now[j] = least;
-        }
-    }
-    return rows[m % 3][n];
-}
-
-struct nearest {
-    const char *name;
-    unsigned distance;
-};
-
-static void look_nearer(struct nearest *nearest, const char *given, const char *name) {
-    unsigned far = distance(given, name);
-    if (strlen(given) > 2 && strncmp(given, name, strlen(given)) == 0) far = 1;
-    if (far >= nearest->distance) return;
-    *nearest = (struct nearest){name, far};
-}
-
 int cli_no_command(const char *name) {
-    struct nearest nearest = {NULL, 3};
-    for (const struct cli_command *const *c = cli_commands; *c != NULL; c++) look_nearer(&nearest, name, (*c)->name);
+    struct nearest nearest = nearest_begin(slice_text(name));
+    for (const struct cli_command *const *c = cli_commands; *c != NULL; c++) nearest_look(&nearest, (*c)->name);
     if (nearest.name == NULL) return cli_usage(NULL, "there is no command \"%s\"", name);
     return cli_usage(NULL, "there is no command \"%s\"; did you mean \"%s\"?", name, nearest.name);
 }
 
 static void no_option(const struct cli *cli, struct slice given) {
-    char name[NAME_MAX_BYTES + 1];
-    struct nearest nearest = {NULL, 3};
-    snprintf(name, sizeof name, "%.*s", SLICE_PRINT(given));
-    for (const struct cli_option *o = cli_common_options; o->name != NULL; o++) look_nearer(&nearest, name, o->name);
-    for (const struct cli_option *o = cli->command->options; o->name != NULL; o++) look_nearer(&nearest, name, o->name);
+    struct nearest nearest = nearest_begin(given);
+    for (const struct cli_option *o = cli_common_options; o->name != NULL; o++) nearest_look(&nearest, o->name);
+    for (const struct cli_option *o = cli->command->options; o->name != NULL; o++) nearest_look(&nearest, o->name);
     cli_usage(cli, "%s has no option --%.*s%s%s%s", cli->command->name, SLICE_PRINT(given),
               nearest.name != NULL ? "; did you mean --" : "", nearest.name != NULL ? nearest.name : "",
               nearest.name != NULL ? "?" : "");
