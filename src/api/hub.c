@@ -206,21 +206,19 @@ void hub_unlink(struct hub *hub, struct subscription *subscription) {
 
 /* --- what the tasks tell --- */
 
-static void see_decimals(struct hub *hub, uint32_t series, const struct candle *candle) {
-    const struct decimal prices[] = {candle->open, candle->high, candle->low, candle->close};
+static void see_decimals(struct hub *hub, const struct book_changed *changed) {
+    const uint32_t series = changed->lane.series;
     if (series >= SERIES_COUNT_MAX) return;
-    uint8_t most = atomic_load_explicit(&hub->decimals[series], memory_order_relaxed), before = most;
-    for (int i = 0; i < 4; i++)
-        if (prices[i].scale > most) most = prices[i].scale;
+    const uint8_t before = atomic_load_explicit(&hub->decimals[series], memory_order_relaxed);
+    const uint8_t most = book_changed_decimals(changed, before);
     if (most > before) atomic_store_explicit(&hub->decimals[series], most, memory_order_relaxed);
 }
 
-static void on_changed(struct candle_watcher *watcher, struct lane lane, enum book_change change,
-                       const struct candle *candle) {
+static void on_changed(struct candle_watcher *watcher, const struct book_changed *changed) {
     struct hub_watcher *self = (struct hub_watcher *)watcher;
     struct hub *hub = self->hub;
-    see_decimals(hub, lane.series, candle);
-    if (change == CHANGE_CLOSED) atomic_fetch_add_explicit(&hub->closed, 1, memory_order_relaxed);
+    see_decimals(hub, changed);
+    if (changed->change == CHANGE_CLOSED) atomic_fetch_add_explicit(&hub->closed, 1, memory_order_relaxed);
     if (!atomic_load_explicit(&hub->active, memory_order_relaxed)) return;
     if (self->count == self->capacity) {
         const uint32_t capacity = self->capacity == 0 ? 256 : self->capacity * 2;
@@ -229,7 +227,8 @@ static void on_changed(struct candle_watcher *watcher, struct lane lane, enum bo
         self->changes = changes;
         self->capacity = capacity;
     }
-    self->changes[self->count++] = (struct hub_change){candle->open_time_ms, lane.series, change != CHANGE_OPEN};
+    self->changes[self->count++] =
+        (struct hub_change){changed->open_time_ms, changed->lane.series, changed->change != CHANGE_OPEN};
 }
 
 static void tell_subscription(struct subscription *subscription, const struct hub_change *change) {

@@ -66,11 +66,17 @@ enum err book_finish(struct book *book, struct diag *diag) MUST_USE;
 /* --- what changed: for the live stream, and for the checkpoint --- */
 
 enum book_change { CHANGE_OPEN, CHANGE_CLOSED, CHANGE_REVISED };
+struct book_changed {
+    struct lane lane;
+    enum book_change change;
+    int64_t open_time_ms;
+    const struct minute *minute; /* the book's */
+};
 /* Base candles changed since the last call, each once, ordered by (series, basis, time). */
-enum err book_changes(struct book *book,
-                      enum err (*visit)(void *context, struct lane lane, enum book_change change,
-                                        const struct candle *candle),
+enum err book_changes(struct book *book, enum err (*visit)(void *context, const struct book_changed *changed),
                       void *context) MUST_USE;
+/* The most decimals of its prices, or `known` if that is more: then it costs nothing. */
+uint8_t book_changed_decimals(const struct book_changed *changed, uint8_t known);
 /* Adds everything that changed since the last freeze to `batch`: candle rows (through shelf_put_later), fold states, new
  * series rows. Seals days that are over (through shelf_seal; the caller flushes the shelf before it commits). What is frozen
  * stays readable through `book_scan` until `book_committed`. */

@@ -182,12 +182,16 @@ static inline bool usual_row(struct book *book, struct lane_state *lane, const s
     return (lane->listed & LISTED_FREEZING) == 0 && lane_enlist(book, lane, LISTED_TOUCHED) == ERR_OK;
 }
 
-static inline void usual_end(struct lane_state *lane, const struct event *e, int64_t offset, uint64_t hash) {
+static inline void usual_end(struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+                             uint64_t hash) {
     struct minute *m = &lane->hot;
     m->hash += hash;
     m->last_offset = offset > m->last_offset ? offset : m->last_offset;
     lane->max_ms = e->time_ms > lane->max_ms ? e->time_ms : lane->max_ms;
     lane->used++;
+    if (__builtin_expect(lane->listed & LISTED_CHANGED, LISTED_CHANGED)) return;
+    book->changed.lanes[book->changed.count++] = lane; /* there is room for every lane */
+    lane->listed |= LISTED_CHANGED | LISTED_HOT_CHANGED;
 }
 
 /* A trade whose id follows the largest one, which was of the same minute. */
@@ -207,7 +211,7 @@ static inline bool usual_trade(struct book *book, struct lane_state *lane, const
     lane->hashes[e->last_id & (RECENT_HASHES - 1)] = (uint32_t)hash == 0 ? 1 : (uint32_t)hash;
     m->last_id = e->last_id;
     m->right_ok = 0;
-    usual_end(lane, e, offset, hash);
+    usual_end(book, lane, e, offset, hash);
     return true;
 }
 
@@ -231,7 +235,7 @@ static inline bool usual_price(struct book *book, struct lane_state *lane, const
     if (!recents_add_new(recents, hash == 0 ? 1 : hash)) return false;
     minute_mark_price(m, price, at);
     m->trades++;
-    usual_end(lane, e, offset, hash);
+    usual_end(book, lane, e, offset, hash);
     return true;
 }
 

@@ -94,6 +94,8 @@ struct unsealed_day {
 
 enum lane_ids { LANE_DENSE, LANE_SPARSE, LANE_BARE, LANE_KLINES };
 enum { LISTED_CHANGED = 1, LISTED_DIRTY = 2, LISTED_TOUCHED = 4, LISTED_FROZEN = 8, LISTED_FREEZING = 16 };
+/* Of the changed rows of a lane on that list, the hot one is the only one, and its chunk does not say so. */
+enum { LISTED_HOT_CHANGED = 32 };
 enum { LISTED_HOT = LISTED_CHANGED | LISTED_DIRTY }; /* the lists that a hot row's lane is on */
 
 struct lane_state {
@@ -222,6 +224,10 @@ struct row {
 static inline void lane_settle(struct lane_state *lane) {
     if (lane->current_ms == INT64_MIN) return;
     struct chunk *chunk = lane->current_chunk;
+    if (lane->listed & LISTED_HOT_CHANGED) {
+        chunk->changed |= lane->current_bit;
+        lane->listed &= (uint8_t)~LISTED_HOT_CHANGED;
+    }
     chunk->rows[chunk->at[__builtin_ctzll(lane->current_bit)]] = lane->hot;
     lane->current_ms = INT64_MIN;
 }

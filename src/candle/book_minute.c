@@ -32,6 +32,8 @@ void minute_deinit(struct minute *m) {
     m->wide = NULL;
 }
 
+static uint8_t larger(uint8_t a, uint8_t b) { return a > b ? a : b; }
+
 /* --- narrow to wide, and larger scales --- */
 
 static struct decimal decimal_at(__int128 mantissa, uint8_t scale) {
@@ -267,6 +269,12 @@ void minute_to_candle(const struct minute *m, struct candle *candle) {
     candle->conflict = m->conflict;
 }
 
+uint8_t minute_decimals(const struct minute *m, uint8_t known) {
+    if (m->wide == NULL && m->price_scale <= known) return known;
+    struct minute_wide w = widened(m);
+    return larger(known, larger(larger(w.open.scale, w.high.scale), larger(w.low.scale, w.close.scale)));
+}
+
 void claimed_candle(const struct minute *m, int64_t start_ms, int64_t base_ms, struct row_claims claims,
                     struct candle *candle) {
     *candle = (struct candle){0};
@@ -278,8 +286,6 @@ void claimed_candle(const struct minute *m, int64_t start_ms, int64_t base_ms, s
     candle->covered_minutes = claims.coverage >= COVERAGE_QUIET;
     candle->final = claims.final;
 }
-
-static uint8_t larger(uint8_t a, uint8_t b) { return a > b ? a : b; }
 
 /* A number at a scale of at least its own; false if it then leaves 64 bits (prices) or 38 digits (sums). */
 static bool narrow_price(struct decimal value, uint8_t scale, int64_t *ret_value) {

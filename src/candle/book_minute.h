@@ -55,6 +55,8 @@ enum err minute_flatten(struct minute *m, const struct minute *from) MUST_USE;
 bool minute_same_close(const struct minute *a, const struct minute *b);
 /* Numbers, marks, ids and hash; the caller adds times, coverage and finality. */
 void minute_to_candle(const struct minute *m, struct candle *candle);
+/* The most decimals of its four prices, or `known` if that is more. */
+uint8_t minute_decimals(const struct minute *m, uint8_t known);
 /* The whole candle but for its basis, from what is claimed of it. */
 struct row_claims {
     uint8_t coverage, final;

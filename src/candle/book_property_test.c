@@ -283,10 +283,8 @@ static void check_book(struct book *book, const struct market *m, uint64_t seed,
     free(rows.rows);
 }
 
-static enum err ignore_change(void *context, struct lane lane, enum book_change change, const struct candle *candle) {
-    (void)lane;
-    (void)change;
-    (void)candle;
+static enum err ignore_change(void *context, const struct book_changed *changed) {
+    (void)changed;
     ++*(uint64_t *)context;
     return ERR_OK;
 }

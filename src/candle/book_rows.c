@@ -5,16 +5,21 @@
 
 /* --- lists --- */
 
-enum err lane_list_add(struct lane_list *list, struct lane_state *lane) {
-    if (list->count == list->capacity) {
-        uint32_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
-        struct lane_state **lanes = realloc(list->lanes, capacity * sizeof *lanes);
-        if (lanes == NULL) return ERR_NO_MEMORY;
-        list->lanes = lanes;
-        list->capacity = capacity;
-    }
-    list->lanes[list->count++] = lane;
+static enum err list_reserve(struct lane_list *list, uint32_t count) {
+    if (count <= list->capacity) return ERR_OK;
+    uint32_t capacity = list->capacity == 0 ? 64 : list->capacity * 2;
+    if (capacity < count) capacity = count;
+    struct lane_state **lanes = realloc(list->lanes, capacity * sizeof *lanes);
+    if (lanes == NULL) return ERR_NO_MEMORY;
+    list->lanes = lanes;
+    list->capacity = capacity;
     return ERR_OK;
+}
+
+enum err lane_list_add(struct lane_list *list, struct lane_state *lane) {
+    enum err err = list_reserve(list, list->count + 1);
+    if (err == ERR_OK) list->lanes[list->count++] = lane;
+    return err;
 }
 
 enum err lane_enlist(struct book *book, struct lane_state *lane, uint8_t lists) {
@@ -146,7 +151,8 @@ static enum err lane_make(struct book *book, uint32_t series, uint8_t basis, str
     struct lane_state *lane = NULL;
     if (book->bytes + sizeof *lane <= book->max_bytes) lane = lane_new(book, known, basis);
     if (lane == NULL) return diag_set(book->diag, ERR_NO_MEMORY, "no memory for another series");
-    err = lane_list_add(&book->all, lane);
+    err = list_reserve(&book->changed, book->all.count + 1);
+    if (err == ERR_OK) err = lane_list_add(&book->all, lane);
     if (err) return err;
     book->bytes += sizeof *lane;
     book->series[series].of[basis] = lane;

@@ -369,11 +369,11 @@ struct told {
     char text[256];
 };
 
-static enum err visit_change(void *context, struct lane lane, enum book_change change, const struct candle *candle) {
+static enum err visit_change(void *context, const struct book_changed *changed) {
     struct told *told = context;
     size_t size = strlen(told->text);
-    snprintf(told->text + size, sizeof told->text - size, "%u/%u@%d:%c ", lane.series, lane.basis,
-             (int)((candle->open_time_ms - T0) / MINUTE), "ocr"[change]);
+    snprintf(told->text + size, sizeof told->text - size, "%u/%u@%d:%c ", changed->lane.series, changed->lane.basis,
+             (int)((changed->open_time_ms - T0) / MINUTE), "ocr"[changed->change]);
     return ERR_OK;
 }
 
@@ -394,6 +394,16 @@ static void test_changes(void **state) {
     expect_changes(s, "0/0@0:c 0/0@1:c 0/0@2:c 0/0@3:o ");
     trade(s, 9, 0, 1, 100);
     expect_changes(s, "0/0@0:r ");
+    price(s, 6000, 7);
+    expect_changes(s, "2/3@0:o ");
+    price(s, 6000, 7); /* the same one again */
+    expect_changes(s, "");
+    price(s, 6001, 8);
+    price(s, 6002, 9);
+    expect_changes(s, "2/3@0:o ");
+    price(s, 6003, 8);
+    price(s, 61000, 8);
+    expect_changes(s, "2/3@0:o 2/3@1:o ");
 }
 
 static struct candle kline_of(int64_t minute, int64_t close, bool final) {

@@ -22,10 +22,10 @@ static int compare_lanes(const void *a, const void *b) {
     return (x->basis > y->basis) - (x->basis < y->basis);
 }
 
-typedef enum err (*change_visit)(void *context, struct lane lane, enum book_change change, const struct candle *candle);
+typedef enum err (*change_visit)(void *context, const struct book_changed *changed);
 
-static enum err visit_chunk(const struct book *book, struct lane_state *lane, struct chunk *chunk, change_visit visit,
-                            void *context) {
+static enum err visit_chunk(const struct book *book, const struct lane_state *lane, struct chunk *chunk,
+                            change_visit visit, void *context) {
     for (uint64_t changed = chunk->changed; changed != 0; changed &= changed - 1) {
         uint32_t index = (uint32_t)__builtin_ctzll(changed);
         struct row row = {chunk, NULL, UINT64_C(1) << index, chunk->start_ms + index * book->base_ms};
@@ -33,33 +33,44 @@ static enum err visit_chunk(const struct book *book, struct lane_state *lane, st
         enum book_change change = CHANGE_OPEN;
         if (row_closed(&row)) change = chunk->published & row.bit ? CHANGE_REVISED : CHANGE_CLOSED;
         if (change != CHANGE_OPEN) chunk->published |= row.bit;
-        struct candle candle;
-        row_to_candle(book, lane, &row, &candle);
-        enum err err = visit(context, lane->lane, change, &candle);
+        enum err err = visit(context, &(struct book_changed){lane->lane, change, row.start_ms, row.minute});
         if (err) return err;
     }
     chunk->changed = 0;
     return ERR_OK;
 }
 
-enum err book_changes(struct book *book,
-                      enum err (*visit)(void *context, struct lane lane, enum book_change change,
-                                        const struct candle *candle),
+/* The hot row stays hot: what lies in its chunk becomes what it is. */
+static enum err visit_lane(const struct book *book, struct lane_state *lane, change_visit visit, void *context) {
+    if (lane->listed & LISTED_HOT_CHANGED)
+        return visit(context, &(struct book_changed){lane->lane, CHANGE_OPEN, lane->current_ms, &lane->hot});
+    const int64_t current_ms = lane->current_ms;
+    lane_settle(lane);
+    for (uint32_t c = 0; c < lane->chunk_count; c++) {
+        if (lane->chunks[c]->changed == 0) continue;
+        enum err err = visit_chunk(book, lane, lane->chunks[c], visit, context);
+        if (err) return err;
+    }
+    lane->current_ms = current_ms;
+    return ERR_OK;
+}
+
+enum err book_changes(struct book *book, enum err (*visit)(void *context, const struct book_changed *changed),
                       void *context) {
     struct lane_list *list = &book->changed;
     if (list->count > 1) qsort(list->lanes, list->count, sizeof(struct lane_state *), compare_lanes);
     for (uint32_t i = 0; i < list->count; i++) {
         struct lane_state *lane = list->lanes[i];
-        lane_settle(lane);
-        for (uint32_t c = 0; c < lane->chunk_count; c++) {
-            if (lane->chunks[c]->changed == 0) continue;
-            enum err err = visit_chunk(book, lane, lane->chunks[c], visit, context);
-            if (err) return err;
-        }
-        lane->listed &= (uint8_t)~LISTED_CHANGED;
+        enum err err = visit_lane(book, lane, visit, context);
+        if (err) return err;
+        lane->listed &= (uint8_t) ~(LISTED_CHANGED | LISTED_HOT_CHANGED);
     }
     list->count = 0;
     return ERR_OK;
+}
+
+uint8_t book_changed_decimals(const struct book_changed *changed, uint8_t known) {
+    return minute_decimals(changed->minute, known);
 }
 
 /* --- unsealed days --- */

@@ -49,8 +49,7 @@ struct candle_source candle_processor_source(struct processor *processor);
 
 /* Told of base candles that changed, on the task's thread, after each turn; must not block. At most 4 watchers. */
 struct candle_watcher {
-    void (*changed)(struct candle_watcher *watcher, struct lane lane, enum book_change change,
-                    const struct candle *candle);
+    void (*changed)(struct candle_watcher *watcher, const struct book_changed *changed);
     void (*turn_ended)(struct candle_watcher *watcher);
 };
 enum err candle_processor_watch(struct processor *processor, struct candle_watcher *watcher) MUST_USE;

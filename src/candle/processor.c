@@ -199,10 +199,9 @@ static enum err fold(struct processor *processor, const struct record_batch *bat
 
 /* --- telling the watchers --- */
 
-static enum err tell(void *context, struct lane lane, enum book_change change, const struct candle *candle) {
+static enum err tell(void *context, const struct book_changed *changed) {
     struct candle_processor *self = context;
-    for (uint32_t i = 0; i < self->watcher_count; i++)
-        self->watchers[i]->changed(self->watchers[i], lane, change, candle);
+    for (uint32_t i = 0; i < self->watcher_count; i++) self->watchers[i]->changed(self->watchers[i], changed);
     return ERR_OK;
 }
 
