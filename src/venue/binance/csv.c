@@ -27,13 +27,28 @@ int64_t binance_interval_ms(struct slice name) {
 
 /* --- klines --- */
 
-/* Low, open, close and high in order; nearly always their scales agree. */
-static bool in_order(const struct candle *c) {
-    if (c->low.scale == c->open.scale && c->low.scale == c->close.scale && c->low.scale == c->high.scale)
-        return c->low.mantissa <= c->open.mantissa && c->low.mantissa <= c->close.mantissa &&
-               c->high.mantissa >= c->open.mantissa && c->high.mantissa >= c->close.mantissa;
+static bool in_order_of_any_size(const struct candle *c) {
     return decimal_compare(c->low, c->open) <= 0 && decimal_compare(c->low, c->close) <= 0 &&
            decimal_compare(c->high, c->open) >= 0 && decimal_compare(c->high, c->close) >= 0;
+}
+
+SCAN_INLINE bool at_scale(const struct decimal *value, unsigned scale, int64_t *ret_mantissa) {
+    int64_t mantissa = (int64_t)value->mantissa;
+    unsigned more = scale - value->scale;
+    return mantissa == value->mantissa && more <= SCAN_DIGITS_MAX &&
+           !__builtin_mul_overflow(mantissa, (int64_t)scan_power10[more], ret_mantissa);
+}
+
+/* Low, open, close and high in order, compared at their largest scale: in one row of three, a price ends in a zero. */
+SCAN_INLINE bool in_order(const struct candle *c) {
+    int64_t open, high, low, close;
+    unsigned scale = c->open.scale > c->high.scale ? c->open.scale : c->high.scale;
+    unsigned other = c->low.scale > c->close.scale ? c->low.scale : c->close.scale;
+    scale = scale > other ? scale : other;
+    if (!at_scale(&c->open, scale, &open) || !at_scale(&c->high, scale, &high) || !at_scale(&c->low, scale, &low) ||
+        !at_scale(&c->close, scale, &close))
+        return in_order_of_any_size(c);
+    return (low <= open) & (low <= close) & (high >= open) & (high >= close);
 }
 
 /* What both ways of reading leave to be said of a row: every field that is no column is set here. */
