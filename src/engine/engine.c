@@ -94,7 +94,7 @@ static enum err make_topic(struct engine *engine, const char *name, uint32_t par
         .retention_ms = raw_ms == INT64_MAX ? 0 : raw_ms,
     };
     enum err err = log_topic_create(engine->parts.log, name, &options, diag);
-    return err == ERR_EXISTS ? ERR_OK : err;
+    return err == ERR_EXISTS ? log_topic_set_retention(engine->parts.log, name, options.retention_ms) : err;
 }
 
 /* NULL where a folder that is only looked at does not have it. */

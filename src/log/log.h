@@ -57,6 +57,8 @@ struct log_topic_info {
 /* Names are Kafka's: [a-zA-Z0-9._-]{1,249}, not "." or "..". ERR_EXISTS leaves the topic as it is. Durable on return. */
 enum err log_topic_create(struct log *log, const char *name, const struct log_topic_options *options,
                           struct diag *diag) MUST_USE;
+/* Another time than the topic was made with, from here on and as long as the log is open: it is the caller's configuration. */
+enum err log_topic_set_retention(struct log *log, const char *name, int64_t retention_ms) MUST_USE;
 enum err log_topic_delete(struct log *log, const char *name, struct diag *diag) MUST_USE;
 enum err log_topic_visit(struct log *log, enum err (*visit)(void *context, const struct log_topic_info *info),
                          void *context) MUST_USE;
@@ -160,7 +162,8 @@ struct log_finding {
 void log_partition_damage(const struct log_partition *partition, struct log_finding *ret_finding);
 /* A finding in words: ERR_CORRUPT with file, place and the command that goes on. */
 enum err log_finding_diag(const struct log_finding *finding, struct diag *diag) MUST_USE;
-/* Reads every byte of every segment and index of a folder that no writer holds. */
+/* Reads every byte of every segment and index. Beside a writer in another process all but the end that is being written:
+ * what looks damaged is looked at three times, as compaction and retention change files meanwhile. */
 enum err log_fsck(const struct log_options *options,
                   enum err (*report)(void *context, const struct log_finding *finding), void *context,
                   struct diag *diag) MUST_USE;

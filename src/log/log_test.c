@@ -588,6 +588,22 @@ static enum log_fate fate_by_choice(void *context, const struct record *record) 
     return record->offset < offset ? LOG_FATE_DROP : LOG_FATE_KEEP;
 }
 
+static void test_retention_is_the_callers(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0});
+    struct diag diag;
+    append(place, log, p, 0, 5);
+    assert_int_equal(log_topic_set_retention(log, "nobody", 1), ERR_NOT_FOUND);
+    assert_int_equal(log_topic_set_retention(log, "t", 1000), ERR_OK);
+    place->now_ms += 10000; /* past a quarter: the next append goes into another segment */
+    append(place, log, p, 5, 5);
+    int64_t now_ms = place->now_ms;
+    assert_int_equal(log_retain(log, now_ms, &diag), ERR_OK);
+    assert_int_equal(log_start_offset(p), 5);
+    log_close(&log);
+}
+
 static void test_a_guard_says_what_stays(void **state) {
     struct place *place = *state;
     struct log *log = open_log(place), *reader;
@@ -687,6 +703,7 @@ int main(void) {
         TEST(test_retention_drops_whole_old_segments_unless_they_are_wanted),
         TEST(test_offsets_are_found_by_time),
         TEST(test_compaction_keeps_the_newest_of_each_key_at_its_offset),
+        TEST(test_retention_is_the_callers),
         TEST(test_a_guard_says_what_stays),
         TEST(test_another_process_reads_beside_the_writer),
         TEST(test_many_threads_append),

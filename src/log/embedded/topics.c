@@ -350,6 +350,18 @@ static enum err check_new_topic(struct log *log, const char *name, const struct 
     return exists ? diag_set(diag, ERR_EXISTS, "topic %s exists already", name) : ERR_OK;
 }
 
+enum err log_topic_set_retention(struct log *log, const char *name, int64_t retention_ms) {
+    pthread_mutex_lock(&log->care);
+    pthread_mutex_lock(&log->commit);
+    pthread_mutex_lock(&log->lock);
+    struct topic *topic = topic_find(log, name);
+    if (topic != NULL) topic->options.retention_ms = retention_ms;
+    pthread_mutex_unlock(&log->lock);
+    pthread_mutex_unlock(&log->commit);
+    pthread_mutex_unlock(&log->care);
+    return topic != NULL ? ERR_OK : ERR_NOT_FOUND;
+}
+
 enum err log_topic_create(struct log *log, const char *name, const struct log_topic_options *options,
                           struct diag *diag) {
     struct log_topic_options checked = *options;
