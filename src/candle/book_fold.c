@@ -247,15 +247,19 @@ static inline bool usual_event(struct book *book, struct lane_state *lane, const
 
 /* --- batches ---
  *
- * The lane, and its recent events or ids, are cache misses of a thin series. Asking for them a few events ahead overlaps
- * them: the lane first, then what it points to, for which the hash must be known. */
+ * Where the lane lies, the lane, and its recent events or ids are cache misses of a thin series. Asking for them a few
+ * events ahead overlaps them, one after the other; for the last of them the hash must be known. */
 
-enum { STREAM = 40, AHEAD = 24, CLOSER = 12, RING = 32 /* of what is known of the events between */ };
+enum { STREAM = 48, FAR = 36, AHEAD = 24, CLOSER = 12, RING = 32 /* of what is known of the events between */ };
 
 struct ahead {
     struct lane_state *lanes[RING]; /* NULL: the lane is yet to be made */
     uint64_t hashes[RING];
 };
+
+static inline void look_far(const struct book *book, const struct event *e) {
+    if (e->series < book->series_capacity) __builtin_prefetch(&book->series[e->series]);
+}
 
 static inline struct lane_state *look_ahead(const struct book *book, const struct event *e) {
     struct lane_state *lane = lane_find(book, e->series, basis_of_kind[e->kind]);
@@ -282,6 +286,7 @@ static enum err apply_batch(struct book *book, const struct event *events, const
     for (uint32_t i = 0; i < CLOSER && i < count; i++) ahead.hashes[i] = event_hash_inline(&events[i]);
     for (uint32_t i = 0; i < count; i++) {
         if (i + STREAM < count) __builtin_prefetch(&events[i + STREAM]);
+        if (i + FAR < count) look_far(book, &events[i + FAR]);
         if (i + AHEAD < count) ahead.lanes[(i + AHEAD) % RING] = look_ahead(book, &events[i + AHEAD]);
         if (i + CLOSER < count) {
             uint64_t hash = event_hash_inline(&events[i + CLOSER]);
