@@ -402,11 +402,13 @@ export const tests = [
     const words = await text(page, '#blank');
     assert.match(words, /No prices yet/);
     assert.ok(words.includes(`curl ${program.url}/v1/prices`));
-    await program.send([priceEvent('BTC', '50000.1', Date.now())]);
+    const at = Date.now() - (Date.now() % 60000); // both in one minute, whenever that ends
+    await program.send([priceEvent('BTC', '50000.1', at)]);
     await page.locator('#blank').waitFor({ state: 'hidden' });
     await eventually('the price', async () => (await text(page, '#last-price')) === '50000.1');
-    await program.send([priceEvent('BTC', '50000.25', Date.now())]);
-    await eventually('a finer price makes the tick smaller', async () => (await text(page, '#last-price')) === '50000.25' && (await text(page, '#l-open')) === '50000.10');
+    await program.send([priceEvent('BTC', '50000.25', at + 1)]);
+    await eventually('a finer price', async () => (await text(page, '#last-price')) === '50000.25');
+    await eventually('it makes the tick smaller', async () => (await text(page, '#l-open')) === '50000.10');
     return page;
   }],
 
