@@ -7,11 +7,17 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "net/server_internal.h"
 
 enum { LOOP_IDLE_MS = 1000 };
+
+static void ring(struct server_loop *loop) {
+    const uint64_t one = 1;
+    if (loop->event_fd >= 0) (void)!write(loop->event_fd, &one, sizeof one);
+}
 
 void loop_resume(struct exchange *exchange) {
     struct server_loop *loop = exchange->loop;
@@ -19,8 +25,7 @@ void loop_resume(struct exchange *exchange) {
     do exchange->next = head;
     while (!atomic_compare_exchange_weak_explicit(&loop->resumed, &head, exchange, memory_order_release,
                                                   memory_order_relaxed));
-    const uint64_t one = 1;
-    if (head == NULL) (void)!write(loop->event_fd, &one, sizeof one);
+    if (head == NULL) ring(loop);
 }
 
 static void resume_all(struct server_loop *loop) {
@@ -30,6 +35,12 @@ static void resume_all(struct server_loop *loop) {
         MHD_resume_connection(exchange->mhd);
         exchange = next;
     }
+}
+
+static void quiesce(struct server_loop *loop) {
+    const MHD_socket fd = MHD_quiesce_daemon(loop->daemon);
+    if (fd != MHD_INVALID_SOCKET) close(fd);
+    atomic_store(&loop->quiesce, false);
 }
 
 static void *loop_main(void *context) {
@@ -43,6 +54,7 @@ static void *loop_main(void *context) {
             uint64_t rung;
             (void)!read(loop->event_fd, &rung, sizeof rung);
         }
+        if (atomic_load_explicit(&loop->quiesce, memory_order_acquire)) quiesce(loop);
         resume_all(loop);
         (void)MHD_run(loop->daemon);
     }
@@ -59,17 +71,19 @@ enum err loop_start(struct server_loop *loop, struct diag *diag) {
     return sys->thread_start(sys->context, "http", loop_main, loop, &loop->thread);
 }
 
+/* On its own thread: libmicrohttpd takes the listening descriptor out of its epoll and puts it back while it runs. */
 void loop_quiesce(struct server_loop *loop) {
-    if (loop->daemon == NULL) return;
-    const MHD_socket fd = MHD_quiesce_daemon(loop->daemon);
-    if (fd != MHD_INVALID_SOCKET) close(fd);
+    const struct timespec pause = {0, 1000000};
+    if (loop->daemon == NULL || loop->thread == NULL) return;
+    atomic_store(&loop->quiesce, true);
+    ring(loop);
+    while (atomic_load(&loop->quiesce)) nanosleep(&pause, NULL);
 }
 
 void loop_stop(struct server_loop *loop) {
     const struct sys *sys = loop->server->options.sys;
-    const uint64_t one = 1;
     atomic_store(&loop->stop, true);
-    if (loop->event_fd >= 0) (void)!write(loop->event_fd, &one, sizeof one);
+    ring(loop);
     if (loop->thread != NULL) sys->thread_join(sys->context, &loop->thread);
     if (loop->daemon != NULL) {
         resume_all(loop);

@@ -58,6 +58,7 @@ struct server_loop {
     struct sys_thread *thread;
     int epoll_fd, event_fd;
     atomic_bool stop;
+    atomic_bool quiesce;                /* asked for, and not done yet: take no more connections */
     _Atomic(struct exchange *) resumed; /* answered, to be resumed by the thread */
     struct kept_answer kept[ANSWERS_KEPT];
 };
@@ -173,6 +174,7 @@ bool address_admits(const struct server *server, struct address *address);
 enum err loop_start(struct server_loop *loop, struct diag *diag) MUST_USE;
 /* Any thread: the suspended exchange is answered. */
 void loop_resume(struct exchange *exchange);
+/* Waits until no more connections are taken. Not the loop's thread. */
 void loop_quiesce(struct server_loop *loop);
 /* Joins the thread, then stops the daemon. */
 void loop_stop(struct server_loop *loop);
