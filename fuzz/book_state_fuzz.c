@@ -2,7 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "candle/book_lane.h"
+#include "candle/book/lane.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -3,7 +3,7 @@
  *
  * A candle is a function of the set of its events: any order, any duplication, any split of the input into calls give the
  * same rows in every field but revision, final, last_offset (for prices: any order within the grace). The rules for ids,
- * coverage, late events and closing are in docs/candles.md; the parts of the book at the head of book_lane.h. */
+ * coverage, late events and closing are in docs/candles.md; the parts of the book at the head of lane.h. */
 #ifndef CANDLE_BOOK_H
 #define CANDLE_BOOK_H
 

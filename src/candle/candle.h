@@ -15,7 +15,7 @@ enum candle_final { CANDLE_OPEN = 0, CANDLE_FINAL_PROVEN = 1, CANDLE_FINAL_CLOCK
 enum candle_reason { REASON_NONE = 0, REASON_LATE = 1, REASON_REPAIR = 2, REASON_CORRECTION = 3 };
 
 /* Where in time and order the open or close was taken: the smallest or largest (time, order). Order is the trade id; for
- * events without ids it is 0 and the price decides, then the hash (candle/fold.h). */
+ * events without ids it is 0 and the price decides. */
 struct candle_mark {
     int64_t time_ms;
     int64_t order;

@@ -114,7 +114,7 @@ enum { SHELF_EXPIRE_MAX = 2000 };
 enum err shelf_expire(struct shelf *shelf, struct store_snapshot *snapshot, int64_t now_ms, struct store_batch *batch,
                       struct diag *diag) MUST_USE;
 
-/* --- giving space back (shelf_compact.c): one thread's at a time, of any --- */
+/* --- giving space back (compact.c): one thread's at a time, of any --- */
 
 /* Notes what the index names. By then nothing that an import has appended may wait for its commit. `known` NULL: all are. */
 struct shelf_compaction;

@@ -3,7 +3,7 @@
  *
  *   0  i64  baseOffset              \ outside the CRC: set by the log when the batch gets its place
  *   8  i32  batchLength (from 12 on)|
- *  12  i32  partitionLeaderEpoch    | ours: low 31 bits of the first offset of the commit group (see log/log.h)
+ *  12  i32  partitionLeaderEpoch    | ours: low 31 bits of the first offset of the commit group (log/embedded/format.h)
  *  16  i8   magic = 2              /
  *  17  u32  crc: CRC-32C of everything from 21 on
  *  21  i16  attributes: bits 0-2 codec (0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd), 3 timestamp type, 4 transactional,

@@ -254,7 +254,7 @@ static enum err compact_group(struct compaction *c, const struct segment *segmen
     return err ? err : removed;
 }
 
-/* Closed segments below `covered_to`, as many at a time as surely fit into one. */
+/* Closed segments, as many at a time as surely fit into one. */
 static enum err compact_closed(struct compaction *c) {
     struct segment *segments;
     uint32_t count;

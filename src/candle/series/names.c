@@ -1,0 +1,237 @@
+#include "candle/series/names.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#include "base/hash.h"
+
+enum { GRACE_MS = 10000, HINT_SCAN_MAX = 20000 };
+
+/* Quote assets of the venues read so far (Binance and HTX exchange info, 2021 to 2026). */
+static const char *const quotes[] = {
+    "USDT", "BUSD", "USDC", "TUSD", "FDUSD", "USDP", "USDS", "USDD", "USDE", "USD1", "XUSD", "BFUSD", "RLUSD", "HUSD",
+    "GUSD", "UST",  "PAX",  "DAI",  "VAI",   "IDRT", "BIDR", "BKRW", "BVND", "EURI", "AEUR", "EURT",  "EUR",   "USD",
+    "GBP",  "AUD",  "TRY",  "BRL",  "RUB",   "NGN",  "UAH",  "ZAR",  "PLN",  "RON",  "ARS",  "JPY",   "MXN",   "COP",
+    "CZK",  "IDR",  "KZT",  "BTC",  "ETH",   "BNB",  "XRP",  "TRX",  "DOGE", "DOT",  "SOL",  "HT",    "U",
+};
+
+/* A part of a name: letters, digits and marks, but nothing that the name's own syntax needs, and no control bytes. */
+static bool part_ok(struct slice part) {
+    bool bad = false;
+    for (size_t i = 0; i < part.size; i++) {
+        const uint8_t c = part.data[i];
+        bad |= (c <= ' ') | (c == 0x7f) | (c == ':') | (c == '/');
+    }
+    return part.size > 0 && !bad;
+}
+
+static char lower(uint8_t c) { return (char)(c >= 'A' && c <= 'Z' ? c + 32 : c); }
+static char upper(uint8_t c) { return (char)(c >= 'a' && c <= 'z' ? c - 32 : c); }
+
+static char *put_part(char *to, struct slice part, char (*change)(uint8_t c)) {
+    for (size_t i = 0; i < part.size; i++) to[i] = change(part.data[i]);
+    return to + part.size;
+}
+
+enum err series_name_of(const struct series_key *key, struct series_name *ret_name) {
+    size_t size = key->venue.size + key->base.size + key->quote.size + 2;
+    if (key->venue.size >= SERIES_NAME_MAX || key->base.size >= SERIES_NAME_MAX || size >= SERIES_NAME_MAX)
+        return ERR_SYNTAX;
+    if (!part_ok(key->venue) || !part_ok(key->base) || !part_ok(key->quote)) return ERR_SYNTAX;
+    char *at = put_part(ret_name->text, key->venue, lower);
+    *at++ = ':';
+    at = put_part(at, key->base, upper);
+    *at++ = '/';
+    at = put_part(at, key->quote, upper);
+    *at = 0;
+    ret_name->size = (uint32_t)size;
+    ret_name->kind = key->kind;
+    ret_name->hash = hash_bytes(slice_of(ret_name->text, size), key->kind);
+    return ERR_OK;
+}
+
+bool series_name_bind(struct series *series) {
+    const char *colon = strchr(series->name, ':');
+    const char *slash = colon == NULL ? NULL : strchr(colon, '/');
+    if (slash == NULL) return false;
+    series->venue = slice_of(series->name, (size_t)(colon - series->name));
+    series->base = slice_of(colon + 1, (size_t)(slash - colon - 1));
+    series->quote = slice_text(slash + 1);
+    return true;
+}
+
+static bool starts_with(struct slice text, const char *prefix) {
+    size_t size = strlen(prefix);
+    return text.size >= size && memcmp(text.data, prefix, size) == 0;
+}
+
+static enum series_ids venue_ids(struct slice venue) {
+    if (starts_with(venue, "binance")) return SERIES_IDS_DENSE;
+    if (starts_with(venue, "huobi")) return SERIES_IDS_SPARSE;
+    return SERIES_IDS_NONE;
+}
+
+enum err series_declare(const struct series_key *key, const struct series_name *name, struct series *ret_series) {
+    struct series series = {.kind = key->kind, .ids = SERIES_IDS_NONE, .grace_ms = GRACE_MS};
+    memcpy(series.name, name->text, name->size + 1);
+    series_name_bind(&series);
+    if (key->kind == SERIES_TRADE) {
+        if (series.base.size + series.quote.size >= sizeof series.symbol) return ERR_SYNTAX;
+        series.ids = venue_ids(series.venue);
+        memcpy(series.symbol, series.base.data, series.base.size);
+        memcpy(series.symbol + series.base.size, series.quote.data, series.quote.size);
+    }
+    *ret_series = series;
+    return ERR_OK;
+}
+
+/* --- symbols --- */
+
+static size_t quote_suffix(struct slice symbol) {
+    size_t longest = 0;
+    for (size_t i = 0; i < sizeof quotes / sizeof quotes[0]; i++) {
+        size_t size = strlen(quotes[i]);
+        if (size <= longest || size >= symbol.size) continue;
+        if (slice_equal_nocase(slice_of(symbol.data + symbol.size - size, size), slice_text(quotes[i]))) longest = size;
+    }
+    return longest;
+}
+
+static bool is_quote(struct slice text) {
+    for (size_t i = 0; i < sizeof quotes / sizeof quotes[0]; i++)
+        if (slice_equal_nocase(text, slice_text(quotes[i]))) return true;
+    return false;
+}
+
+static size_t find_byte(struct slice text, char byte) {
+    const uint8_t *at = text.size > 0 ? memchr(text.data, byte, text.size) : NULL;
+    return at != NULL ? (size_t)(at - text.data) : text.size;
+}
+
+static size_t find_mark(struct slice text, const char *marks) {
+    for (size_t i = 0; i < text.size; i++)
+        if (strchr(marks, text.data[i]) != NULL && text.data[i] != 0) return i;
+    return text.size;
+}
+
+/* "BTC_USDT" splits at the mark. In "BTCUSD_PERP" and "BTCUSDT_240927" the mark begins the contract, which stays with the
+ * quote: one pair's contracts are different series. */
+enum err series_split_symbol(struct slice symbol, struct slice *ret_base, struct slice *ret_quote) {
+    size_t mark = find_byte(symbol, '/');
+    size_t skip = 1;
+    if (mark == symbol.size) {
+        mark = find_mark(symbol, "-_");
+        struct slice left = slice_of(symbol.data, mark);
+        if (mark == symbol.size) {
+            mark = symbol.size - quote_suffix(symbol);
+            skip = 0;
+        } else {
+            struct slice right = slice_of(symbol.data + mark + 1, symbol.size - mark - 1);
+            size_t suffix = quote_suffix(left);
+            if (suffix > 0 && !is_quote(slice_of(right.data, find_mark(right, "-_")))) {
+                mark -= suffix;
+                skip = 0;
+            }
+        }
+    }
+    if (mark == 0 || mark + skip >= symbol.size) return ERR_SYNTAX;
+    struct slice base = slice_of(symbol.data, mark);
+    struct slice quote = slice_of(symbol.data + mark + skip, symbol.size - mark - skip);
+    if (!part_ok(base) || !part_ok(quote)) return ERR_SYNTAX;
+    *ret_base = base;
+    *ret_quote = quote;
+    return ERR_OK;
+}
+
+/* --- what people type --- */
+
+/* Levenshtein's distance, ASCII case ignored, of names short enough for two rows on the stack. */
+static uint32_t distance(struct slice a, const char *b) {
+    uint32_t row[SERIES_NAME_MAX + 1];
+    size_t width = strlen(b);
+    for (uint32_t j = 0; j <= width; j++) row[j] = j;
+    for (uint32_t i = 1; i <= a.size; i++) {
+        uint32_t diagonal = row[0];
+        row[0] = i;
+        for (uint32_t j = 1; j <= width; j++) {
+            uint32_t change = diagonal + (lower(a.data[i - 1]) != lower((uint8_t)b[j - 1]));
+            uint32_t edge = (row[j - 1] < row[j] ? row[j - 1] : row[j]) + 1;
+            diagonal = row[j];
+            row[j] = change < edge ? change : edge;
+        }
+    }
+    return row[width];
+}
+
+static void hint_nearest(const struct series_table *table, struct slice text, struct diag *diag) {
+    const struct series *best = NULL;
+    uint32_t best_distance = UINT32_MAX;
+    uint32_t count = series_count(table);
+    if (count > HINT_SCAN_MAX) count = HINT_SCAN_MAX;
+    for (uint32_t i = 0; i < count && text.size < SERIES_NAME_MAX; i++) {
+        const struct series *series = series_get(table, i);
+        if (series == NULL) continue;
+        uint32_t d = distance(text, series->name);
+        if (d < best_distance) {
+            best_distance = d;
+            best = series;
+        }
+    }
+    if (best != NULL)
+        diag_hint(diag, "the nearest known series is %s", best->name);
+    else
+        diag_hint(diag, "no series are known yet");
+}
+
+static uint32_t find_kinds(const struct series_table *table, struct series_key *key, int kind) {
+    uint32_t number = SERIES_NONE;
+    if (kind != SERIES_PRICE) {
+        key->kind = SERIES_TRADE;
+        number = series_find(table, key);
+    }
+    if (number == SERIES_NONE && kind != SERIES_TRADE) {
+        key->kind = SERIES_PRICE;
+        number = series_find(table, key);
+    }
+    return number;
+}
+
+static uint32_t find_symbol(const struct series_table *table, struct slice venue, struct slice symbol, int kind) {
+    for (uint32_t i = 0; i < series_count(table); i++) {
+        const struct series *series = series_get(table, i);
+        if (series != NULL && (kind < 0 || series->kind == (enum series_kind)kind) &&
+            slice_equal_nocase(series->venue, venue) && slice_equal_nocase(slice_text(series->symbol), symbol))
+            return i;
+    }
+    return SERIES_NONE;
+}
+
+enum err series_parse(const struct series_table *table, struct slice text, int kind, struct diag *diag,
+                      uint32_t *ret_number) {
+    size_t colon = find_byte(text, ':');
+    if (colon == 0 || colon + 1 >= text.size || text.size >= SERIES_NAME_MAX) {
+        diag_set(diag, ERR_SYNTAX, "\"%.*s\" is not a series", (int)(text.size < 100 ? text.size : 100), text.data);
+        diag_hint(diag, "write venue:BASE/QUOTE, for example binance:BTC/USDT");
+        return ERR_SYNTAX;
+    }
+    struct slice venue = slice_of(text.data, colon);
+    struct slice rest = slice_of(text.data + colon + 1, text.size - colon - 1);
+    size_t slash = find_byte(rest, '/');
+    struct series_key key = {.venue = venue};
+    uint32_t number = SERIES_NONE;
+    if (slash < rest.size) {
+        key.base = slice_of(rest.data, slash);
+        key.quote = slice_of(rest.data + slash + 1, rest.size - slash - 1);
+        number = find_kinds(table, &key, kind);
+    } else {
+        if (series_split_symbol(rest, &key.base, &key.quote) == ERR_OK) number = find_kinds(table, &key, kind);
+        if (number == SERIES_NONE) number = find_symbol(table, venue, rest, kind);
+    }
+    if (number == SERIES_NONE) {
+        diag_set(diag, ERR_NOT_FOUND, "there is no series \"%.*s\"", SLICE_PRINT(text));
+        hint_nearest(table, text, diag);
+        return ERR_NOT_FOUND;
+    }
+    *ret_number = number;
+    return ERR_OK;
+}
