@@ -38,6 +38,17 @@ enum MHD_Result answer_expired(struct exchange *exchange) {
                       SLICE("{\"error\":{\"code\":\"timeout\",\"message\":\"no answer in time\",\"at\":\"\"}}"));
 }
 
+/* The answer was made and let go of again. */
+static enum MHD_Result send_instead(struct exchange *exchange) {
+    if (exchange->answer_err == ERR_TOO_LARGE)
+        return send_fixed(exchange, 413,
+                          SLICE("{\"error\":{\"code\":\"too-large\",\"message\":\"the answer is too large; ask for "
+                                "fewer\",\"at\":\"\"}}"));
+    return send_fixed(exchange, 503,
+                      SLICE("{\"error\":{\"code\":\"busy\",\"message\":\"too much is being answered at once; ask "
+                            "again\",\"at\":\"\"}}"));
+}
+
 /* Before a handler has seen it. The connection is closed where more of the request may follow. */
 enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const char *reason) {
     static const struct {
@@ -106,12 +117,8 @@ enum MHD_Result answer_send(struct exchange *exchange) {
         connection_does(exchange->connection, DOING_UPGRADED, 0);
         return queue(exchange, exchange->status, websocket_response(exchange));
     }
-    if (buf_err(&exchange->http.answer) != ERR_OK)
-        return send_fixed(exchange, 500,
-                          SLICE("{\"error\":{\"code\":\"limit\",\"message\":\"the answer is too large; ask for less\","
-                                "\"at\":\"\"}}"));
+    if (exchange->answer_err != ERR_OK) return send_instead(exchange);
     const struct slice body = buf_slice(&exchange->http.answer);
-    (void)exchange_account(exchange);
     atomic_fetch_add_explicit(&exchange->server->bytes_out, body.size, memory_order_relaxed);
     connection_does(exchange->connection, DOING_SENDING, body.size);
     struct MHD_Response *kept = kept_response(exchange, body);

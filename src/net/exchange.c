@@ -7,7 +7,8 @@ enum { ARENA_MAX_BYTES = 64 * 1024 * 1024 };
 
 static void server_reply(struct http_exchange *http, unsigned status, const char *content_type);
 static void server_header(struct http_exchange *http, const char *name, const char *value);
-static const struct http_transport_ops server_transport = {server_reply, server_header};
+static bool server_fits(struct http_exchange *http);
+static const struct http_transport_ops server_transport = {server_reply, server_header, server_fits};
 
 /* --- the pool: exchanges with their small buffers, so that a steady load allocates nothing --- */
 
@@ -85,10 +86,17 @@ static void exchange_reset(struct exchange *exchange) {
     exchange->body_dropped = 0;
     exchange->body_err = ERR_OK;
     exchange->target_err = ERR_OK;
+    exchange->answer_err = ERR_OK;
     exchange->header_count = 0;
     exchange->websocket_key = SLICE_NONE;
     exchange->websocket_version_known = false;
     exchange->websocket = NULL;
+}
+
+static void uncount(struct exchange *exchange) {
+    if (exchange->held_bytes > 0)
+        atomic_fetch_sub_explicit(&exchange->server->memory_bytes, exchange->held_bytes, memory_order_relaxed);
+    exchange->held_bytes = 0;
 }
 
 void exchange_drop(struct exchange *exchange) {
@@ -96,22 +104,30 @@ void exchange_drop(struct exchange *exchange) {
     if (atomic_fetch_sub_explicit(&exchange->owners, 1, memory_order_acq_rel) != 1) return;
     struct server *server = exchange->server;
     const bool expired = atomic_load_explicit(&exchange->phase, memory_order_relaxed) == PHASE_EXPIRED;
-    if (exchange->held_bytes > 0) {
-        atomic_fetch_sub_explicit(&server->memory_bytes, exchange->held_bytes, memory_order_relaxed);
-        exchange->held_bytes = 0;
-    }
+    uncount(exchange);
     exchange_reset(exchange);
     if (!pool_push(server, exchange)) exchange_free(exchange);
     if (expired) server_drop(server);
 }
 
 bool exchange_account(struct exchange *exchange) {
+    struct server *server = exchange->server;
     const size_t used = exchange->body.capacity + exchange->http.answer.capacity + exchange->http.arena.used_bytes;
     if (used <= exchange->held_bytes || used <= 2 * SERVER_KEEP_BYTES) return true;
     const size_t more = used - exchange->held_bytes;
-    const uint64_t before = atomic_fetch_add_explicit(&exchange->server->memory_bytes, more, memory_order_relaxed);
+    const uint64_t before = atomic_fetch_add_explicit(&server->memory_bytes, more, memory_order_relaxed);
+    if (before + more > server->options.memory_max_bytes) {
+        atomic_fetch_sub_explicit(&server->memory_bytes, more, memory_order_relaxed);
+        return false;
+    }
     exchange->held_bytes = used;
-    return before + more <= exchange->server->options.memory_max_bytes;
+    return true;
+}
+
+void exchange_let_go(struct exchange *exchange) {
+    buf_deinit(&exchange->body);
+    buf_deinit(&exchange->http.answer);
+    uncount(exchange);
 }
 
 /* --- answering, from any thread --- */
@@ -130,8 +146,21 @@ static void server_header(struct http_exchange *http, const char *name, const ch
     exchange->headers[exchange->header_count++] = (struct answer_header){name, (const char *)copy.data};
 }
 
+static bool server_fits(struct http_exchange *http) { return exchange_account(exchange_of(http)); }
+
+/* The handler is done with all that it allocated: what cannot be sent does not wait for the loop to find that out. */
+static void judge_answer(struct exchange *exchange) {
+    exchange->answer_err = buf_err(&exchange->http.answer);
+    if (exchange->answer_err == ERR_OK && !exchange_account(exchange)) exchange->answer_err = ERR_BUSY;
+    if (exchange->answer_err == ERR_OK) return;
+    exchange->header_count = 0;
+    arena_deinit(&exchange->http.arena);
+    exchange_let_go(exchange);
+}
+
 static void server_reply(struct http_exchange *http, unsigned status, const char *content_type) {
     struct exchange *exchange = exchange_of(http);
+    judge_answer(exchange);
     exchange->status = status;
     exchange->content_type = content_type;
     uint32_t phase = PHASE_HANDLED;

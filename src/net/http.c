@@ -13,6 +13,10 @@ void http_header(struct http_exchange *exchange, const char *name, const char *v
     exchange->transport->header(exchange, name, value);
 }
 
+bool http_fits(struct http_exchange *exchange) {
+    return exchange->transport->fits == NULL || exchange->transport->fits(exchange);
+}
+
 struct slice http_argument(const struct http_exchange *exchange, const char *name) {
     const size_t size = strlen(name);
     for (uint32_t i = 0; i < exchange->argument_count; i++) {
@@ -254,7 +258,7 @@ static void local_header(struct http_exchange *exchange, const char *name, const
     (void)exchange, (void)name, (void)value;
 }
 
-static const struct http_transport_ops local_ops = {local_reply, local_header};
+static const struct http_transport_ops local_ops = {local_reply, local_header, NULL};
 
 static void local_wait(struct local *local, void (*pump)(void *context), void *context) {
     pthread_mutex_lock(&local->lock);

@@ -36,11 +36,17 @@ struct http_exchange {
 struct http_transport_ops {
     void (*reply)(struct http_exchange *exchange, unsigned status, const char *content_type);
     void (*header)(struct http_exchange *exchange, const char *name, const char *value); /* before reply */
+    bool (*fits)(struct http_exchange *exchange);                                        /* NULL: always */
 };
 
 void http_reply(struct http_exchange *exchange, unsigned status, const char *content_type);
 void http_header(struct http_exchange *exchange, const char *name, const char *value);
-/* {"error":{"code","message","at"}} with the status that fits err (http_status_of) and Retry-After where that is 429 or 503.
+/* For an answer that is made in several steps, and waits between them: false where what it holds by now, with all others, is
+ * more than the transport holds at once. Then it is given up (ERR_BUSY). */
+bool http_fits(struct http_exchange *exchange);
+/* An answer past HTTP_ANSWER_MAX is sent as 413, one that does not fit what a transport holds at once as 503.
+ *
+ * {"error":{"code","message","at"}} with the status that fits err (http_status_of) and Retry-After where that is 429 or 503.
  * Clears what was in `answer`. `diag` may be NULL. */
 void http_reply_error(struct http_exchange *exchange, enum err err, const struct diag *diag);
 /* INPUT 400 (ERR_TOO_LARGE 413, ERR_CONFLICT 409), ERR_NOT_FOUND 404, ERR_DENIED 403, RESOURCE, ERR_TIMEOUT and ERR_CLOSED

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -110,6 +111,78 @@ static void test_no_room_for_a_body(void **state) {
     test_server_close(&server);
 }
 
+/* Answers that nobody reads count as well: what does not fit is said in a small one, and there is room again later. */
+static void test_no_room_for_an_answer(void **state) {
+    (void)state;
+    enum { HELD = 3 };
+    static const char big[] = "GET /big?mib=16 HTTP/1.1\r\n" HOST "\r\n";
+    int fds[HELD];
+    const int small = 4096;
+    test_server_open(&server, &(struct server_options){.memory_max_bytes = (size_t)56 * 1024 * 1024});
+    for (int i = 0; i < HELD; i++) {
+        fds[i] = connect_tcp(server.port);
+        assert_true(fds[i] >= 0);
+        setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        assert_int_equal(send_text(fds[i], big), 0);
+        assert_int_equal(recv(fds[i], answer, 12, MSG_WAITALL), 12);
+        assert_memory_equal(answer, "HTTP/1.1 200", 12);
+    }
+    const int fd = connect_tcp(server.port);
+    assert_int_equal(exchange_text(fd, big, answer, sizeof answer), 503);
+    assert_non_null(strstr(answer, "Retry-After: 1"));
+    assert_non_null(strstr(answer, "\"code\":\"busy\""));
+    assert_int_equal(ask_on(fd), 200); /* the connection is as good as before, and what is small is answered */
+    close(fd);
+    for (int i = 0; i < HELD; i++) close(fds[i]);
+    int status = 503;
+    for (int i = 0; i < 250 && status != 200; i++) {
+        const int again = connect_tcp(server.port);
+        assert_int_equal(send_text(again, big), 0);
+        assert_int_equal(recv(again, answer, 12, MSG_WAITALL), 12);
+        status = (int)strtol(answer + 9, NULL, 10);
+        close(again);
+        if (status != 200) pause_ms(20);
+    }
+    assert_int_equal(status, 200);
+    test_server_close(&server);
+}
+
+/* What came of a body that is refused is let go of: it does not keep others out until its client is done. */
+static void test_a_refused_body_is_let_go(void **state) {
+    (void)state;
+    static const char head[] = "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n40000\r\n";
+    static char chunk[0x40000 + 2];
+    memset(chunk, 'x', sizeof chunk - 2);
+    memcpy(chunk + sizeof chunk - 2, "\r\n", 2);
+    test_server_open(&server, &(struct server_options){.memory_max_bytes = 200000});
+    const int fd = connect_tcp(server.port);
+    assert_int_equal(send_text(fd, head), 0);
+    assert_int_equal(send_bytes(fd, chunk, sizeof chunk), 0);
+    pause_ms(50);
+    const int other = connect_tcp(server.port);
+    assert_int_equal(send_text(other, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 40000\r\n\r\n"), 0);
+    assert_int_equal(send_bytes(other, chunk, 40000), 0);
+    bool ended;
+    receive(other, answer, sizeof answer, 500, &ended);
+    assert_memory_equal(answer, "HTTP/1.1 200", 12);
+    assert_int_equal(exchange_text(fd, "0\r\n\r\n", answer, sizeof answer), 503);
+    close(fd);
+    close(other);
+    test_server_close(&server);
+}
+
+static void test_an_answer_past_the_maximum(void **state) {
+    (void)state;
+    test_server_open(&server, &(struct server_options){0});
+    const int fd = connect_tcp(server.port);
+    assert_int_equal(exchange_text(fd, "GET /big?mib=65 HTTP/1.1\r\n" HOST "\r\n", answer, sizeof answer), 413);
+    assert_non_null(strstr(answer, "\"code\":\"too-large\""));
+    assert_non_null(strstr(answer, "ask for fewer"));
+    assert_int_equal(ask_on(fd), 200);
+    close(fd);
+    test_server_close(&server);
+}
+
 static void test_entity_tags(void **state) {
     (void)state;
     const struct {
@@ -124,11 +197,10 @@ static void test_entity_tags(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_connections_of_an_address),
-        cmocka_unit_test(test_all_connections),
-        cmocka_unit_test(test_requests_of_an_address),
-        cmocka_unit_test(test_no_room_for_a_body),
-        cmocka_unit_test(test_entity_tags),
+        cmocka_unit_test(test_connections_of_an_address),  cmocka_unit_test(test_all_connections),
+        cmocka_unit_test(test_requests_of_an_address),     cmocka_unit_test(test_no_room_for_a_body),
+        cmocka_unit_test(test_no_room_for_an_answer),      cmocka_unit_test(test_a_refused_body_is_let_go),
+        cmocka_unit_test(test_an_answer_past_the_maximum), cmocka_unit_test(test_entity_tags),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

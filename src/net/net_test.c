@@ -25,8 +25,10 @@ static void *answer_later(void *context) {
     return NULL;
 }
 
-static void put_big(struct buf *out) {
-    for (int i = 0; i < 64 * 1024; i++) buf_put_text(out, "0123456789abcdef");
+static void put_big(struct http_exchange *exchange) {
+    uint64_t mib;
+    if (!slice_to_u64(http_argument(exchange, "mib"), &mib)) mib = 1;
+    for (uint64_t i = 0; i < mib * 64 * 1024; i++) buf_put_text(&exchange->answer, "0123456789abcdef");
 }
 
 static void handle(struct http_handler *handler, struct http_exchange *exchange) {
@@ -43,7 +45,7 @@ static void handle(struct http_handler *handler, struct http_exchange *exchange)
     } else if (slice_equal(exchange->path, SLICE("/never"))) {
         atomic_store(&test->never, exchange);
     } else if (slice_equal(exchange->path, SLICE("/big"))) {
-        put_big(&exchange->answer);
+        put_big(exchange);
         http_reply(exchange, 200, "text/plain");
     } else if (slice_equal(exchange->path, SLICE("/hello"))) {
         const struct slice name = http_argument(exchange, "name");

@@ -211,6 +211,7 @@ static enum MHD_Result take_body(struct exchange *exchange, const char *data, si
     exchange->body_err = buf_err(&exchange->body);
     if (exchange->body.size > server->options.body_max_bytes) exchange->body_err = ERR_TOO_LARGE;
     if (exchange->body_err == ERR_OK && !exchange_account(exchange)) exchange->body_err = ERR_BUSY;
+    if (exchange->body_err != ERR_OK) exchange_let_go(exchange);
     return MHD_YES;
 }
 

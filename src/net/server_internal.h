@@ -103,6 +103,7 @@ struct exchange {
     size_t held_bytes; /* counted in server.memory_bytes */
     uint64_t body_dropped;
     enum err body_err;
+    enum err answer_err; /* why the answer is not sent as it was made */
     enum err target_err;
     const char *target_end; /* in the connection's memory, until a handler has it */
     char peer[48];
@@ -156,8 +157,10 @@ struct server {
 /* --- exchange.c: life of an exchange --- */
 struct exchange *exchange_take(struct server *server); /* NULL without memory */
 void exchange_drop(struct exchange *exchange);         /* one owner less */
-/* Counts what its buffers hold; false past the server's limit. */
+/* Counts what its buffers hold; false, and nothing more is counted, past the server's limit. */
 bool exchange_account(struct exchange *exchange);
+/* Frees body and answer, and counts them no more. */
+void exchange_let_go(struct exchange *exchange);
 void exchange_pool_clear(struct server *server);
 void server_drop(struct server *server); /* one owner less */
 
