@@ -4,8 +4,10 @@
  * Activity differs by pair and swings: bursts, quiet minutes. Some messages come late, some twice, now and then an id is lost,
  * and every few hours the connection breaks for some seconds: coverage, `why`, gaps and the ledger have something true to
  * show. Pairs of one base currency move together, on all exchanges. On an empty folder it first makes the day before now,
- * thinner the longer ago. In a folder that has a market the exchange has gone on meanwhile: prices have moved, ids have run
- * on, and what was traded in the pause is missing, as it would be with a real one. */
+ * thinner the longer ago; its last minutes, which the clock may close already, come series by series, as a recovery by REST
+ * would bring them: no candle is closed in the middle of its own trades. In a folder that has a market the exchange has gone
+ * on meanwhile: prices have moved, ids have run on, and what was traded in the pause is missing, as it would be with a real
+ * one. */
 #include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,12 +22,15 @@ enum {
     HISTORY_MS = 25 * 3600 * 1000,
     HISTORY_STEP_MS = 5000,
     HISTORY_FADE_MS = 40 * 60 * 1000,
+    HISTORY_LIVE_MS = 6 * 60 * 1000, /* a minute more than what makes a series live (docs/candles.md) */
     LATE_PPM = 2000,
     DUPLICATE_PPM = 3000,
     LOST_PPM = 20,
     PAUSE_MAX_MS = 7 * 24 * 3600 * 1000,
     RESUME_ROWS = 500,
     BATCH_BYTES = 256 * 1024,
+    HELD_BYTES = 1024 * 1024,
+    MESSAGE_BYTES = 384,
     PRICE_VENUES = 3,
 };
 
@@ -44,12 +49,13 @@ struct maker {
     uint8_t decimals;
     bool trades; /* else a price series of price_venues */
     const char *venue;
+    struct buf held; /* what was made while the market holds back, a line each */
 };
 
 struct late_message {
     int64_t due_ms;
-    char symbol[32];
-    char text[256];
+    struct maker *maker;
+    char text[MESSAGE_BYTES];
 };
 
 enum { LATE_MAX = 256 };
@@ -61,6 +67,7 @@ struct market {
     uint64_t seed;
     double density; /* of what is told: 1 live, less in the past, where each trade stands for more */
     int64_t broken_until_ms;
+    bool holding; /* messages are kept with their makers until hand_over */
     struct maker *makers;
     uint32_t count;
     struct record_batch_builder builder;
@@ -99,14 +106,23 @@ static void submit_trades(struct market *m) {
     m->builder_records = 0;
 }
 
-static void send_trade(struct market *m, const char *symbol, const char *text) {
+static void add_trade(struct market *m, const struct maker *k, struct slice text) {
     const struct record record = {
         .timestamp_ms = sys_wall_ms(engine_parts(m->engine)->sys),
-        .key = slice_text(symbol),
-        .value = slice_text(text),
+        .key = slice_text(k->symbol),
+        .value = text,
     };
     if (record_batch_add(&m->builder, &record) == ERR_OK) m->builder_records++;
-    if (m->builder.bytes.size >= BATCH_BYTES) submit_trades(m);
+}
+
+/* A line that finds no room is left out whole. */
+static void put_line(struct buf *lines, struct slice text) {
+    size_t start = lines->size;
+    buf_put(lines, text);
+    buf_put_u8(lines, '\n');
+    if (buf_err(lines) == ERR_OK) return;
+    lines->size = start;
+    lines->err = ERR_OK;
 }
 
 static void submit_prices(struct market *m) {
@@ -124,6 +140,40 @@ static void submit_prices(struct market *m) {
     buf_clear(&m->prices);
 }
 
+static void submit_full(struct market *m) {
+    if (m->builder.bytes.size >= BATCH_BYTES) submit_trades(m);
+    if (m->prices.size >= BATCH_BYTES) submit_prices(m);
+}
+
+/* What a maker held goes into one batch. */
+static void hand_over(struct market *m, struct maker *k) {
+    const uint8_t *at = k->held.data, *end = at + k->held.size;
+    while (at < end) {
+        const uint8_t *stop = memchr(at, '\n', (size_t)(end - at));
+        struct slice line = slice_of(at, (size_t)(stop - at));
+        if (k->trades)
+            add_trade(m, k, line);
+        else
+            put_line(&m->prices, line);
+        at = stop + 1;
+    }
+    buf_clear(&k->held);
+    submit_full(m);
+}
+
+static void send(struct market *m, struct maker *k, const char *text) {
+    if (m->holding) {
+        put_line(&k->held, slice_text(text));
+        if (k->held.size >= HELD_BYTES) hand_over(m, k);
+        return;
+    }
+    if (k->trades)
+        add_trade(m, k, slice_text(text));
+    else
+        put_line(&m->prices, slice_text(text));
+    submit_full(m);
+}
+
 /* --- making --- */
 
 static void format_number(double value, uint8_t decimals, char text[static 40]) {
@@ -131,7 +181,7 @@ static void format_number(double value, uint8_t decimals, char text[static 40]) 
 }
 
 static void make_trade(struct market *m, struct maker *k, int64_t time_ms) {
-    char price[40], quantity[40], text[256];
+    char price[40], quantity[40], text[MESSAGE_BYTES];
     format_number(k->price, k->decimals, price);
     format_number(exp(normal(m) * 1.2) * 500 / k->price / m->density, k->price < 0.01 ? 0 : 5, quantity);
     if (strtod(quantity, NULL) <= 0) snprintf(quantity, sizeof quantity, "%s", k->price < 0.01 ? "1" : "0.00001");
@@ -145,28 +195,24 @@ static void make_trade(struct market *m, struct maker *k, int64_t time_ms) {
     if (m->late_count < LATE_MAX && chance(m, LATE_PPM)) {
         struct late_message *late = &m->late[m->late_count++];
         late->due_ms = time_ms + 500 + (int64_t)prng_below(&m->prng, 90000);
-        snprintf(late->symbol, sizeof late->symbol, "%s", k->symbol);
+        late->maker = k;
         snprintf(late->text, sizeof late->text, "%s", text);
         return;
     }
-    send_trade(m, k->symbol, text);
-    if (chance(m, DUPLICATE_PPM)) send_trade(m, k->symbol, text);
+    send(m, k, text);
+    if (chance(m, DUPLICATE_PPM)) send(m, k, text);
 }
 
 static void make_price(struct market *m, struct maker *k, int64_t time_ms) {
-    char price[40];
+    char price[40], text[MESSAGE_BYTES];
     format_number(k->price, k->decimals, price);
     if (chance(m, LATE_PPM)) time_ms -= (int64_t)prng_below(&m->prng, 30000);
-    size_t start = m->prices.size;
-    buf_printf(&m->prices,
-               "{\"baseCurrency\":\"%s\",\"quoteCurrency\":\"%s\",\"exchange\":\"%s\",\"price\":\"%s\","
-               "\"baseVolumeLast24h\":\"%.4f\",\"quoteVolumeLast24h\":\"%.2f\",\"timestampInMs\":%lld}\n",
-               k->base, k->quote, k->venue, price, 50000000 / k->price * (1 + 0.01 * uniform(m)),
-               50000000 * (1 + 0.01 * uniform(m)), (long long)time_ms);
-    if (buf_err(&m->prices) != ERR_OK) {
-        m->prices.size = start;
-        m->prices.err = ERR_OK;
-    }
+    snprintf(text, sizeof text,
+             "{\"baseCurrency\":\"%s\",\"quoteCurrency\":\"%s\",\"exchange\":\"%s\",\"price\":\"%s\","
+             "\"baseVolumeLast24h\":\"%.4f\",\"quoteVolumeLast24h\":\"%.2f\",\"timestampInMs\":%lld}",
+             k->base, k->quote, k->venue, price, 50000000 / k->price * (1 + 0.01 * uniform(m)),
+             50000000 * (1 + 0.01 * uniform(m)), (long long)time_ms);
+    send(m, k, text);
 }
 
 static void move(struct market *m, struct maker *k, double seconds) {
@@ -220,21 +266,36 @@ static void send_late(struct market *m, int64_t now_ms) {
             i++;
             continue;
         }
-        send_trade(m, m->late[i].symbol, m->late[i].text);
+        send(m, m->late[i].maker, m->late[i].text);
         m->late[i] = m->late[--m->late_count];
     }
 }
 
-static void make_history(struct market *m, int64_t now_ms) {
-    for (int64_t t = now_ms - HISTORY_MS; t < now_ms && !atomic_load(&m->stop); t += HISTORY_STEP_MS) {
-        m->density = 0.06 + 0.94 * exp((double)(t - now_ms) / HISTORY_FADE_MS);
-        advance(m, t, t + HISTORY_STEP_MS);
-        send_late(m, t + HISTORY_STEP_MS);
-        if (m->prices.size > BATCH_BYTES) submit_prices(m);
+/* What happened from one time to another, ever denser towards `now_ms`. */
+static void make_past(struct market *m, int64_t from_ms, int64_t to_ms, int64_t now_ms) {
+    for (int64_t t = from_ms; t < to_ms && !atomic_load(&m->stop); t += HISTORY_STEP_MS) {
+        int64_t until_ms = to_ms - t < HISTORY_STEP_MS ? to_ms : t + HISTORY_STEP_MS;
+        m->density = t < now_ms ? 0.06 + 0.94 * exp((double)(t - now_ms) / HISTORY_FADE_MS) : 1;
+        advance(m, t, until_ms);
+        send_late(m, until_ms);
     }
     m->density = 1;
+}
+
+/* Up to when it was made: a moment ago. */
+static int64_t make_history(struct market *m, int64_t now_ms) {
+    make_past(m, now_ms - HISTORY_MS, now_ms - HISTORY_LIVE_MS, now_ms);
+    m->holding = true;
+    int64_t until_ms = sys_wall_ms(engine_parts(m->engine)->sys);
+    if (until_ms < now_ms) until_ms = now_ms;
+    make_past(m, now_ms - HISTORY_LIVE_MS, until_ms, now_ms);
+    m->holding = false;
     submit_trades(m);
     submit_prices(m);
+    for (uint32_t i = 0; i < m->count; i++) hand_over(m, &m->makers[i]);
+    submit_trades(m);
+    submit_prices(m);
+    return until_ms;
 }
 
 /* --- going on where an earlier run of the same folder stopped --- */
@@ -307,7 +368,7 @@ static void *market_main(void *argument) {
     const struct sys *sys = engine_parts(m->engine)->sys;
     int64_t before_ms = sys_wall_ms(sys);
     if (log_end_offset(m->trades) == 0) {
-        make_history(m, before_ms);
+        before_ms = make_history(m, before_ms);
     } else {
         prng_seed(&m->prng, m->seed ^ (uint64_t)before_ms); /* not the same walk again */
         for (uint32_t i = 0; i < m->count; i++) resume(m, &m->makers[i], before_ms);
@@ -345,6 +406,7 @@ static void init_maker(struct market *m, const struct config_source *source, uin
         if (strcmp(other->base, k->base) == 0) k->leader = other;
     }
     if (k->leader != NULL) k->ratio = k->price / k->leader->price;
+    buf_init(&k->held, 2 * HELD_BYTES);
 }
 
 enum err market_open(struct engine *engine, const struct config_source *source, struct diag *diag,
@@ -380,6 +442,7 @@ void market_close(struct market **market) {
     if (m->thread != NULL) sys->thread_join(sys->context, &m->thread);
     record_batch_builder_deinit(&m->builder);
     buf_deinit(&m->prices);
+    for (uint32_t i = 0; m->makers != NULL && i < m->count; i++) buf_deinit(&m->makers[i].held);
     free(m->makers);
     free(m);
     *market = NULL;
