@@ -233,6 +233,31 @@ static void test_query(void **state) {
     assert_int_equal(fixture.status, 400);
 }
 
+/* Past what an answer may be, the rest is not read any more, and what was read is given back. */
+static void test_query_too_large(void **state) {
+    (void)state;
+    enum { CANDLES = 3000, MEMBERS = 80 };
+    struct buf text;
+    buf_init(&text, 4 * 1024 * 1024);
+    for (int i = 0; i < CANDLES; i++) {
+        buf_put_text(&text, price_json("BTC", "100.25", TIME + (int64_t)i * 60000));
+        buf_put_u8(&text, '\n');
+    }
+    buf_put_u8(&text, 0);
+    assert_int_equal(fixture_post(&fixture, "/v1/prices", (const char *)text.data), 200);
+    buf_clear(&text);
+    for (int i = 0; i < MEMBERS; i++)
+        buf_put_text(&text, i == 0 ? "[" : "{\"series\":\"binance:BTC/USDT\",\"limit\":50000,\"tz\":\"+01:00\"},");
+    buf_put_text(&text, "{\"series\":\"binance:BTC/USDT\"}]");
+    buf_put_u8(&text, 0);
+    fixture_post(&fixture, "/v1/candles", (const char *)text.data);
+    fixture_expect(&fixture, 413, "{\"error\":{\"code\":\"too-large\",\"message\":\"");
+    fixture_expect(&fixture, 413, "larger than 64 MiB; ask for fewer");
+    buf_deinit(&text);
+    fixture_post(&fixture, "/v1/candles", "[{\"series\":\"binance:BTC/USDT\",\"limit\":1}]");
+    fixture_expect(&fixture, 200, "{\"results\":[{\"candles\":[{");
+}
+
 static void test_series_why_gaps(void **state) {
     (void)state;
     put("BTC", "100.25", TIME);
@@ -537,6 +562,7 @@ int main(void) {
         TEST(test_latest),
         TEST(test_candles),
         TEST(test_query),
+        TEST(test_query_too_large),
         TEST(test_series_why_gaps),
         TEST(test_operations),
         TEST(test_metrics_format),

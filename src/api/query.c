@@ -69,9 +69,9 @@ static void put_member_of(struct batch *batch, const struct member *member) {
 static void put_run(struct batch *batch) {
     struct buf *out = &batch->exchange->answer;
     if (batch->at == 0) buf_put(out, SLICE("{\"results\":["));
-    for (; batch->at < batch->end; batch->at++) {
+    while (batch->at < batch->end && buf_err(out) == ERR_OK) {
         if (batch->at > 0) buf_put_u8(out, ',');
-        put_member_of(batch, &batch->members[batch->at]);
+        put_member_of(batch, &batch->members[batch->at++]);
     }
 }
 
@@ -81,9 +81,13 @@ static void finish(struct batch *batch) {
 }
 
 static void give_up(struct batch *batch, enum err err) {
+    struct diag diag = {0};
     for (uint32_t i = batch->at; i < batch->member_count; i++)
         if (batch->members[i].history != NULL) history_end(batch->set.api, batch->members[i].history);
-    http_reply_error(batch->exchange, err, NULL);
+    if (err == ERR_TOO_LARGE)
+        (void)diag_set(&diag, err, "the answer is larger than %d MiB; ask for fewer", HTTP_ANSWER_MAX / 1024 / 1024);
+    if (err == ERR_BUSY) (void)diag_set(&diag, err, "too much is being answered at once; ask again");
+    http_reply_error(batch->exchange, err, &diag);
 }
 
 /* --- runs --- */
@@ -115,7 +119,11 @@ static void start_run(struct batch *batch) {
 static void run_job(struct read_job *job) {
     struct batch *batch = (struct batch *)job;
     put_run(batch);
-    if (batch->at < batch->member_count)
+    enum err err = buf_err(&batch->exchange->answer);
+    if (err == ERR_OK && batch->at < batch->member_count && !http_fits(batch->exchange)) err = ERR_BUSY;
+    if (err != ERR_OK)
+        give_up(batch, err);
+    else if (batch->at < batch->member_count)
         start_run(batch);
     else
         finish(batch);

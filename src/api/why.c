@@ -305,6 +305,7 @@ static void run_gaps(struct task_call *call, struct processor *processor, enum e
     if (err == ERR_OK && source.book != NULL) err = put_task_gaps(self, source.book);
     if (err == ERR_LIMIT)
         err = diag_set(&diag, ERR_RANGE, "more than %d holes; ask for one series, or a shorter range", GAPS_MAX);
+    if (err == ERR_OK && !http_fits(self->exchange)) err = ERR_BUSY;
     if (err != ERR_OK)
         http_reply_error(self->exchange, err, &diag);
     else
