@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "base/hash.h"
+#include "store/redo.h"
 #include "store/store_key.h"
 
 static const char *const table_names[STORE_TABLE_COUNT] = {
@@ -130,6 +131,13 @@ void store_close(struct store **store) {
     *store = NULL;
 }
 
+static enum err settle(struct store *store, struct diag *diag) {
+    if (store->settled || store->ops->atomic_commit) return ERR_OK;
+    enum err err = store_redo_finish(store, diag);
+    store->settled = err == ERR_OK;
+    return err;
+}
+
 enum err store_commit(struct store *store, const struct store_batch *const *batches, uint32_t batch_count,
                       uint64_t stamp, struct diag *diag) {
     assert(store != NULL && (batches != NULL || batch_count == 0));
@@ -137,7 +145,12 @@ enum err store_commit(struct store *store, const struct store_batch *const *batc
         enum err err = store_batch_err(batches[i]);
         if (err != ERR_OK) return diag_set(diag, err, "a group of store writes is too large");
     }
-    return store->ops->commit(store, batches, batch_count, stamp, diag);
+    if (store->ops->atomic_commit) return store->ops->commit(store, batches, batch_count, stamp, diag);
+    enum err err = settle(store, diag);
+    if (err != ERR_OK) return err;
+    err = store_redo_commit(store, batches, batch_count, stamp, diag);
+    store->settled = err == ERR_OK;
+    return err;
 }
 
 enum err store_snapshot_open(struct store *store, struct store_snapshot **ret_snapshot) {
@@ -239,7 +252,9 @@ static enum err identity_write(struct store *store, const struct store_key *key,
 enum err store_identify(struct store *store, const uint8_t log_identity[static 16], uint64_t stamp, struct diag *diag) {
     const struct store_key key = {STORE_META, SLICE("store"), SLICE("identity")};
     struct store_snapshot *snapshot = NULL;
-    enum err err = store_snapshot_open(store, &snapshot);
+    enum err err = settle(store, diag);
+    if (err != ERR_OK) return err;
+    err = store_snapshot_open(store, &snapshot);
     if (err != ERR_OK) return diag_set(diag, err, "cannot read the store");
     struct slice value;
     err = store_get(store, snapshot, &key, &value);

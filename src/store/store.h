@@ -6,6 +6,12 @@
  * and checks: a damaged value is ERR_CORRUPT, never wrong bytes. Backends: lmdb/ (the default), memory/ (two modes), later
  * cql/; all pass tests/conform/store_conform.c.
  *
+ * `store_commit` is all or nothing over any crash, whatever the backend: where one is atomic by row only, the commit is written
+ * ahead as rows of STORE_META (store/redo.h), and whoever opens the store next ends it or throws it away. So every opener that
+ * may write calls `store_identify` before it reads. What differs is what others see meanwhile: of such a backend, a commit's
+ * rows one by one, some newer than the checkpoint row beside them. A row never goes back, though, and whoever needs the rows
+ * of one moment asks the task that owns them, which covers what is on its way with its own (candle/slice.h).
+ *
  * Threads: one writer at a time (`store_commit`); any number of readers, each with its own snapshot. */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H
@@ -13,7 +19,7 @@
 #include "base/buf.h"
 #include "sys/sys.h"
 
-enum { STORE_KEY_MAX = 400, STORE_VALUE_MAX = 16 * 1024 * 1024 };
+enum { STORE_KEY_MAX = 400, STORE_VALUE_MAX = 64 * 1024 * 1024 };
 
 /* X(table, name): what a table holds is written down beside who owns it (candle/shelf.h, flow/checkpoint.h, ..). */
 #define STORE_TABLES(X)                                                                                       \
@@ -70,13 +76,13 @@ typedef enum err (*store_visit)(void *context, struct slice row, struct slice va
 
 struct store_ops {
     const char *name;
-    /* Does `atomic` hold for the whole batch list (LMDB) or for each row alone (CQL)? Callers that need more put what
-     * decides (the checkpoint row) last: rows are applied in order within a partition key, and last batch last. */
+    /* Is `commit` atomic as a whole (LMDB) or by row only (CQL)? Then rows are applied in order within a partition key, the
+     * last batch last, and otherwise in any order. */
     bool atomic_commit;
     void (*close)(struct store *store);
-    /* Durable on return, all of it or (atomic_commit) nothing. `stamp` is (generation << 40 | sequence): a write with an
-     * older stamp than the row's loses silently, as CQL's write timestamps do; LMDB ignores it (it has a lock).
-     * ERR_NO_SPACE, ERR_IO, ERR_SYNC. */
+    /* Durable on return, all of it or (atomic_commit) nothing. `stamp` is (generation << 40 | sequence), larger than that of
+     * any commit before: a write with an older stamp than the row's loses silently, as CQL's write timestamps do; LMDB ignores
+     * it (it has a lock). ERR_NO_SPACE, ERR_IO, ERR_SYNC. */
     enum err (*commit)(struct store *store, const struct store_batch *const *batches, uint32_t batch_count,
                        uint64_t stamp, struct diag *diag);
     enum err (*snapshot_open)(struct store *store, struct store_snapshot **ret_snapshot);
@@ -95,6 +101,7 @@ struct store_ops {
 
 struct store {
     const struct store_ops *ops; /* first member of every backend's struct */
+    bool settled;                /* store.c's, of the writer: no commit is left half done */
     _Atomic uint32_t turn;       /* store.c's: snapshots opened in even and in odd turns */
     _Atomic uint32_t open[2];
 };
@@ -108,18 +115,20 @@ enum err store_memory_open(enum store_memory_mode mode, uint64_t seed, struct st
 /* A second handle on the same rows, which live until the last handle is closed: a simulated process dies by closing its
  * handle and starts again with the other. */
 struct store *store_memory_share(struct store *store);
-/* The next commit dies after `rows` rows: it answers ERR_IO with, in ROW_BY_ROW mode, that many rows applied, otherwise
- * none. Commits after it work again (the process has come back). UINT32_MAX takes a crash back that has not come. */
+/* The process dies once `rows` rows more are written (those of store/redo.h too): that commit answers ERR_IO, in ROW_BY_ROW
+ * mode with the rows before applied, otherwise with all or none. Commits after it work again (the process has come back).
+ * UINT32_MAX takes a crash back that has not come. */
 void store_memory_crash(struct store *store, uint32_t rows);
 void store_close(struct store **store);
 
-/* Format version and the identity of the log this store was made from, in STORE_META: written where there is none,
- * otherwise compared (ERR_FOREIGN, with both in `diag`). */
+/* Settles what a crash has left of a commit. Then format version and the identity of the log this store was made from, in
+ * STORE_META: written where there is none, otherwise compared (ERR_FOREIGN, with both in `diag`). */
 enum { STORE_FORMAT_VERSION = 1 };
 enum err store_identify(struct store *store, const uint8_t log_identity[static 16], uint64_t stamp,
                         struct diag *diag) MUST_USE;
 
-/* Thin checked wrappers. */
+/* Checked wrappers. `store_commit`: ERR_STATE if somebody newer writes to this store (by its stamps, where a backend has no
+ * lock); then nothing was applied. After another error a commit with a newer stamp may be tried. */
 enum err store_commit(struct store *store, const struct store_batch *const *batches, uint32_t batch_count,
                       uint64_t stamp, struct diag *diag) MUST_USE;
 enum err store_snapshot_open(struct store *store, struct store_snapshot **ret_snapshot) MUST_USE;

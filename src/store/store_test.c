@@ -38,9 +38,24 @@ static void place_remove(struct place *place) {
     assert_int_equal(system(command), 0);
 }
 
+/* The rows of the memory store live as long as somebody has a handle on them. */
+struct memory {
+    enum store_memory_mode mode;
+    uint64_t seed;
+    struct store *keeper;
+};
+
+static enum err open_memory_again(void *context, struct store **ret_store) {
+    const struct memory *memory = context;
+    *ret_store = store_memory_share(memory->keeper);
+    return ERR_OK;
+}
+
 static enum err open_memory(void *context, struct store **ret_store) {
-    const int *mode = context;
-    return store_memory_open((enum store_memory_mode) * mode, 7, ret_store);
+    struct memory *memory = context;
+    if (memory->keeper != NULL) store_close(&memory->keeper);
+    enum err err = store_memory_open(memory->mode, ++memory->seed, &memory->keeper);
+    return err != ERR_OK ? err : open_memory_again(memory, ret_store);
 }
 
 static enum err open_lmdb_again(void *context, struct store **ret_store) {
@@ -299,7 +314,7 @@ static enum err crash_commit(struct store *store, uint32_t rows) {
     struct store_key checkpoint = {STORE_CHECKPOINT, SLICE("t"), SLICE("")};
     store_batch_put(&last, &checkpoint, SLICE("done"));
     store_memory_crash(store, rows);
-    enum err err = store_commit(store, (const struct store_batch *const[]){&first, &last}, 2, 1, NULL);
+    enum err err = store->ops->commit(store, (const struct store_batch *const[]){&first, &last}, 2, 1, NULL);
     store_batch_deinit(&first);
     store_batch_deinit(&last);
     return err;
@@ -360,14 +375,17 @@ static void a_transactional_crash_leaves_nothing(void **state) {
 int main(void) {
     struct place place = {0};
     place_make(&place);
-    int modes[2] = {STORE_MEMORY_TRANSACTIONAL, STORE_MEMORY_ROW_BY_ROW};
+    struct memory whole = {.mode = STORE_MEMORY_TRANSACTIONAL}, by_row = {.mode = STORE_MEMORY_ROW_BY_ROW};
     const struct store_conform backends[] = {
-        {"store/memory", open_memory, NULL, &modes[0], .stamps = true, .threaded = true},
-        {"store/memory, row by row", open_memory, NULL, &modes[1], .stamps = true, .threaded = false},
-        {"store/lmdb", open_lmdb, open_lmdb_again, &place, .stamps = false, .threaded = true},
+        {"store/memory", open_memory, open_memory_again, store_memory_crash, &whole, .stamps = true, .threaded = true},
+        {"store/memory, row by row", open_memory, open_memory_again, store_memory_crash, &by_row, .stamps = true,
+         .by_row = true},
+        {"store/lmdb", open_lmdb, open_lmdb_again, NULL, &place, .stamps = false, .threaded = true},
     };
     int failed = 0;
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) failed += store_conform(&backends[i]);
+    store_close(&whole.keeper);
+    store_close(&by_row.keeper);
 #define LMDB(test) \
     { #test, test, NULL, NULL, &place }
     const struct CMUnitTest tests[] = {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { BATCH_BYTES = 64 * 1024 * 1024 };
+enum { BATCH_BYTES = 2 * STORE_VALUE_MAX };
 
 struct fixture {
     const struct store_conform *backend;
@@ -310,24 +310,47 @@ static void sizes_have_limits(void **state) {
     free(large);
 }
 
+/* What a backend does by row, below store_commit. */
+static void commit_rows_as(struct fixture *f, uint64_t stamp) {
+    const struct store_batch *list[] = {&f->batch};
+    assert_int_equal(f->store->ops->commit(f->store, list, 1, stamp, NULL), ERR_OK);
+    store_batch_clear(&f->batch);
+}
+
 static void older_stamps_lose(void **state) {
     struct fixture *f = *state;
     put(f, "p", "a", "new");
     put(f, "p", "b", "new");
-    commit_as(f, 10);
+    commit_rows_as(f, 10);
     delete (f, "p", "b");
-    commit_as(f, 11);
+    commit_rows_as(f, 11);
     put(f, "p", "a", "old");
     put(f, "p", "b", "old");
     put(f, "p", "c", "old");
-    commit_as(f, 9);
+    commit_rows_as(f, 9);
     expect_scan(f, "p", "", NULL, false, "a=new,c=old,");
     delete (f, "p", "a");
-    commit_as(f, 8);
+    commit_rows_as(f, 8);
     expect_now(f, "p", "a", "new");
     put(f, "p", "b", "newest");
-    commit_as(f, 12);
+    commit_rows_as(f, 12);
     expect_now(f, "p", "b", "newest");
+}
+
+static void whoever_was_superseded_is_told(void **state) {
+    struct fixture *f = *state;
+    const struct store_batch *list[] = {&f->batch};
+    struct diag diag = {0};
+    put(f, "p", "a", "ours");
+    commit_as(f, (uint64_t)2 << 40 | 1);
+    put(f, "p", "a", "theirs");
+    put(f, "p", "b", "theirs");
+    assert_int_equal(store_commit(f->store, list, 1, (uint64_t)1 << 40 | 9, &diag), ERR_STATE);
+    expect_scan(f, "p", "", NULL, false, "a=ours,");
+    store_batch_clear(&f->batch);
+    put(f, "p", "b", "ours");
+    commit_as(f, (uint64_t)2 << 40 | 2);
+    expect_scan(f, "p", "", NULL, false, "a=ours,b=ours,");
 }
 
 static void identity_is_kept(void **state) {
@@ -351,13 +374,7 @@ static void rows_outlive_the_handle(void **state) {
     expect_scan(f, "p", "", NULL, false, "a=1,b=2,");
 }
 
-/* --- against a model --- */
-
-enum { MODEL_PARTITIONS = 4, MODEL_ROWS = 24, MODEL_ROUNDS = 300 };
-
-struct model {
-    uint32_t value[MODEL_PARTITIONS][MODEL_ROWS]; /* 0: none */
-};
+/* --- crashes in the middle of a commit --- */
 
 static uint64_t next(uint64_t *random) {
     *random ^= *random << 13;
@@ -370,6 +387,126 @@ static struct store_key model_key(int partition, int row, char text[static 4]) {
     snprintf(text, 4, "%c%02d", 'a' + partition, row);
     return (struct store_key){STORE_STATE, slice_of(text, 1), slice_of(text + 1, 2)};
 }
+
+enum { CRASH_SEEDS = 24, CRASH_PARTITIONS = 3, CRASH_ROWS = 5, CRASH_LARGE = (2 << 20) + 12345 };
+
+/* Two batches of one version: every row has it, some rows are of even versions only, and the checkpoint row comes last. */
+static enum err commit_version(struct fixture *f, uint32_t version, const uint8_t *large, uint64_t stamp) {
+    struct store_batch last;
+    store_batch_init(&last, 4096);
+    for (int i = 0; i < CRASH_PARTITIONS * CRASH_ROWS; i++) {
+        char text[4];
+        struct store_key key = model_key(i % CRASH_PARTITIONS, i / CRASH_PARTITIONS, text);
+        if (i % 4 == 3 && version % 2 == 1)
+            store_batch_delete(&f->batch, &key);
+        else
+            store_batch_put(&f->batch, &key, slice_of(&version, sizeof version));
+    }
+    const struct store_key bulk = {STORE_BLOCKS, SLICE("bulk"), SLICE("")};
+    if (large != NULL) store_batch_put(&f->batch, &bulk, slice_of(large + version, CRASH_LARGE));
+    const struct store_key checkpoint = {STORE_CHECKPOINT, SLICE("t"), SLICE("")};
+    store_batch_put(&last, &checkpoint, slice_of(&version, sizeof version));
+    const struct store_batch *list[] = {&f->batch, &last};
+    enum err err = store_commit(f->store, list, 2, stamp, NULL);
+    store_batch_clear(&f->batch);
+    store_batch_deinit(&last);
+    return err;
+}
+
+/* Which version is there, whole and nothing else. */
+static uint32_t version_of(struct fixture *f, const uint8_t *large) {
+    struct store_snapshot *s = look(f);
+    struct slice value;
+    uint32_t version;
+    const struct store_key checkpoint = {STORE_CHECKPOINT, SLICE("t"), SLICE("")};
+    assert_int_equal(store_get(f->store, s, &checkpoint, &value), ERR_OK);
+    assert_int_equal(value.size, sizeof version);
+    memcpy(&version, value.data, sizeof version);
+    for (int i = 0; i < CRASH_PARTITIONS * CRASH_ROWS; i++) {
+        char text[4];
+        struct store_key key = model_key(i % CRASH_PARTITIONS, i / CRASH_PARTITIONS, text);
+        enum err err = store_get(f->store, s, &key, &value);
+        assert_int_equal(err, i % 4 == 3 && version % 2 == 1 ? ERR_NOT_FOUND : ERR_OK);
+        if (err == ERR_OK) assert_memory_equal(value.data, &version, sizeof version);
+    }
+    const struct store_key bulk = {STORE_BLOCKS, SLICE("bulk"), SLICE("")};
+    if (large != NULL) {
+        assert_int_equal(store_get(f->store, s, &bulk, &value), ERR_OK);
+        assert_memory_equal(value.data, large + version, CRASH_LARGE);
+    }
+    store_snapshot_close(f->store, &s);
+    return version;
+}
+
+static enum err come_back(struct fixture *f) {
+    static const uint8_t log_identity[16] = "0123456789abcdef";
+    store_close(&f->store);
+    assert_int_equal(f->backend->reopen(f->backend->context, &f->store), ERR_OK);
+    return store_identify(f->store, log_identity, 1, NULL);
+}
+
+struct crash_counts {
+    uint32_t states, old, new, again;
+};
+
+/* Version 2 dies after `rows` rows, and so does, half the time, the recovery; false once it lived. */
+static bool crash_once(struct fixture *f, uint32_t rows, uint64_t *random, const uint8_t *large,
+                       struct crash_counts *counts) {
+    store_close(&f->store);
+    assert_int_equal(f->backend->open(f->backend->context, &f->store), ERR_OK);
+    assert_int_equal(come_back(f), ERR_OK);
+    uint64_t stamp = (uint64_t)1 << 40;
+    assert_int_equal(commit_version(f, 1, large, ++stamp), ERR_OK);
+    f->backend->crash(f->store, rows);
+    const bool lived = commit_version(f, 2, large, ++stamp) == ERR_OK;
+    f->backend->crash(f->store, UINT32_MAX);
+    while (!lived && next(random) % 2 == 0) {
+        store_close(&f->store);
+        assert_int_equal(f->backend->reopen(f->backend->context, &f->store), ERR_OK);
+        f->backend->crash(f->store, (uint32_t)(next(random) % 24));
+        if (come_back(f) == ERR_IO) counts->again++;
+        f->backend->crash(f->store, UINT32_MAX);
+    }
+    assert_int_equal(come_back(f), ERR_OK);
+    const uint32_t version = version_of(f, large);
+    assert_true(version == 2 || (!lived && version == 1));
+    counts->states++;
+    (*(version == 2 ? &counts->new : &counts->old))++;
+    stamp = (uint64_t)2 << 40;
+    assert_int_equal(commit_version(f, 3, large, ++stamp), ERR_OK);
+    assert_int_equal(come_back(f), ERR_OK);
+    assert_int_equal(version_of(f, large), 3);
+    return !lived;
+}
+
+static void a_crash_leaves_all_or_nothing(void **state) {
+    struct fixture *f = *state;
+    struct crash_counts counts = {0};
+    uint64_t random = 0x9e3779b97f4a7c15u;
+    for (int seed = 0; seed < CRASH_SEEDS; seed++)
+        for (uint32_t rows = 0; crash_once(f, rows, &random, NULL, &counts); rows++) assert_true(rows < 64);
+    assert_true(counts.states >= CRASH_SEEDS * CRASH_PARTITIONS * CRASH_ROWS && counts.old >= CRASH_SEEDS);
+    assert_true(counts.new > CRASH_SEEDS && (f->store->ops->atomic_commit || counts.again >= CRASH_SEEDS));
+}
+
+static void a_crash_of_a_large_commit_too(void **state) {
+    struct fixture *f = *state;
+    struct crash_counts counts = {0};
+    uint64_t random = 0x243f6a8885a308d3u;
+    uint8_t *large = malloc(CRASH_LARGE + 16);
+    for (size_t i = 0; i < CRASH_LARGE + 16; i++) large[i] = (uint8_t)(i * 131 >> 3);
+    for (uint32_t rows = 0; crash_once(f, rows, &random, large, &counts); rows++) assert_true(rows < 64);
+    assert_true(counts.old > 0 && counts.new > 0);
+    free(large);
+}
+
+/* --- against a model --- */
+
+enum { MODEL_PARTITIONS = 4, MODEL_ROWS = 24, MODEL_ROUNDS = 300 };
+
+struct model {
+    uint32_t value[MODEL_PARTITIONS][MODEL_ROWS]; /* 0: none */
+};
 
 static void model_step(struct fixture *f, struct model *model, uint64_t *random) {
     int writes = (int)(next(random) % 12);
@@ -506,6 +643,8 @@ static void a_sound_store_has_no_findings(void **state) {
 static bool for_all(const struct store_conform *backend) { return backend != NULL; }
 static bool with_stamps(const struct store_conform *backend) { return backend->stamps; }
 static bool with_reopen(const struct store_conform *backend) { return backend->reopen != NULL; }
+static bool by_row(const struct store_conform *backend) { return backend->by_row; }
+static bool with_crashes(const struct store_conform *backend) { return backend->crash != NULL; }
 static bool with_readers(const struct store_conform *backend) { return backend->threaded; }
 
 int store_conform(const struct store_conform *backend) {
@@ -527,8 +666,11 @@ int store_conform(const struct store_conform *backend) {
         CASE(partitions_come_once, for_all),
         CASE(sizes_have_limits, for_all),
         CASE(older_stamps_lose, with_stamps),
+        CASE(whoever_was_superseded_is_told, by_row),
         CASE(identity_is_kept, for_all),
         CASE(rows_outlive_the_handle, with_reopen),
+        CASE(a_crash_leaves_all_or_nothing, with_crashes),
+        CASE(a_crash_of_a_large_commit_too, with_crashes),
         CASE(random_commits_agree_with_a_model, for_all),
         CASE(commits_are_seen_whole, with_readers),
         CASE(a_sound_store_has_no_findings, for_all),

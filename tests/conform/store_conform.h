@@ -11,8 +11,11 @@ struct store_conform {
     enum err (*open)(void *context, struct store **ret_store);
     /* The same store after a close; NULL where nothing outlives the handle. */
     enum err (*reopen)(void *context, struct store **ret_store);
+    /* The process dies once `rows` more rows are written (store_memory_crash); NULL where only a simulated disk can do that. */
+    void (*crash)(struct store *store, uint32_t rows);
     void *context;
     bool stamps;   /* older stamps lose */
+    bool by_row;   /* its commits are atomic by row only */
     bool threaded; /* readers on other threads see whole commits */
 };
 

@@ -241,15 +241,20 @@ static void apply(struct data *data, struct write *write) {
     *root = grown;
 }
 
-/* How many of the writes take effect; the others are dropped. */
-static uint32_t writes_surviving(struct data *data, uint32_t count) {
+/* How many of the writes take effect; the others are dropped. *ret_dies: the process does not see the end of it. */
+static uint32_t writes_surviving(struct data *data, uint32_t count, bool *ret_dies) {
+    *ret_dies = data->crash && data->crash_rows <= count;
     if (!data->crash) return count;
-    if (data->mode == STORE_MEMORY_TRANSACTIONAL) return 0;
-    return data->crash_rows < count ? data->crash_rows : count;
+    const uint32_t rows = *ret_dies ? data->crash_rows : count;
+    data->crash_rows -= rows;
+    data->crash = !*ret_dies;
+    return rows < count && data->mode == STORE_MEMORY_TRANSACTIONAL ? 0 : rows;
 }
 
-static void apply_all(struct data *data, struct writes *writes) {
-    uint32_t surviving = writes_surviving(data, writes->count);
+/* False: the process has died. */
+static bool apply_all(struct data *data, struct writes *writes) {
+    bool dies;
+    uint32_t surviving = writes_surviving(data, writes->count, &dies);
     bool at_once = data->mode == STORE_MEMORY_TRANSACTIONAL;
     if (at_once) pthread_mutex_lock(&data->lock);
     for (uint32_t i = 0; i < writes->count; i++) {
@@ -262,6 +267,7 @@ static void apply_all(struct data *data, struct writes *writes) {
         if (!at_once) pthread_mutex_unlock(&data->lock);
     }
     if (at_once) pthread_mutex_unlock(&data->lock);
+    return !dies;
 }
 
 static enum err memory_commit(struct store *store, const struct store_batch *const *batches, uint32_t batch_count,
@@ -278,11 +284,9 @@ static enum err memory_commit(struct store *store, const struct store_batch *con
         shuffle(writes.list, last_from, &data->random);
         if (writes.count > 0) shuffle(writes.list + last_from, writes.count - last_from, &data->random);
     }
-    apply_all(data, &writes);
+    const bool lives = apply_all(data, &writes);
     free(writes.list);
-    if (!data->crash) return ERR_OK;
-    data->crash = false;
-    return diag_set(diag, ERR_IO, "the store crashed, as the test asked");
+    return lives ? ERR_OK : diag_set(diag, ERR_IO, "the store crashed, as the test asked");
 }
 
 /* --- reading --- */
