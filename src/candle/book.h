@@ -102,6 +102,7 @@ enum err book_scan(struct book *book, const struct shelf_range *range, candle_vi
 struct book_lane_info {
     int64_t watermark_ms;
     int64_t last_event_ms;
+    uint32_t grace_ms; /* a candle is over when the watermark is this far behind its end */
     int64_t first_id, last_id;
     uint32_t range_count; /* of ids seen; holes are range_count - 1 */
     uint64_t used, late, duplicate, filtered, conflicts;

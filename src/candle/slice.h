@@ -32,6 +32,7 @@ struct candle_slice {
         struct slice_rows raw;   /* as taken; none once they are expanded */
         struct candle_rows rows; /* ascending */
         int64_t watermark_ms;    /* 0: none */
+        uint32_t grace_ms;       /* as in struct book_lane_info */
         int64_t whole_from_ms;   /* from here on the book holds every row; INT64_MAX: from nowhere */
     } lanes[BASIS_COUNT];
 };

@@ -251,6 +251,7 @@ enum err book_lane(struct book *book, struct lane lane, struct book_lane_info *r
     *ret_info = (struct book_lane_info){
         .watermark_ms = lane_watermark(book, state),
         .last_event_ms = state->max_ms,
+        .grace_ms = state->grace_ms,
         .first_id = ids ? state->ids.ranges[0].first : -1,
         .last_id = ids ? idset_max(&state->ids) : -1,
         .range_count = state->ids.count,

@@ -16,7 +16,7 @@ static const struct id_range no_range = {0, -1, 0, 0};
 
 /* --- recent events without ids --- */
 
-enum { RECENTS_MIN = 8, RECENTS_MAX = 1 << 24 };
+enum { RECENTS_MIN = 8 };
 
 static void place(uint64_t *slots, uint32_t mask, uint64_t hash) {
     uint32_t at = (uint32_t)hash & mask;
@@ -142,23 +142,22 @@ static enum err begin_epoch(struct lane_state *lane, int64_t time_ms) {
         memmove(lane->epochs, lane->epochs + 1, (EPOCHS_MAX - 1) * sizeof lane->epochs[0]);
         lane->epoch_count--;
     }
+    idset_trim(&lane->ids, EPOCH_RANGES_MAX);
     lane->epochs[lane->epoch_count++] = (struct id_epoch){time_ms, lane->ids};
     idset_init(&lane->ids);
     lane->epoch_start_ms = time_ms;
-    lane->floor_id = -1;
     if (lane->hashes != NULL) memset(lane->hashes, 0, RECENT_HASHES * sizeof *lane->hashes);
     return ERR_OK;
 }
 
 /* Past the maximum of holes the oldest half is forgotten, and what would fall into it is late. */
-static enum err insert(struct lane_state *lane, struct idset *set, const struct event *e, struct verdict *v) {
+static enum err insert(struct idset *set, const struct event *e, struct verdict *v) {
     int64_t time_ms = e->filtered ? IDSET_NO_TIME : e->time_ms;
     struct id_range range = {e->first_id, e->last_id, time_ms, time_ms};
     enum err err = idset_insert(set, &range, &v->before, &v->after);
     if (err != ERR_LIMIT) return err;
-    lane->floor_id = set->ranges[set->count / 2 - 1].last;
     idset_trim(set, set->count - set->count / 2);
-    if (e->first_id <= lane->floor_id) {
+    if (idset_forgot(set, e->first_id)) {
         v->fate = FATE_LATE;
         return ERR_OK;
     }
@@ -175,7 +174,7 @@ static enum err judge_dense(struct book *book, struct lane_state *lane, const st
         return set == &lane->ids ? remember(lane, e, hash) : ERR_OK;
     }
     enum idset_overlap overlap = idset_overlap(set, e->first_id, e->last_id);
-    if (e->first_id <= lane->floor_id && set == &lane->ids) {
+    if (idset_forgot(set, e->first_id) && !begins_epoch(lane, set, e)) {
         v->fate = FATE_LATE;
         return ERR_OK;
     }
@@ -193,7 +192,7 @@ static enum err judge_dense(struct book *book, struct lane_state *lane, const st
     v->filled = set->count > 0 && e->first_id < idset_max(set);
     v->skipped = set->count > 0 && !v->filled;
     enum err err = neighbours_before(book, lane, set, e, v);
-    if (err == ERR_OK) err = insert(lane, set, e, v);
+    if (err == ERR_OK) err = insert(set, e, v);
     if (err || v->fate == FATE_LATE) return err;
     return set == &lane->ids ? remember(lane, e, hash) : ERR_OK;
 }
@@ -230,13 +229,17 @@ static enum err judge_sparse(struct lane_state *lane, const struct event *e, str
     }
     struct idset *set = bucket == lane->sparse_bucket ? &lane->ids : &lane->epochs[0].ids;
     if (idset_append(set, e->first_id, e->last_id, e->filtered ? IDSET_NO_TIME : e->time_ms)) return ERR_OK;
+    if (idset_forgot(set, e->first_id)) {
+        v->fate = FATE_LATE;
+        return ERR_OK;
+    }
     enum idset_overlap overlap = idset_overlap(set, e->first_id, e->last_id);
     if (overlap != IDSET_NONE) {
         v->conflict = overlap == IDSET_SOME;
         if (!PLANTED(PLANT_DEDUP_OFF)) v->fate = FATE_DUPLICATE;
         return ERR_OK;
     }
-    enum err err = insert(lane, set, e, v);
+    enum err err = insert(set, e, v);
     v->before = v->after = no_range;
     return err;
 }

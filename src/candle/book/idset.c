@@ -102,12 +102,14 @@ enum err idset_merge(struct idset *set, const struct id_range *range) {
 
 void idset_trim(struct idset *set, uint32_t keep) {
     if (set->count <= keep) return;
+    set->floor = set->ranges[set->count - keep - 1].last + 1;
     memmove(set->ranges, set->ranges + (set->count - keep), keep * sizeof set->ranges[0]);
     set->count = keep;
 }
 
 void idset_encode(struct buf *out, const struct idset *set) {
     int64_t id = 0, ms = 0;
+    buf_put_uvarint(out, (uint64_t)set->floor);
     buf_put_uvarint(out, set->count);
     for (uint32_t i = 0; i < set->count; i++) {
         const struct id_range *r = &set->ranges[i];
@@ -125,8 +127,9 @@ static bool sane(int64_t value) { return value >= -(INT64_C(1) << 62) && value <
 
 enum err idset_decode(struct reader *in, struct idset *set) {
     int64_t id = 0, ms = 0;
-    uint64_t count = reader_uvarint(in);
-    if (count > IDSET_RANGES_MAX || count > reader_left(in)) return ERR_CORRUPT;
+    uint64_t floor = reader_uvarint(in), count = reader_uvarint(in);
+    if (floor > INT64_C(1) << 62 || count > IDSET_RANGES_MAX || count > reader_left(in)) return ERR_CORRUPT;
+    set->floor = (int64_t)floor;
     for (uint64_t i = 0; i < count; i++) {
         int64_t gap = reader_varint(in);
         uint64_t length = reader_uvarint(in);

@@ -9,7 +9,7 @@
 
 #include "base/buf.h"
 
-enum { IDSET_RANGES_MAX = 1 << 20, IDSET_NO_TIME = -1 };
+enum { IDSET_RANGES_MAX = 1 << 19, IDSET_RANGE_BYTES_MAX = 40 /* encoded */, IDSET_NO_TIME = -1 };
 
 struct id_range {
     int64_t first, last;       /* both in the set */
@@ -20,6 +20,7 @@ struct idset {
     struct id_range *ranges; /* ascending */
     uint32_t count;
     uint32_t capacity;
+    int64_t floor; /* 1 + the largest id that was forgotten by trimming, 0: none was */
 };
 
 void idset_init(struct idset *set);
@@ -44,6 +45,8 @@ uint32_t idset_find(const struct idset *set, int64_t id);
 static inline int64_t idset_max(const struct idset *set) {
     return set->count == 0 ? -1 : set->ranges[set->count - 1].last;
 }
+/* Was an id as small as this one forgotten? Then nobody knows whether it was seen. */
+static inline bool idset_forgot(const struct idset *set, int64_t id) { return id < set->floor; }
 /* Forgets the lowest ranges until at most `keep` are left. */
 void idset_trim(struct idset *set, uint32_t keep);
 
@@ -60,7 +63,7 @@ static inline bool idset_append(struct idset *set, int64_t first, int64_t last, 
     return true;
 }
 
-/* uvarint count, then per range: varint distance of `first` to the last end, uvarint length, varint first_ms to the last
+/* uvarint floor, uvarint count, then per range: varint distance of `first` to the last end, uvarint length, varint first_ms to the last
  * time, varint last_ms - first_ms. Decoding refuses what encode cannot have written (ERR_CORRUPT). */
 void idset_encode(struct buf *out, const struct idset *set);
 enum err idset_decode(struct reader *in, struct idset *set) MUST_USE;

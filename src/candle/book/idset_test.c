@@ -59,6 +59,18 @@ static void test_limit(void **state) {
     idset_trim(&set, 3);
     assert_int_equal(set.count, 3);
     assert_int_equal(idset_max(&set), IDSET_RANGES_MAX * 2 - 2);
+    assert_true(idset_forgot(&set, IDSET_RANGES_MAX * 2 - 8));
+    assert_false(idset_forgot(&set, IDSET_RANGES_MAX * 2 - 7));
+    struct buf buf;
+    struct idset copy;
+    buf_init(&buf, 1 << 10);
+    idset_init(&copy);
+    idset_encode(&buf, &set);
+    struct reader in = reader_of(buf_slice(&buf));
+    assert_int_equal(idset_decode(&in, &copy), ERR_OK);
+    assert_int_equal(copy.floor, set.floor);
+    idset_deinit(&copy);
+    buf_deinit(&buf);
     idset_deinit(&set);
 }
 

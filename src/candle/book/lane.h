@@ -22,7 +22,9 @@
 
 enum {
     ROWS_A_CHUNK = 60,
-    EPOCHS_MAX = 16,       /* id resets remembered a lane */
+    EPOCHS_MAX = 16, /* id resets remembered a lane */
+    EPOCH_RANGES_MAX = 1 << 14,
+    RECENTS_MAX = 1 << 21, /* slots of one stretch, of which half are used */
     FEED_RANGES_MAX = 64,  /* stretches in which the feed was up, remembered a lane */
     RECENT_HASHES = 64,    /* last ids of which the content is remembered */
     QUIET_FILL_MAX = 1440, /* quiet rows made between two adjacent trades; longer stretches are left to the reader */
@@ -132,7 +134,6 @@ struct lane_state {
     struct chunk **chunks; /* ascending */
     uint32_t chunk_count, chunk_capacity, open_rows;
 
-    int64_t floor_id;        /* ids up to it were forgotten */
     struct id_epoch *epochs; /* older ones, ascending */
     uint32_t epoch_count;
     int64_t sparse_bucket; /* hour of `ids` where sparse; epochs[0] is the hour before */
@@ -331,7 +332,13 @@ enum err lane_feed(struct book *book, struct lane_state *lane, const struct book
 
 /* --- state.c --- */
 
-enum { STATE_KEY_SIZE = 5, STATE_BYTES_MAX = STORE_VALUE_MAX };
+/* Whatever is folded, the state fits: a lane must not be able to stop its task. */
+enum { STATE_KEY_SIZE = 5, STATE_BYTES_MAX = STORE_VALUE_MAX, STATE_RECENTS_BYTES = 2 * RECENTS_MAX / 2 * 8 };
+_Static_assert(STATE_RECENTS_BYTES + 2 * IDSET_RANGES_MAX * IDSET_RANGE_BYTES_MAX < STATE_BYTES_MAX - 65536,
+               "sparse ids beside events without");
+_Static_assert(STATE_RECENTS_BYTES + (IDSET_RANGES_MAX + (EPOCHS_MAX + 1) * EPOCH_RANGES_MAX) * IDSET_RANGE_BYTES_MAX <
+                   STATE_BYTES_MAX - 65536,
+               "dense ids and their epochs beside events without");
 void lane_state_key(struct lane lane, uint8_t key[static STATE_KEY_SIZE]);
 void lane_state_encode(struct buf *out, const struct lane_state *lane);
 /* Into a lane just made, whose ids_kind is known. ERR_CORRUPT. */

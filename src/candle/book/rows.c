@@ -108,7 +108,6 @@ static struct lane_state *lane_new(struct book *book, const struct series *serie
     lane->current_ms = lane->max_ms = lane->newest_ms = lane->epoch_start_ms = INT64_MIN;
     lane->check_ms = lane->quiet_next_ms = INT64_MAX;
     lane->recent_ms = lane->sparse_bucket = lane->sealed_until_ms = lane->unloaded_open_ms = INT64_MIN;
-    lane->floor_id = -1;
     lane->stored_from_ms = INT64_MAX;
     lane->stored_until_ms = lane->kept_from_ms = INT64_MIN;
     lane->fresh = true;
@@ -338,10 +337,11 @@ enum err row_make(struct book *book, struct lane_state *lane, int64_t start_ms, 
 }
 
 enum err lane_load_open(struct book *book, struct lane_state *lane) {
-    int64_t at = lane->unloaded_open_ms;
+    int64_t chunk_ms = lane->unloaded_open_ms;
     lane->unloaded_open_ms = INT64_MIN;
     struct row row;
-    for (; at != INT64_MIN && at <= lane->stored_until_ms; at += book->chunk_ms) {
+    for (; chunk_ms != INT64_MIN && chunk_ms <= lane->stored_until_ms; chunk_ms += book->chunk_ms) {
+        int64_t at = chunk_ms > lane->stored_from_ms ? chunk_ms : lane->stored_from_ms;
         enum err err = row_find(book, lane, at, &row);
         if (err) return err;
     }

@@ -1,5 +1,6 @@
 /* The rules of the fold, one by one. */
 #include "candle/book/fixture.h"
+#include "candle/book/idset.h"
 
 enum { MINUTE = 60000 };
 
@@ -214,6 +215,29 @@ static void test_sparse(void **state) {
     e = trade_of(s->sparse, 5, T0 + 2 * 3600000 - 1, 1, 1);
     assert_int_equal(apply_one(s->book, &e, 0), FATE_LATE);
     assert_int_equal(row_at(s->book, s->sparse, BASIS_TRADES, T0 + 3 * 3600000).coverage, COVERAGE_TRADED);
+}
+
+/* Past the maximum of separate ids the lower half is forgotten: what comes of it again is late, never counted twice. */
+static void test_forgotten_ids_are_late(void **state) {
+    struct setting *s = *state;
+    const uint32_t series[] = {s->sparse, s->dense};
+    for (int k = 0; k < 2; k++) {
+        struct event e = trade_of(series[k], 0, T0, 1, 1);
+        for (int64_t i = 0; i <= IDSET_RANGES_MAX; i++) {
+            e.first_id = e.last_id = i * 2;
+            assert_int_equal(apply_one(s->book, &e, 0), FATE_USED);
+        }
+        e.first_id = e.last_id = 20;
+        assert_int_equal(apply_one(s->book, &e, 0), FATE_LATE);
+        e.first_id = e.last_id = IDSET_RANGES_MAX * 2;
+        assert_int_equal(apply_one(s->book, &e, 0), FATE_DUPLICATE);
+    }
+    struct event e = trade_of(s->dense, 7, T0 + 2 * MINUTE, 1, 1); /* counted anew */
+    assert_int_equal(apply_one(s->book, &e, 0), FATE_USED);
+    e = trade_of(s->dense, 20, T0, 1, 1); /* of the old epoch */
+    assert_int_equal(apply_one(s->book, &e, 0), FATE_LATE);
+    e = trade_of(s->dense, 20, T0 + 2 * MINUTE, 1, 1);
+    assert_int_equal(apply_one(s->book, &e, 0), FATE_USED);
 }
 
 static enum err visit_gap(void *context, const struct book_gap *gap) {
@@ -455,6 +479,7 @@ int main(void) {
         RULE(test_id_reset),
         RULE(test_prices),
         RULE(test_sparse),
+        RULE(test_forgotten_ids_are_late),
         RULE(test_gaps),
         RULE(test_quiet_by_the_feed),
         RULE(test_ids_overrule_the_feed),

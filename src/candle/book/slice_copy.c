@@ -94,6 +94,7 @@ static enum err take_lane(const struct book *book, struct lane_state *lane, cons
     lane_settle(lane);
     ret_lane->known = true;
     ret_lane->watermark_ms = lane_watermark(book, lane);
+    ret_lane->grace_ms = lane->grace_ms;
     ret_lane->whole_from_ms = lane->kept_from_ms;
     enum err err = take_before(book, lane, span->from_ms, &ret_lane->raw);
     if (err == ERR_OK) err = take_from(book, lane, span, &ret_lane->raw);

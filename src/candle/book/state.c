@@ -1,11 +1,11 @@
 /* The fold state of a lane: STORE_STATE under (task, be32 series and u8 basis).
  *
- *   u8       version = 1
+ *   u8       version = 2
  *   u8       flags: 1 live
  *   varint   largest event time; start of the newest row; next quiet minute; earliest open row (0 none, else time + 1)
  *   uvarint  used, late, duplicate, filtered, conflicts
  *   varint   stored from, stored until
- *   varint   floor id; time + 1 of the epoch's start
+ *   varint   time + 1 of the epoch's start
  *   ids      idset (idset.h) of the current epoch or hour
  *   varint   sparse hour + 1
  *   uvarint  older epochs, each varint end, idset
@@ -23,7 +23,7 @@
 #include "candle/book/lane.h"
 #include "candle/series_row.h"
 
-enum { STATE_VERSION = 1, FLAG_LIVE = 1 };
+enum { STATE_VERSION = 2, FLAG_LIVE = 1 };
 
 void lane_state_key(struct lane lane, uint8_t key[static STATE_KEY_SIZE]) {
     for (int i = 0; i < 4; i++) key[i] = (uint8_t)(lane.series >> (24 - 8 * i));
@@ -101,7 +101,6 @@ static struct lane_parked moving_parts(const struct lane_state *lane) {
 
 static void put_ids(struct buf *out, const struct lane_state *lane, const struct lane_parked *moving) {
     bool sparse = lane->ids_kind == LANE_SPARSE;
-    buf_put_varint(out, lane->floor_id);
     put_time(out, lane->epoch_start_ms);
     idset_encode(out, sparse ? &moving->ids : &lane->ids);
     put_time(out, moving->sparse_bucket);
@@ -197,7 +196,6 @@ static enum err get_head(struct reader *in, struct lane_state *lane) {
     lane->conflicts = reader_uvarint(in);
     lane->stored_from_ms = get_time(in, INT64_MAX);
     lane->stored_until_ms = get_time(in, INT64_MIN);
-    lane->floor_id = reader_varint(in);
     lane->epoch_start_ms = get_time(in, INT64_MIN);
     return reader_err(in);
 }

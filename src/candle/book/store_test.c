@@ -294,6 +294,45 @@ static void test_klines_in_place(void **state) {
     free(rows);
 }
 
+/* The series began within the hour: its rows that were open at the end are closed after a restart all the same. */
+static void test_open_rows_of_the_first_hour(void **state) {
+    struct setting *s = *state;
+    struct event e = price_of(s->price, T0 + 37 * MINUTE, 7);
+    open_book(s, false, 0);
+    apply_one(s->book, &e, 0);
+    e.time_ms = T0 + 58 * MINUTE;
+    apply_one(s->book, &e, 1);
+    save(s, false);
+    assert_int_equal(stored_row(s, s->price, BASIS_PRICES, 58)->final, CANDLE_OPEN);
+    open_book(s, false, 0);
+    e.time_ms = T0 + 61 * MINUTE;
+    apply_one(s->book, &e, 2);
+    save(s, false);
+    assert_int_equal(stored_row(s, s->price, BASIS_PRICES, 58)->final, CANDLE_FINAL_CLOCK);
+}
+
+/* As many events without ids as one stretch may hold, in both of them: more are invalid, and the state can be saved. */
+static void test_as_many_events_as_fit(void **state) {
+    struct setting *s = *state;
+    struct event e = price_of(s->price, T0, 0);
+    open_book(s, false, 0);
+    for (int stretch = 0; stretch < 2; stretch++) {
+        e.time_ms = T0 + stretch * 10000;
+        for (int64_t i = 1; i <= 1048576; i++) {
+            e.price = i;
+            if (apply_one(s->book, &e, i) != FATE_USED) fail_msg("event %lld of stretch %d", (long long)i, stretch);
+        }
+        e.price = 1048577;
+        assert_int_equal(apply_one(s->book, &e, 0), FATE_INVALID);
+    }
+    save(s, false);
+    open_book(s, false, 0);
+    e.price = 1048576;
+    assert_int_equal(apply_one(s->book, &e, 0), FATE_DUPLICATE);
+    e.time_ms = T0;
+    assert_int_equal(apply_one(s->book, &e, 0), FATE_DUPLICATE);
+}
+
 static void test_out_of_memory(void **state) {
     struct setting *s = *state;
     struct diag diag = {0};
@@ -310,9 +349,10 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
 #define RULE(name) cmocka_unit_test_setup_teardown(name, open_setting, close_setting)
-    const struct CMUnitTest tests[] = {RULE(test_leaves_and_returns),  RULE(test_days_are_sealed),
-                                       RULE(test_import_shares_ids),   RULE(test_import_of_many_days),
-                                       RULE(test_klines_by_day),       RULE(test_klines_in_place),
-                                       RULE(test_klines_out_of_order), RULE(test_out_of_memory)};
+    const struct CMUnitTest tests[] = {RULE(test_leaves_and_returns),    RULE(test_days_are_sealed),
+                                       RULE(test_import_shares_ids),     RULE(test_import_of_many_days),
+                                       RULE(test_klines_by_day),         RULE(test_klines_in_place),
+                                       RULE(test_klines_out_of_order),   RULE(test_open_rows_of_the_first_hour),
+                                       RULE(test_as_many_events_as_fit), RULE(test_out_of_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

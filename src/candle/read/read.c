@@ -92,13 +92,15 @@ static enum err lane_book_edges(struct read *read, struct read_lane *lane) {
 
 /* The clock of the series less its grace: what ends before it is over. INT64_MIN where the book does not say. */
 static int64_t lane_clock(const struct read *read, struct lane lane) {
-    const struct series *series = series_of(read);
     struct book_lane_info info = {0};
-    if (read->source->slice != NULL)
-        info.watermark_ms = read->source->slice->lanes[lane.basis].watermark_ms;
-    else if (read->source->book != NULL && book_lane(read->source->book, lane, &info) != ERR_OK)
+    if (read->source->slice != NULL) {
+        const struct slice_lane *own = &read->source->slice->lanes[lane.basis];
+        info.watermark_ms = own->watermark_ms;
+        info.grace_ms = own->grace_ms;
+    } else if (read->source->book != NULL && book_lane(read->source->book, lane, &info) != ERR_OK) {
         return INT64_MIN;
-    return info.watermark_ms > 0 ? info.watermark_ms - (series == NULL ? 0 : series->grace_ms) : INT64_MIN;
+    }
+    return info.watermark_ms > 0 ? info.watermark_ms - info.grace_ms : INT64_MIN;
 }
 
 /* Does the slice tell all that this read wants of the lane? Then it has every row from the range's start on, and, where

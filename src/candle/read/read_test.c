@@ -30,6 +30,7 @@ struct fake_lane {
     bool stored[MINUTES], in_book[MINUTES];
     struct candle shelf_rows[MINUTES], book_rows[MINUTES];
     int64_t sealed_ms, reopened_ms, watermark_ms;
+    uint32_t grace_ms; /* as the book has it, whatever the series says */
 };
 static struct fake_world {
     struct fake_lane lanes[BASIS_COUNT];
@@ -139,7 +140,8 @@ enum err book_scan(struct book *book, const struct shelf_range *range, candle_vi
 enum err book_lane(struct book *book, struct lane lane, struct book_lane_info *ret_info) {
     (void)book;
     if (world->lanes[lane.basis].watermark_ms == 0) return ERR_NOT_FOUND;
-    *ret_info = (struct book_lane_info){.watermark_ms = world->lanes[lane.basis].watermark_ms};
+    *ret_info = (struct book_lane_info){.watermark_ms = world->lanes[lane.basis].watermark_ms,
+                                        .grace_ms = world->lanes[lane.basis].grace_ms};
     return ERR_OK;
 }
 
@@ -206,7 +208,8 @@ static void random_lane(uint8_t basis) {
         if (!book || below(2) == 0) lane->stored[i] = true, lane->shelf_rows[i] = row;
     }
     if (sealed_days > 0 && below(4) == 0) lane->reopened_ms = world_start + (int64_t)below(sealed_days) * DAY;
-    lane->watermark_ms = minute_time(last);
+    lane->grace_ms = below(3) * 45000;
+    lane->watermark_ms = minute_time(last) + lane->grace_ms;
 }
 
 static void random_world(uint64_t seed) {
@@ -243,6 +246,7 @@ static void take_lane(uint8_t basis, unsigned from, unsigned to, bool dense) {
     slice.lanes[basis].rows.count = 0;
     slice.lanes[basis].known = true;
     slice.lanes[basis].watermark_ms = lane->watermark_ms;
+    slice.lanes[basis].grace_ms = lane->grace_ms;
     slice_before(basis, from, dense);
     for (; from < MINUTES && (from < to || last == MINUTES); from++) {
         if (!lane->in_book[from]) continue;
@@ -334,7 +338,9 @@ static int64_t closed_until(void) {
     for (uint8_t basis = 0; basis < BASIS_COUNT; basis++) {
         const struct fake_lane *lane = &world->lanes[basis];
         if (lane->sealed_ms > until) until = lane->sealed_ms;
-        if (lane->watermark_ms > until) until = lane->watermark_ms;
+        if (lane->watermark_ms == 0) continue;
+        int64_t over = lane->watermark_ms - lane->grace_ms;
+        if (over > until) until = over;
     }
     return until;
 }
@@ -427,8 +433,6 @@ static int set_up(void **state) {
     assert_int_equal(series_intern(table, &key, &sparse_series), ERR_OK);
     key.kind = SERIES_PRICE;
     assert_int_equal(series_intern(table, &key, &price_series), ERR_OK);
-    /* The fake's watermark counts the grace in. */
-    for (uint32_t i = 0; i < 3; i++) ((struct series *)(uintptr_t)series_get(table, i))->grace_ms = 0;
     return world == NULL;
 }
 static int tear_down(void **state) {
