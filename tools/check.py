@@ -239,6 +239,8 @@ class Runner:
         wick = self.wick(self.build("release"))
         self.scripts("scenario", wick, 600)
         self.scripts("interop", wick, 600)
+        page = [sys.executable, os.path.join(ROOT, "tests", "scenario", "page_test.py"), "--scratch", os.path.join(BUILDS, "scratch", "pageless")]
+        self.script("scenario-pageless", [*page, "--wick", self.wick(os.path.join(BUILDS, "plants"))], 60, {"WICK_PAGE": "no"})
 
     def examples(self):
         wick = self.wick(os.path.join(BUILDS, "release"))

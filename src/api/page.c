@@ -4,8 +4,10 @@
 
 static const char without_page[] =
     "<!doctype html><meta charset=utf-8><title>Candlewick</title><h1>Candlewick runs, without its page</h1>"
-    "<p>This program was built without the page, because npm or Node 18 was not found. Install Node.js and build "
-    "again (<code>meson setup --wipe build</code>). The API works: see <a href=/openapi.json>/openapi.json</a>.";
+    "<p>This program was BUILT WITHOUT THE PAGE: npm or Node 18 was not found, or it was not wanted. Install Node.js "
+    "and "
+    "build again (<code>meson setup --wipe -Dpage=enabled build</code>). The API works: see <a "
+    "href=/openapi.json>/openapi.json</a>.";
 
 /* The page loads nothing from elsewhere, and nothing elsewhere may frame it. */
 static const char content_policy[] =

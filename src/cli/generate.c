@@ -8,7 +8,7 @@
 #include "cli/topic.h"
 #include "flow/topics.h"
 
-enum { FLUSH_BYTES = 256 * 1024, URL_EVENTS = 1000 };
+enum { FLUSH_BYTES = 256 * 1024, URL_EVENTS = 1000, ANSWER_BYTES = 64 * 1024, ANSWER_SHOWN = 200 };
 
 struct generating {
     struct cli *cli;
@@ -19,21 +19,29 @@ struct generating {
     const char *url;
     CURL *curl;
     struct curl_slist *headers;
+    struct buf answer; /* the beginning of the last one */
     struct topics topics;
     struct topic_writer *writer; /* NULL: not into a topic */
-    uint64_t refused;
     struct diag diag;
 };
 
-static size_t ignore_answer(char *data, size_t size, size_t count, void *context) {
-    (void)data;
-    (void)context;
+static size_t keep_answer(char *data, size_t size, size_t count, void *context) {
+    buf_put(context, slice_of(data, size * count));
     return size * count;
+}
+
+/* Routes answer 200 though some events are refused: silence about those would be a lie. */
+static enum err check_answer(struct generating *g) {
+    static const char refused[] = "\"invalid\":[{";
+    struct slice answer = buf_slice(&g->answer);
+    if (memmem(answer.data, answer.size, refused, sizeof refused - 1) == NULL) return ERR_OK;
+    int shown = answer.size < ANSWER_SHOWN ? (int)answer.size : ANSWER_SHOWN;
+    return diag_set(&g->diag, ERR_RANGE, "%s refuses events: %.*s", g->url, shown, (const char *)answer.data);
 }
 
 static enum err post(struct generating *g) {
     curl_easy_setopt(g->curl, CURLOPT_URL, g->url);
-    curl_easy_setopt(g->curl, CURLOPT_WRITEFUNCTION, ignore_answer);
+    buf_clear(&g->answer);
     curl_easy_setopt(g->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)g->out.size);
     curl_easy_setopt(g->curl, CURLOPT_POSTFIELDS, (const char *)g->out.data);
     CURLcode code = curl_easy_perform(g->curl);
@@ -43,7 +51,7 @@ static enum err post(struct generating *g) {
     if (status >= 400)
         return diag_set(&g->diag, ERR_IO, "%s: HTTP status %ld%s", g->url, status,
                         status == 401 ? " (WICK_TOKEN in the environment is the token)" : "");
-    return ERR_OK;
+    return check_answer(g);
 }
 
 static enum err flush(struct generating *g) {
@@ -62,18 +70,23 @@ static enum err flush(struct generating *g) {
     return err;
 }
 
+/* A topic takes the message alone: the recorder's clock before it and the CSV header are of the file format only. */
+static struct slice bare_message(struct slice made) {
+    const uint8_t *end = made.data + made.size;
+    const uint8_t *before = memrchr(made.data, '\n', made.size);
+    if (before == NULL && made.data[0] != '{') before = memchr(made.data, ' ', made.size);
+    return before == NULL ? made : slice_of(before + 1, (size_t)(end - before - 1));
+}
+
 static enum err make_one(struct generating *g) {
     size_t start = g->out.size;
     enum err err = generator_next(g->generator, &g->out);
     if (err != ERR_OK) return err;
     g->pending++;
     if (g->writer != NULL) {
-        struct slice line = slice_of(g->out.data + start, g->out.size - start - 1);
-        /* A topic takes the raw message; the recorder's clock before it is of the file format only. */
-        const uint8_t *space = line.data[0] != '{' ? memchr(line.data, ' ', line.size) : NULL;
-        if (space != NULL) line = slice_of(space + 1, line.size - (size_t)(space + 1 - line.data));
+        struct slice made = slice_of(g->out.data + start, g->out.size - start - 1);
         const struct record record = {
-            .timestamp_ms = sys_wall_ms(g->cli->sys), .key = generator_key(g->generator), .value = line};
+            .timestamp_ms = sys_wall_ms(g->cli->sys), .key = generator_key(g->generator), .value = bare_message(made)};
         uint32_t partition =
             record.key.data != NULL ? log_partition_for_key(record.key, g->writer->partition_count) : 0;
         if ((err = topic_writer_add(g->writer, partition, &record, &g->diag)) != ERR_OK) return err;
@@ -119,6 +132,8 @@ static enum err open_url(struct generating *g) {
     }
     curl_easy_setopt(g->curl, CURLOPT_HTTPHEADER, g->headers);
     curl_easy_setopt(g->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(g->curl, CURLOPT_WRITEFUNCTION, keep_answer);
+    curl_easy_setopt(g->curl, CURLOPT_WRITEDATA, &g->answer);
     return ERR_OK;
 }
 
@@ -149,6 +164,7 @@ static void close_target(struct generating *g) {
     if (g->writer != NULL) topic_writer_close(g->writer);
     topics_close(&g->topics);
     generator_close(&g->generator);
+    buf_deinit(&g->answer);
     buf_deinit(&g->out);
 }
 
@@ -189,6 +205,7 @@ static int run(struct cli *cli) {
     if (!parse(cli, &o, &rate)) return EXIT_USAGE;
     struct generating g = {.cli = cli};
     buf_init(&g.out, 16 * 1024 * 1024);
+    buf_init(&g.answer, ANSWER_BYTES);
     enum err err = generator_open(&o, &g.generator);
     if (err == ERR_OK) err = open_target(&g);
     if (err == ERR_OK) err = generate(&g, rate);

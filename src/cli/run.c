@@ -5,6 +5,7 @@
 
 #include "api/page.h"
 #include "cli/cli.h"
+#include "venue/venue.h"
 
 static bool configure(struct cli *cli) {
     struct diag diag = {0};
@@ -47,6 +48,14 @@ static enum err say_damage(void *context, const struct log_topic_info *info) {
     return ERR_OK;
 }
 
+static enum err say_foreign(void *context, const struct log_topic_info *info) {
+    (void)context;
+    if (engine_is_foreign_topic(info->name))
+        fprintf(stderr, "wick: topic %s is left alone: no decoder reads it; the venues known are " VENUES_KNOWN "\n",
+                info->name);
+    return ERR_OK;
+}
+
 /* SIGHUP: tokens, certificate and key, from the configuration and its files as they are now. */
 static void renew_secrets(struct cli *cli, struct engine *engine) {
     struct diag diag = {0};
@@ -80,8 +89,10 @@ static int serve(struct cli *cli) {
             page_asset_count > 0 ? "page and API" : "API", scheme, engine_address(engine));
     if (page_asset_count == 0)
         fprintf(stderr,
-                "wick: BUILT WITHOUT THE PAGE: npm or node >= 18 was not found; install them and build again\n");
+                "wick: BUILT WITHOUT THE PAGE: npm or node >= 18 was not found, or it was not wanted; install them "
+                "and build again with -Dpage=enabled\n");
     (void)!log_topic_visit(engine_parts(engine)->log, say_damage, engine_parts(engine)->log);
+    (void)!log_topic_visit(engine_parts(engine)->log, say_foreign, NULL);
     if (cli->config.source_count > 0) fprintf(stderr, "wick: the market shown is generated\n");
     int signal_number = 0;
     for (;;) {
@@ -89,9 +100,8 @@ static int serve(struct cli *cli) {
         if (signal_number != SIGHUP) break;
         renew_secrets(cli, engine);
     }
-    enum err failure = engine_failure(engine);
+    enum err failure = engine_failure(engine, &diag);
     if (failure != ERR_OK) {
-        diag_set(&diag, failure, "the log: %s", err_message(failure));
         diag_where(&diag, "%s", cli->config.data);
         diag_hint(&diag, "nothing unsynced was acknowledged; look at the disk, then start again");
     }

@@ -1,7 +1,7 @@
 /* Seeded generators: the same seed and options give the same bytes, on any machine.
  *
  * `price-events`: PriceEvent JSON lines of many series, evenly spread over a span, with a stated disorder.
- * `trades`: Binance trade messages, `<local ns> <raw JSON>`, dense ids, with bursts, quiet minutes, late and duplicate ones.
+ * `trades`: Binance trade messages, `<local ns> <raw JSON>`, with dense ids in each series, spread in the same way.
  * `prices`: CSV `ts,symbol,price` with a header, as the stock-price examples read it. */
 #ifndef ENGINE_GENERATE_H
 #define ENGINE_GENERATE_H

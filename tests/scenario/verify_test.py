@@ -1,0 +1,99 @@
+"""wick verify on a capture of a page that has one push of each verdict, and on one whose venue is wrong."""
+import json, os, sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from wick import Report, arguments, run
+
+MINUTE = 1_618_678_080_000
+options = arguments(__doc__)
+report = Report()
+
+
+def trade(symbol, first, last, price, quantity, at, maker=False):
+    return {"e": "aggTrade", "E": at, "s": symbol, "a": first, "p": price, "q": quantity, "f": first, "l": last, "T": at, "m": maker, "M": True}
+
+
+def push(symbol, first, last, prices, volume, quote, buy, buy_quote, trades=None, at=MINUTE):
+    o, h, l, c = prices
+    count = last - first + 1 if trades is None else trades
+    return {"e": "kline", "E": at, "s": symbol, "k": {
+        "t": at, "T": at + 59_999, "s": symbol, "i": "1m", "f": first, "L": last, "o": o, "c": c, "h": h, "l": l, "v": volume, "n": count,
+        "x": False, "q": quote, "V": buy, "Q": buy_quote, "B": "0"}}
+
+
+FLAT = push("LTCUSDT", -1, -1, ("7", "7", "7", "7"), "0", "0", "0", "0", 0)
+GOOD = [
+    trade("XRPUSDT", 1, 2, "0.5", "10", MINUTE + 1000),
+    trade("XRPUSDT", 3, 3, "0.6", "5", MINUTE + 2000, True),
+    (push("XRPUSDT", 1, 3, ("0.5", "0.6", "0.5", "0.6"), "15", "8", "10", "5"), "full-exact"),
+    trade("XRPUSDT", 4, 6, "0.4", "3", MINUTE + 3000),
+    (push("XRPUSDT", 1, 5, ("0.5", "0.6", "0.4", "0.4"), "17", "8.8", "12", "5.8"), "full-straddle"),
+    (push("ETHUSDT", 10, 12, ("3", "4", "3", "4"), "7", "25", "1", "3"), "uncovered"),
+    trade("ETHUSDT", 13, 14, "2", "2.5", MINUTE + 4000),
+    (push("ETHUSDT", 10, 14, ("3", "4", "2", "2"), "9.5", "30", "3.5", "8"), "delta-exact"),
+    (FLAT, "empty-flat"),
+]
+BAD = [
+    # A unit of the last decimal too much, an increment that is not the trades', and prices without a trade.
+    (push("XRPUSDT", 1, 3, ("0.5", "0.6", "0.5", "0.6"), "15.00000001", "8", "10", "5"), "volume: ours 15, theirs 15.00000001"),
+    (push("ETHUSDT", 10, 14, ("3", "4", "2", "2"), "9.4", "30", "3.5", "8"), "volume: ours 9.5, theirs 9.4"),
+    ({**FLAT, "k": {**FLAT["k"], "c": "8"}}, "a candle without trades is not flat"),
+]
+
+
+def capture(name, messages):
+    """Its path, and of each push the line and what is said of it."""
+    path, said = os.path.join(options.scratch, name), []
+    with open(path, "w") as file:
+        file.write("wss://stream.binance.com:9443/stream?streams=xrpusdt@aggTrade/xrpusdt@kline_1m <-> 1618678079.5\n")
+        for line, message in enumerate(messages, 2):
+            if isinstance(message, tuple):
+                message, what = message
+                said.append((line, what))
+            stream = f"{message['s'].lower()}@{'kline_1m' if 'k' in message else 'aggTrade'}"
+            file.write(f"{message['E'] / 1000 + line}: {json.dumps({'stream': stream, 'data': message})}\n")
+    return path, said
+
+
+def all_explained():
+    path, said = capture("good", GOOD)
+    code, out, err = run(options.wick, "verify", "--capture", path)
+    assert (code, err) == (0, b""), (code, err)
+    assert out == b"full-exact=1 delta-exact=1 full-straddle=1 empty-flat=1 uncovered=1 unexplained=0\n", out
+    code, out, _ = run(options.wick, "verify", "--capture", path, "--format", "json")
+    ours = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [(row["line"], row["check"]) for row in ours] == said, ours
+    assert [row["symbol"] for row in ours] == ["XRPUSDT", "XRPUSDT", "ETHUSDT", "ETHUSDT", "LTCUSDT"]
+
+
+def unexplained():
+    path, said = capture("bad", GOOD[:-2] + [BAD[0], BAD[2]])
+    said = [s for s in said if s[1] in (BAD[0][1], BAD[2][1])]
+    code, out, err = run(options.wick, "verify", "--capture", path)
+    lines = out.decode().splitlines()
+    assert (code, err) == (1, b""), (code, err)
+    assert lines[-1] == "full-exact=1 delta-exact=0 full-straddle=1 empty-flat=0 uncovered=1 unexplained=2", lines
+    assert len(lines) == 3 and all(line.startswith(f"line {at}: ") and line.endswith(why) for line, (at, why) in zip(lines, said)), (lines, said)
+    code, out, _ = run(options.wick, "verify", "--capture", path, "--format", "json")
+    ours = [json.loads(line) for line in out.splitlines()]
+    assert code == 1 and [(row["line"], row["why"]) for row in ours if row["check"] == "unexplained"] == said, ours
+
+
+def unexplained_increment():
+    path, said = capture("increment", GOOD[5:7] + [BAD[1]])
+    code, out, _ = run(options.wick, "verify", "--capture", path)
+    lines = out.decode().splitlines()
+    assert code == 1 and lines[-1] == "full-exact=0 delta-exact=0 full-straddle=0 empty-flat=0 uncovered=1 unexplained=1", lines
+    assert lines[0].startswith(f"line {said[-1][0]}: ETHUSDT 1m ") and lines[0].endswith(BAD[1][1]), lines
+
+
+def no_capture():
+    for words, code, said in ((["/nowhere"], 3, b"/nowhere"), ([__file__], 3, os.path.basename(__file__).encode())):
+        got, out, err = run(options.wick, "verify", "--capture", *words)
+        assert got == code and out == b"" and said in err, (got, out, err)
+
+
+for name, case in (("all-explained", all_explained), ("unexplained", unexplained), ("unexplained-increment", unexplained_increment),
+                   ("no-capture", no_capture)):
+    report.case(name, case)
+sys.exit(report.done())
