@@ -40,17 +40,22 @@ enum err candle_desk_add(struct candle_desk *desk, enum series_kind kind, const 
     return ERR_OK;
 }
 
-/* A topic's partitions are neighbours in the list, in order; the record key of a series is its name for prices and its
- * venue's symbol for trades. */
-struct task *candle_desk_task(const struct candle_desk *desk, const struct series *series) {
-    uint32_t first = desk->count, count = 0;
+/* A topic's partitions are neighbours in the list, in order. */
+static uint32_t find_topic(const struct candle_desk *desk, enum series_kind kind, struct slice venue,
+                           uint32_t *ret_first) {
+    uint32_t count = 0;
     for (uint32_t i = 0; i < desk->count; i++) {
         const struct entry *entry = &desk->entries[i];
-        if (entry->kind != series->kind) continue;
-        if (entry->venue[0] != '\0' && !slice_equal_nocase(slice_text(entry->venue), series->venue)) continue;
-        if (count == 0) first = i;
-        count++;
+        if (entry->kind != kind || !slice_equal_nocase(slice_text(entry->venue), venue)) continue;
+        if (count++ == 0) *ret_first = i;
     }
+    return count;
+}
+
+/* The record key of a series is its name for prices and its venue's symbol for trades. */
+struct task *candle_desk_task(const struct candle_desk *desk, const struct series *series) {
+    uint32_t first = 0, count = find_topic(desk, series->kind, series->venue, &first);
+    if (count == 0) count = find_topic(desk, series->kind, SLICE(""), &first);
     if (count == 0) return NULL;
     struct slice key = slice_text(series->kind == SERIES_PRICE ? series->name : series->symbol);
     return desk->entries[first + log_partition_for_key(key, count)].task;

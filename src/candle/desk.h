@@ -31,10 +31,10 @@ struct candle_task_options {
     struct store *store;
     struct shelf *shelf; /* shared by the tasks of a process */
     struct series_table *series;
-    struct latest_table *latest;   /* one for the process */
-    struct event_decoder *decoder; /* owned by the processor from here on */
-    uint32_t base_ms, price_grace_ms;
-    struct log_partition *late; /* `<topic>.late` and `<topic>.invalid`; NULL: not written */
+    struct latest_table *latest;                 /* one for the process */
+    struct event_decoder *decoder;               /* owned by the processor from here on */
+    uint32_t base_ms, price_grace_ms, seal_rest; /* as of book_options */
+    struct log_partition *late;                  /* `<topic>.late` and `<topic>.invalid`; NULL: not written */
     struct log_partition *invalid;
     bool read_only; /* nothing is appended, no checkpoint will come */
     bool stepped;   /* the log has no committer thread: step it while waiting */
@@ -57,7 +57,8 @@ enum err candle_processor_watch(struct processor *processor, struct candle_watch
 struct candle_desk;
 enum err candle_desk_open(struct candle_desk **ret_desk) MUST_USE;
 void candle_desk_close(struct candle_desk **desk);
-/* Series of `kind` whose venue is `venue` ("" for any) go to this topic's tasks; call once per partition, in order. */
+/* Series of `kind` whose venue is `venue` ("": of which no topic is) go to this topic's tasks; call once per partition, in
+ * order. */
 enum err candle_desk_add(struct candle_desk *desk, enum series_kind kind, const char *venue, struct task *task,
                          struct processor *processor) MUST_USE;
 /* The task that owns a series; NULL if none does. */

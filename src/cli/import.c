@@ -432,7 +432,7 @@ static const struct cli_option options[] = {
     {"columns", "LIST", "of csv: time,price,quantity,id,side and - for those to pass over"},
     {"time-unit", "s|ms|us|ns", "of csv (default: told from the first time)"},
     {"interval", "INTERVAL", "of binance-klines, where the file's name does not say"},
-    {"copy", NULL, "every message into the venue's topic, instead of the file by reference"},
+    {"copy", NULL, "every message of a capture, or price event, into its topic, instead of the file by reference"},
     {NULL, NULL, NULL},
 };
 

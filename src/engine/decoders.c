@@ -87,3 +87,24 @@ enum err venue_event_decoder_open(const char *venue, struct series_table *series
     *ret_decoder = &self->base;
     return ERR_OK;
 }
+
+static enum err refuse(struct event_decoder *decoder, const struct record *record, struct diag *diag,
+                       struct event *events, uint32_t max, uint32_t *ret_count) {
+    (void)decoder, (void)record, (void)events, (void)max, (void)ret_count;
+    return diag_set(diag, ERR_UNKNOWN, "no decoder reads the messages of this venue");
+}
+
+static void close_refusing(struct event_decoder **decoder) {
+    free(*decoder);
+    *decoder = NULL;
+}
+
+static const struct event_decoder_ops refusing_ops = {.decode = refuse, .close = close_refusing};
+
+enum err refusing_decoder_open(struct event_decoder **ret_decoder) {
+    struct event_decoder *self = calloc(1, sizeof *self);
+    if (self == NULL) return ERR_NO_MEMORY;
+    self->ops = &refusing_ops;
+    *ret_decoder = self;
+    return ERR_OK;
+}

@@ -1,40 +1,14 @@
-#include "engine/engine.h"
-
 #include <assert.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "candle/series_row.h"
+#include "engine/engine_work.h"
 #include "sys/phase.h"
 
 enum {
-    PRICE_PARTITIONS_MAX = 64,
     STATUS_MS = 1000,           /* a live source says so this often */
     EXPIRE_MS = 60 * 60 * 1000, /* where nothing comes, time moves on this often: candles expire by it */
-    MARKETS_MAX = 8,
-};
-
-struct engine {
-    struct engine_parts parts;
-    struct config config;
-    enum engine_mode mode;
-    struct log_partition *prices[PRICE_PARTITIONS_MAX];
-    uint32_t prices_count;
-    struct zones *zones;
-    struct server *server;
-    struct market *markets[MARKETS_MAX];
-    uint32_t market_count;
-    struct sys_thread *keeper; /* status records */
-    struct care *care;
-    struct sys_bell keeper_bell;
-    struct importer *importer;
-    atomic_bool live; /* the tasks have threads */
-    atomic_bool stop;
-    _Atomic int failure; /* enum err of the log */
-    void (*failed)(void *context);
-    void *failed_context;
-    struct log_partition *prices_invalid;
 };
 
 const struct engine_parts *engine_parts(const struct engine *engine) { return &engine->parts; }
@@ -86,98 +60,6 @@ static enum err open_store(struct engine *engine, struct diag *diag) {
     return store_identify(engine->parts.store, identity, 1, diag);
 }
 
-static enum err make_topic(struct engine *engine, const char *name, uint32_t partitions, struct diag *diag) {
-    if (engine->mode == ENGINE_LOOK) return ERR_OK;
-    int64_t raw_ms = engine->config.retention_raw_ms;
-    const struct log_topic_options options = {
-        .partition_count = partitions,
-        .retention_ms = raw_ms == INT64_MAX ? 0 : raw_ms,
-    };
-    enum err err = log_topic_create(engine->parts.log, name, &options, diag);
-    return err == ERR_EXISTS ? log_topic_set_retention(engine->parts.log, name, options.retention_ms) : err;
-}
-
-/* NULL where a folder that is only looked at does not have it. */
-static enum err find_partition(struct engine *engine, const char *topic, uint32_t index, struct diag *diag,
-                               struct log_partition **ret_partition) {
-    struct log_partition *partition = NULL;
-    enum err err = log_partition_find(engine->parts.log, topic, index, &partition);
-    if (err == ERR_NOT_FOUND && engine->mode == ENGINE_LOOK) err = ERR_OK;
-    if (err != ERR_OK) return diag_set(diag, err, "topic %s, partition %u cannot be opened", topic, index);
-    *ret_partition = partition;
-    return ERR_OK;
-}
-
-static enum err add_task(struct engine *engine, const char *topic, uint32_t index, enum series_kind kind,
-                         const char *venue, struct diag *diag, struct log_partition **ret_partition) {
-    struct log_partition *input = NULL, *late = NULL, *invalid = NULL;
-    char name[LOG_TOPIC_NAME_MAX + 32];
-    enum err err = find_partition(engine, topic, index, diag, &input);
-    if (err != ERR_OK || input == NULL) return err;
-    snprintf(name, sizeof name, "%s.late", topic);
-    if ((err = make_topic(engine, name, 1, diag)) == ERR_OK) err = find_partition(engine, name, 0, diag, &late);
-    snprintf(name, sizeof name, "%s.invalid", topic);
-    if (err == ERR_OK && (err = make_topic(engine, name, 1, diag)) == ERR_OK)
-        err = find_partition(engine, name, 0, diag, &invalid);
-    if (err != ERR_OK) return err;
-
-    struct event_decoder *decoder = NULL;
-    err = kind == SERIES_PRICE ? price_event_decoder_open(engine->parts.series, &decoder)
-                               : venue_event_decoder_open(venue, engine->parts.series, &decoder);
-    if (err != ERR_OK) return diag_set(diag, err, "no decoder for topic %s", topic);
-    snprintf(name, sizeof name, "candles/%s/%u", topic, index);
-    const struct candle_task_options options = {
-        .name = name,
-        .log = engine->parts.log,
-        .input = input,
-        .store = engine->parts.store,
-        .shelf = engine->parts.shelf,
-        .series = engine->parts.series,
-        .latest = engine->parts.latest,
-        .decoder = decoder,
-        .base_ms = engine->parts.base_ms,
-        .price_grace_ms = (uint32_t)engine->config.candles_grace_ms,
-        .late = late,
-        .invalid = invalid,
-        .read_only = engine->mode == ENGINE_LOOK,
-    };
-    struct processor *processor = NULL;
-    if ((err = candle_processor_open(&options, diag, &processor)) != ERR_OK) {
-        decoder->ops->close(&decoder);
-        return err;
-    }
-    struct task *task = NULL;
-    if ((err = task_group_add(engine->parts.tasks, name, input, processor, diag, &task)) != ERR_OK) {
-        processor->ops->close(&processor);
-        return err;
-    }
-    if ((err = candle_desk_add(engine->parts.desk, kind, venue, task, processor)) != ERR_OK)
-        return diag_set(diag, err, "too many candle tasks");
-    *ret_partition = input;
-    if (kind == SERIES_PRICE) engine->prices_invalid = invalid;
-    return ERR_OK;
-}
-
-enum err engine_add_venue(struct engine *engine, const char *venue, struct diag *diag,
-                          struct log_partition **ret_partition) {
-    char topic[LOG_TOPIC_NAME_MAX + 1];
-    snprintf(topic, sizeof topic, "inbound-data-%s", venue);
-    enum err err = make_topic(engine, topic, 1, diag);
-    if (err != ERR_OK) return err;
-    for (uint32_t i = 0; i < task_group_count(engine->parts.tasks); i++) {
-        struct task_info info;
-        task_group_info(engine->parts.tasks, i, &info);
-        if (strcmp(info.topic, topic) == 0) return find_partition(engine, topic, 0, diag, ret_partition);
-    }
-    if (!engine_is_live(engine)) return add_task(engine, topic, 0, SERIES_TRADE, venue, diag, ret_partition);
-    if ((err = task_group_hold(engine->parts.tasks, TASK_STOP, NULL, NULL, diag)) != ERR_OK) return err;
-    err = add_task(engine, topic, 0, SERIES_TRADE, venue, diag, ret_partition);
-    if (err == ERR_OK && (err = api_watch_tasks(engine->parts.api)) != ERR_OK)
-        diag_set(diag, err, "the stream cannot watch %s", venue);
-    task_group_release(engine->parts.tasks);
-    return err;
-}
-
 bool engine_is_live(const struct engine *engine) { return atomic_load(&engine->live); }
 
 enum err engine_reload(struct engine *engine, struct diag *diag) {
@@ -187,48 +69,6 @@ enum err engine_reload(struct engine *engine, struct diag *diag) {
         (void)candle_desk_task_at(engine->parts.desk, i, &processor);
         err = candle_processor_reload(processor, diag);
     }
-    return err;
-}
-
-static enum err visit_topic(void *context, const struct log_topic_info *info) {
-    struct engine *engine = context;
-    static const char prefix[] = "inbound-data-";
-    if (strncmp(info->name, prefix, sizeof prefix - 1) != 0) return ERR_OK;
-    const char *venue = info->name + sizeof prefix - 1;
-    if (strchr(venue, '.') != NULL) return ERR_OK; /* its .late and .invalid */
-    struct log_partition *partition;
-    struct diag diag = {0};
-    return engine_add_venue(engine, venue, &diag, &partition);
-}
-
-/* Nobody waits for what an import folds: its checkpoints are as far apart as a restart may have to read again. */
-static uint64_t checkpoint_bytes(const struct engine *engine) {
-    enum { IMPORT_BYTES = 48 * 1024 * 1024 };
-    uint64_t configured = (uint64_t)engine->config.checkpoint_bytes;
-    return engine->mode == ENGINE_WORK && configured < IMPORT_BYTES ? IMPORT_BYTES : configured;
-}
-
-static enum err open_tasks(struct engine *engine, struct diag *diag) {
-    struct engine_parts *parts = &engine->parts;
-    const struct task_group_options options = {
-        .sys = parts->sys,
-        .log = parts->log,
-        .store = parts->store,
-        .checkpoint_ms = engine->config.checkpoint_ms,
-        .checkpoint_log_bytes = checkpoint_bytes(engine),
-        .read_only = engine->mode == ENGINE_LOOK,
-    };
-    enum err err = task_group_open(&options, diag, &parts->tasks);
-    if (err == ERR_OK) err = make_topic(engine, "prices", (uint32_t)engine->config.prices_partitions, diag);
-    for (uint32_t i = 0; err == ERR_OK && i < (uint32_t)engine->config.prices_partitions; i++) {
-        struct log_partition *partition = NULL;
-        err = add_task(engine, "prices", i, SERIES_PRICE, "", diag, &partition);
-        if (partition != NULL) engine->prices[engine->prices_count++] = partition;
-    }
-    struct log_partition *market = NULL;
-    if (err == ERR_OK && engine->config.source_count > 0 && engine->mode == ENGINE_SERVE)
-        err = engine_add_venue(engine, "binance", diag, &market);
-    if (err == ERR_OK) err = log_topic_visit(parts->log, visit_topic, engine);
     return err;
 }
 
@@ -313,7 +153,7 @@ enum err engine_open(const struct sys *sys, const struct config *config, enum en
     if (err == ERR_OK && mode == ENGINE_WORK) err = log_start(engine->parts.log, diag);
     if (err == ERR_OK) err = open_store(engine, diag);
     if (err == ERR_OK) err = open_candles(engine, diag);
-    if (err == ERR_OK) err = open_tasks(engine, diag);
+    if (err == ERR_OK) err = engine_open_tasks(engine, diag);
     if (err == ERR_OK && mode == ENGINE_SERVE) err = importer_open(engine, diag, &engine->importer);
     if (err == ERR_OK && mode != ENGINE_WORK) err = open_api(engine, diag);
     phase_end(PHASE_RECOVERY);
@@ -330,13 +170,11 @@ enum err engine_open(const struct sys *sys, const struct config *config, enum en
 struct status_append {
     struct log_append append;
     struct record_batch_builder builder;
-    _Atomic int *failure;
     atomic_bool busy;
 };
 
 static void status_done(struct log_append *append) {
     struct status_append *status = append->context;
-    if (append->err == ERR_SYNC || append->err == ERR_IO) atomic_store(status->failure, (int)append->err);
     atomic_store(&status->busy, false);
 }
 
@@ -382,7 +220,6 @@ static void *keeper_main(void *argument) {
     int64_t started_ms = sys_wall_ms(engine->parts.sys), told_ms = started_ms;
     for (uint32_t i = 0; i < engine->prices_count; i++) {
         record_batch_builder_init(&status[i].builder);
-        status[i].failure = &engine->failure;
         seen_end[i] = log_end_offset(engine->prices[i]);
         active_ms[i] = started_ms;
     }
@@ -398,7 +235,7 @@ static void *keeper_main(void *argument) {
             seen_end[i] = end;
             if (hour || now_ms - active_ms[i] < QUIET_MS) put_status(engine, &status[i], engine->prices[i]);
         }
-        if (atomic_load(&engine->failure) != ERR_OK && !told && engine->failed != NULL) {
+        if (!told && engine->failed != NULL && engine_failure(engine, NULL) != ERR_OK) {
             told = true;
             engine->failed(engine->failed_context);
         }
@@ -471,7 +308,17 @@ void engine_on_failure(struct engine *engine, void (*failed)(void *context), voi
     engine->failed_context = context;
 }
 
-enum err engine_failure(const struct engine *engine) { return (enum err)atomic_load(&engine->failure); }
+/* What is damaged is another matter: the rest of it is still served. */
+enum err engine_failure(const struct engine *engine, struct diag *diag) {
+    enum err err = log_failure(engine->parts.log);
+    if (err != ERR_OK) return diag_set(diag, err, "the log: %s", err_message(err));
+    for (uint32_t i = 0; i < task_group_count(engine->parts.tasks); i++) {
+        struct task_info info;
+        task_group_info(engine->parts.tasks, i, &info);
+        if (err_class(info.err) == ERR_CLASS_IO) return diag_set(diag, info.err, "task %s: %s", info.name, info.error);
+    }
+    return ERR_OK;
+}
 
 const char *engine_address(const struct engine *engine) { return server_address(engine->server); }
 

@@ -23,8 +23,8 @@ enum err engine_start(struct engine *engine, struct diag *diag) MUST_USE;
 /* A failed sync is final: nothing more is acknowledged, and `failed` is called once, on a thread of the engine's, so that the
  * process can end and the next start can look at what is on the disk. Before engine_start. */
 void engine_on_failure(struct engine *engine, void (*failed)(void *context), void *context);
-/* ERR_OK, or what the log failed with. */
-enum err engine_failure(const struct engine *engine);
+/* ERR_OK, or with what the disk failed the log or the store. */
+enum err engine_failure(const struct engine *engine, struct diag *diag);
 const char *engine_address(const struct engine *engine);
 /* Tokens and TLS files of a configuration that was read again; nothing else of it. After engine_start. */
 enum err engine_renew_secrets(struct engine *engine, const struct config *config, struct diag *diag) MUST_USE;
@@ -57,7 +57,11 @@ bool engine_is_live(const struct engine *engine);
 enum err engine_open_shelf(const struct engine *engine, struct diag *diag, struct shelf **ret_shelf) MUST_USE;
 /* The store changed under the tasks, which are stopped: they read their books anew. */
 enum err engine_reload(struct engine *engine, struct diag *diag) MUST_USE;
-/* The candle tasks of a venue's topic `inbound-data-<venue>`, which is made where missing. One caller at a time. */
+/* The topic of a venue, `inbound-data-<venue>`; of all those that no decoder reads together: `inbound-data-other`. */
+void engine_venue_topic(const char *venue, char topic[static LOG_TOPIC_NAME_MAX + 1]);
+/* Named like a venue's topic, but no decoder reads it: it is left alone. */
+bool engine_is_foreign_topic(const char *topic);
+/* The candle task of a venue's topic, both made where missing. One caller at a time. */
 enum err engine_add_venue(struct engine *engine, const char *venue, struct diag *diag,
                           struct log_partition **ret_partition) MUST_USE;
 
@@ -99,6 +103,8 @@ void care_close(struct care **care);
 enum err price_event_decoder_open(struct series_table *series, struct event_decoder **ret_decoder) MUST_USE;
 enum err venue_event_decoder_open(const char *venue, struct series_table *series,
                                   struct event_decoder **ret_decoder) MUST_USE;
+/* Every message is invalid: of venues whose messages nobody can read. */
+enum err refusing_decoder_open(struct event_decoder **ret_decoder) MUST_USE;
 
 /* --- zones.c --- */
 struct zones;

@@ -33,6 +33,23 @@ static enum err add_venue(struct import *import) {
     return engine_add_venue(import->engine, import_venue(import->reader), import->diag, &partition);
 }
 
+/* What is copied must be read again from its topic. Told before anything is made. */
+static enum err check_copy(const struct import *import) {
+    const char *venue = import_venue(import->reader);
+    enum import_format format = import_format_of(import->reader);
+    if (format == IMPORT_PRICE_EVENTS) return ERR_OK;
+    if (format != IMPORT_BINANCE_CAPTURE && format != IMPORT_BINANCE_STREAM && format != IMPORT_HUOBI_FRAMES) {
+        diag_set(import->diag, ERR_USAGE, "--copy: the rows of %s are no messages of a venue",
+                 import_format_name[format]);
+        diag_hint(import->diag, "import the file without --copy");
+        return ERR_USAGE;
+    }
+    if (venue_is_known(venue)) return ERR_OK;
+    diag_set(import->diag, ERR_UNKNOWN, "--copy: no decoder reads messages of venue \"%s\"", venue);
+    diag_hint(import->diag, "import the file without --copy; venues with a decoder: " VENUES_KNOWN);
+    return ERR_UNKNOWN;
+}
+
 /* The file as lines; one that is a JSON array is made into some. */
 static enum err open_reader(struct import *import) {
     const struct import_request *request = import->request;
@@ -108,6 +125,7 @@ static enum err run(struct import *import) {
     import->result.format = import_format_name[import_format_of(import->reader)];
     import->result.row.format = (uint8_t)import_format_of(import->reader);
     snprintf(import->result.row.venue, sizeof import->result.row.venue, "%s", import_venue(import->reader));
+    if (request->copy && (err = check_copy(import)) != ERR_OK) return err;
     if ((err = import_open_refusals(import)) != ERR_OK || (err = add_venue(import)) != ERR_OK) return err;
     if (request->copy) return import_copy(import);
     bool klines = import_format_of(import->reader) == IMPORT_BINANCE_KLINES;

@@ -78,11 +78,10 @@ static enum err put_row(struct import *import, struct store_batch *batch) {
 }
 
 void import_owner(const struct import *import, char task[static IMPORT_TASK_MAX]) {
-    bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
-    if (prices)
-        snprintf(task, IMPORT_TASK_MAX, "candles/prices/0");
-    else
-        snprintf(task, IMPORT_TASK_MAX, "candles/inbound-data-%s/0", import_venue(import->reader));
+    char topic[LOG_TOPIC_NAME_MAX + 1] = "prices";
+    if (import_format_of(import->reader) != IMPORT_PRICE_EVENTS)
+        engine_venue_topic(import_venue(import->reader), topic);
+    snprintf(task, IMPORT_TASK_MAX, "candles/%s/0", topic);
 }
 
 /* Of the series whose latest price the file has. */

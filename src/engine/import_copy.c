@@ -73,11 +73,6 @@ static enum err copy_all(struct copy *copy) {
         bool end = err == ERR_END;
         if (err != ERR_OK && !end) return import_input_err(import, err);
         if ((err = copy_events(copy, count)) != ERR_OK) return err;
-        if (has_item && item.kind == IMPORT_KLINE) {
-            snprintf(item.reason, sizeof item.reason, "candles are no messages: import them without --copy");
-            item.kind = IMPORT_REJECT;
-            item.err = ERR_USAGE;
-        }
         if (has_item && (err = import_take_item(import, &item)) != ERR_OK) return err;
         if ((err = import_report_progress(import, count)) != ERR_OK) return err;
         if (end) break;

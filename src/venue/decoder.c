@@ -13,15 +13,24 @@ struct venue_decoder {
     struct huobi_decoder *huobi;
 };
 
+static bool is_binance(const char *venue) { return strncmp(venue, "binance", 7) == 0; }
+static bool is_huobi(const char *venue) { return strncmp(venue, "huobi", 5) == 0; }
+
+bool venue_is_known(const char *venue) {
+    size_t size = strlen(venue);
+    return size < MARKET_VENUE_MAX && strspn(venue, "abcdefghijklmnopqrstuvwxyz0123456789-_") == size &&
+           (is_binance(venue) || is_huobi(venue));
+}
+
 enum err venue_decoder_open(const char *venue, struct series_table *series, struct venue_decoder **ret_decoder) {
     assert(venue != NULL && series != NULL && ret_decoder != NULL);
     struct venue_decoder *decoder = calloc(1, sizeof *decoder);
     if (decoder == NULL) return ERR_NO_MEMORY;
     enum err err = market_init(&decoder->market, series, venue);
     if (err == ERR_OK) {
-        if (strncmp(decoder->market.venue, "binance", 7) == 0)
+        if (is_binance(decoder->market.venue))
             err = binance_decoder_open(&decoder->market, &decoder->binance);
-        else if (strncmp(decoder->market.venue, "huobi", 5) == 0)
+        else if (is_huobi(decoder->market.venue))
             err = huobi_decoder_open(&decoder->market, &decoder->huobi);
         else
             err = ERR_UNKNOWN;

@@ -120,6 +120,10 @@ enum err import_source(const struct import_reader *reader, uint32_t event_index,
                        struct slice *ret_source) MUST_USE;
 
 /* --- one live or logged message of a venue's topic, as recovery reads it: 0..n events --- */
+#define VENUES_KNOWN "binance, binance-usdm, binance-coinm, binance-us, binance-tr, huobi, huobi-linear, huobi-swap"
+/* There is a decoder for its messages; its name is as it should be. */
+bool venue_is_known(const char *venue);
+
 struct venue_decoder;
 enum err venue_decoder_open(const char *venue, struct series_table *series,
                             struct venue_decoder **ret_decoder) MUST_USE;

@@ -1,0 +1,95 @@
+"""What a data folder may hold and who may have it: venues without a decoder, topics of others, partitions."""
+import json, os, sys, time
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from wick import Report, Server, arguments, must, price_event, rows, run
+
+options = arguments("data folders")
+report = Report()
+minute = int(time.time() * 1000) // 60000 * 60000 - 7200_000
+
+
+def data_of(name):
+    return os.path.join(options.scratch, "data-" + name)
+
+
+def file_of(name, text):
+    path = os.path.join(options.scratch, name)
+    with open(path, "w") as file:
+        file.write(text)
+    return path
+
+
+def topics_of(data):
+    return sorted({row["topic"] for row in rows(options.wick, "topic", "list", data=data)})
+
+
+def trades(count, first_id=1):
+    return "".join(f"{minute + i * 1000},{100 + i % 7}.5,0.25,{first_id + i}\n" for i in range(count))
+
+
+columns = ("--columns", "time,price,quantity,id")
+
+
+def any_venue_is_imported():
+    """Trades and klines of a venue that has no decoder: folded, shown, and the folder opens as before."""
+    data, series = data_of("venue"), ("--series", "kraken:BTC/EUR")
+    first = file_of("first.csv", trades(300))
+    must(options.wick, "import", *columns, *series, first, data=data)
+    before = rows(options.wick, "candles", "kraken:BTC/EUR", data=data)
+    assert sum(row["trades"] for row in before) == 300 and len(before) == 5, before
+    again = json.loads(must(options.wick, "import", *columns, *series, "--format", "json", first, data=data))
+    assert again["repeated"] is True, again
+    klines = file_of("klines.csv", "".join(f"{minute + i * 60000},1,2,0.5,1.5,10,{minute + i * 60000 + 59999},15,4,5,7,0\n" for i in range(5)))
+    must(options.wick, "import", "--as", "binance-klines", "--venue", "kraken", "--series", "kraken:ETH/EUR", klines, data=data)
+    server = Server(options.wick, data)
+    server.wait_ready()
+    try:
+        assert rows(options.wick, "candles", "kraken:BTC/EUR", data=data) == before
+        must(options.wick, "import", *columns, *series, file_of("second.csv", trades(400)), data=data)
+        must(options.wick, "import", *columns, "--series", "bitstamp:ETH/USD", file_of("third.csv", trades(60)), data=data)
+        assert sum(row["trades"] for row in rows(options.wick, "candles", "kraken:BTC/EUR", data=data)) == 700
+        assert sum(row["trades"] for row in rows(options.wick, "candles", "kraken:ETH/EUR", data=data)) == 20
+    finally:
+        server.stop()
+    assert sum(row["trades"] for row in rows(options.wick, "candles", "bitstamp:ETH/USD", data=data)) == 60
+    must(options.wick, "ledger", data=data)
+    must(options.wick, "fsck", data=data)
+    assert not [name for name in topics_of(data) if "kraken" in name or "bitstamp" in name], topics_of(data)
+
+
+def what_no_decoder_reads_is_not_copied():
+    """Refused before a topic is made: messages of a venue without a decoder, and rows that are no messages."""
+    message = json.dumps({"e": "trade", "E": minute, "s": "BTCUSDT", "t": 1, "p": "2", "q": "1", "T": minute, "m": True, "M": True})
+    stream, table = file_of("stream", f"{minute}000000 {message}\n"), file_of("table.csv", trades(20))
+    for name, code, words, said in (("venue", 3, ("--as", "binance-stream", "--venue", "kraken", stream), (b"kraken", b"binance", b"huobi")),
+                                    ("rows", 2, (*columns, "--series", "binance:BTC/USDT", table), (b"csv", b"no messages"))):
+        data = data_of("copied-" + name)
+        got, _, err = run(options.wick, "import", "--copy", *words, data=data)
+        assert got == code and all(word in err for word in (*said, b"without --copy")), (got, err)
+        assert not [name for name in topics_of(data) if name.startswith(("inbound", "imports"))], topics_of(data)
+
+
+def topics_of_others_are_left_alone():
+    """A topic that is called like a venue's but is none: said once, not folded, and the rest works."""
+    data = data_of("others")
+    for topic in ("inbound-data-kraken", "inbound-data-", "inbound-data-Binance"):
+        must(options.wick, "topic", "create", topic, data=data)
+        must(options.wick, "topic", "write", topic, data=data, input=b"{}\nsomething\n")
+    must(options.wick, "ledger", data=data)
+    server = Server(options.wick, data)
+    server.wait_ready()
+    try:
+        assert server.request("POST", "/v1/prices", price_event("A", minute, "1"))[0] == 200
+        read = {row["topic"]: row["read"] for row in rows(options.wick, "ledger", data=data)}
+        assert list(read) == ["prices"], read
+    finally:
+        server.stop()
+    said = [line for line in server.said if "inbound-data-kraken" in line]
+    assert len(said) == 1 and "binance" in said[0], server.said
+    assert must(options.wick, "topic", "read", "inbound-data-kraken", "--values", data=data) == b"{}\nsomething\n"
+
+
+for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone):
+    report.case(case.__name__.replace("_", "-"), case)
+sys.exit(report.done())
