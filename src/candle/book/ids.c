@@ -44,10 +44,21 @@ static enum err recents_grow(struct recents *recents) {
     return ERR_OK;
 }
 
+static bool table_has(const struct recents *recents, uint64_t hash) {
+    uint32_t mask = recents->capacity - 1, at = (uint32_t)hash & mask;
+    while (recents->slots[at] != 0 && recents->slots[at] != hash) at = (at + 1) & mask;
+    return recents->slots[at] == hash;
+}
+
+/* A set that cannot grow any more still knows its own. */
 enum err recents_add(struct recents *recents, uint64_t hash, bool *ret_known) {
     if (hash == 0) hash = 1;
     if (recents_full(recents)) {
         enum err err = recents_grow(recents);
+        if (err == ERR_LIMIT && table_has(recents, hash)) {
+            *ret_known = true;
+            return ERR_OK;
+        }
         if (err) return err;
     }
     *ret_known = !recents_add_new(recents, hash);

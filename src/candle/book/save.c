@@ -1,7 +1,7 @@
 /* What changed: for watchers, for the checkpoint, and for the shelf's sealed days.
  *
  * A freeze costs what changed: the rows of the lanes on the dirty list and their states. A day of a lane is sealed once it
- * is over and has rested for SEAL_REST freezes; a few lanes a freeze, so that midnight is spread. */
+ * is over and has rested for some freezes (seal_rest); a few lanes a freeze, so that midnight is spread. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -174,10 +174,11 @@ static enum err seal_day(struct book *book, struct lane_state *lane, int32_t day
 
 static enum err seal_due(struct book *book, struct lane_state *lane, struct store_snapshot *snapshot, uint32_t *seals) {
     int64_t now = lane->max_ms > book->clock_ms ? lane->max_ms : book->clock_ms;
+    const uint32_t rest = book->options.seal_rest > 0 ? book->options.seal_rest : SEAL_REST;
     for (uint32_t i = 0; i < lane->day_count && *seals < SEALS_A_FREEZE;) {
         const struct unsealed_day *day = &lane->days[i];
         if ((day->day + 1) * DAY_MS + seal_after_ms > now) return ERR_OK;
-        if (book->freezes - day->touched < SEAL_REST) {
+        if (book->freezes - day->touched < rest) {
             i++;
             continue;
         }
