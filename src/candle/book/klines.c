@@ -1,11 +1,76 @@
-/* Klines of bounded books.
+/* Klines: rows that a venue made.
  *
- * They come whole and in order, so the day being read waits as it came and goes to the shelf when the next one begins,
- * without being folded. Whatever comes otherwise is folded like any row. A reader may read into the waiting day. */
+ * To a bounded book they come whole and in order, so the day being read waits as it came and goes to the shelf when the next
+ * one begins, without being folded. Whatever comes otherwise is folded like any row. A reader may read into the waiting day. */
 #include <assert.h>
 #include <stdlib.h>
 
 #include "candle/book/lane.h"
+
+/* --- folded like any row --- */
+
+static bool same_row(const struct candle *a, const struct candle *b) {
+    return decimal_equal(a->open, b->open) && decimal_equal(a->high, b->high) && decimal_equal(a->low, b->low) &&
+           decimal_equal(a->close, b->close) && decimal_equal(a->volume, b->volume) &&
+           decimal_equal(a->quote_volume, b->quote_volume) && decimal_equal(a->taker_buy_volume, b->taker_buy_volume) &&
+           decimal_equal(a->taker_buy_quote_volume, b->taker_buy_quote_volume) && a->trades == b->trades &&
+           a->first_id == b->first_id && a->last_id == b->last_id;
+}
+
+static bool kline_sane(const struct book *book, const struct candle *c) {
+    return c->open_time_ms >= 0 && c->open_time_ms < TIME_MAX_MS && c->open_time_ms % book->base_ms == 0;
+}
+
+static void fix_row(const struct book *book, struct candle *row) {
+    row->hash = 0;
+    row->basis = BASIS_KLINES;
+    row->native_ms = (uint32_t)book->base_ms;
+    row->close_time_ms = row->open_time_ms + book->base_ms - 1;
+    row->coverage = row->trades > 0 ? COVERAGE_TRADED : COVERAGE_QUIET;
+    row->covered_minutes = 1;
+    row->final = row->final == CANDLE_OPEN ? CANDLE_OPEN : CANDLE_FINAL_PROVEN;
+    row->last_offset = -1;
+}
+
+/* A later one replaces an earlier one; the same again changes nothing. */
+static enum err apply_kline(struct book *book, struct lane_state *lane, const struct candle *candle,
+                            enum event_fate *ret_fate) {
+    struct row row;
+    struct minute fresh;
+    struct candle was;
+    bool made;
+    if (candle->open_time_ms < lane->sealed_until_ms) {
+        *ret_fate = FATE_LATE;
+        return ERR_OK;
+    }
+    enum err err = row_make(book, lane, candle->open_time_ms, &row, &made);
+    if (err) return err;
+    row_to_candle(book, lane, &row, &was);
+    bool closes = candle->final != CANDLE_OPEN;
+    if (!made && same_row(&was, candle) && (!closes || row_closed(&row))) {
+        *ret_fate = FATE_DUPLICATE;
+        return ERR_OK;
+    }
+    *ret_fate = FATE_USED;
+    struct candle value = *candle;
+    fix_row(book, &value);
+    value.revision = row.minute->revision;
+    value.reason = row.minute->reason;
+    err = minute_from_candle(&fresh, &value);
+    if (err) return err;
+    minute_deinit(row.minute);
+    *row.minute = fresh;
+    if (made || !row_closed(&row)) {
+        if (closes) {
+            row.chunk->open &= ~row.bit;
+            lane->open_rows--;
+        }
+        return row_touch(book, lane, &row);
+    }
+    return row_revise(book, lane, &row, REASON_CORRECTION);
+}
+
+/* --- the day being read --- */
 
 static enum err tail_seal(struct book *book, struct lane_state *lane) {
     struct kline_tail *tail = lane->tail;
@@ -27,7 +92,7 @@ enum err book_tail_flush(struct book *book, struct lane_state *lane) {
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < tail->count && err == ERR_OK; i++) {
         enum event_fate fate;
-        err = book_apply_kline(book, lane, &tail->rows[i], &fate);
+        err = apply_kline(book, lane, &tail->rows[i], &fate);
     }
     book->bytes -= tail->capacity * sizeof tail->rows[0];
     free(tail->rows);
@@ -62,7 +127,7 @@ static bool is_first_day(const struct lane_state *lane, int64_t day_ms) {
     return true;
 }
 
-enum err book_tail_add(struct book *book, struct lane_state *lane, const struct candle *row, bool *ret_taken) {
+static enum err tail_add(struct book *book, struct lane_state *lane, const struct candle *row, bool *ret_taken) {
     int64_t day_ms = row->open_time_ms / DAY_MS * DAY_MS;
     struct kline_tail *tail = lane->tail;
     bool begins = tail == NULL || tail->count == 0 || day_ms > tail->day_ms;
@@ -83,12 +148,38 @@ enum err book_tail_add(struct book *book, struct lane_state *lane, const struct 
     if (tail->count == tail->capacity) err = tail_grow(book, lane);
     if (err) return err;
     tail->rows[tail->count] = *row;
-    book_kline_fix(book, &tail->rows[tail->count++]);
+    fix_row(book, &tail->rows[tail->count++]);
     *ret_taken = true;
     return ERR_OK;
 }
 
 /* --- rows read in place --- */
+
+enum err book_apply_klines(struct book *book, uint32_t series, const struct candle *rows, uint32_t count,
+                           struct book_counts *counts, struct diag *diag) {
+    struct lane_state *lane;
+    book->diag = diag;
+    enum err err = lane_get(book, series, BASIS_KLINES, &lane);
+    if (err == ERR_OK) err = lane_thaw(book, lane);
+    bool whole_days = book->options.bounded && book->options.shelf != NULL;
+    for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
+        enum event_fate fate = FATE_INVALID;
+        if (kline_sane(book, &rows[i])) {
+            bool taken = false;
+            int64_t end = rows[i].open_time_ms + book->base_ms - 1;
+            fate = FATE_USED;
+            if (whole_days) err = tail_add(book, lane, &rows[i], &taken);
+            if (err == ERR_OK && !taken) err = apply_kline(book, lane, &rows[i], &fate);
+            if (end > lane->max_ms) lane->max_ms = end;
+            if (rows[i].open_time_ms > lane->newest_ms) lane->newest_ms = rows[i].open_time_ms;
+        }
+        if (err) break;
+        counts->read++;
+        counts->fate[fate]++;
+    }
+    book_snapshot_end(book);
+    return err;
+}
 
 enum err book_klines_room(struct book *book, uint32_t series, struct candle **ret_rows, uint32_t *ret_room) {
     struct lane_state *lane;
@@ -114,7 +205,7 @@ static uint32_t tail_accept(const struct book *book, struct kline_tail *tail, ui
     for (; i < count; i++) {
         int64_t open_ms = rows[i].open_time_ms;
         if (open_ms < next_ms || open_ms >= tail->day_ms + DAY_MS || open_ms % book->base_ms != 0) break;
-        book_kline_fix(book, &rows[i]);
+        fix_row(book, &rows[i]);
         next_ms = open_ms + book->base_ms;
     }
     return i;

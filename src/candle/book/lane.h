@@ -348,13 +348,7 @@ enum err book_restore(struct book *book, struct diag *diag) MUST_USE;
 
 /* --- klines.c --- */
 
-/* What a kline's row says that its source does not. */
-void book_kline_fix(const struct book *book, struct candle *row);
-enum err book_apply_kline(struct book *book, struct lane_state *lane, const struct candle *candle,
-                          enum event_fate *ret_fate) MUST_USE;
-/* Bounded books: takes a kline that continues the day being read; a day that ends goes straight to the shelf. */
-enum err book_tail_add(struct book *book, struct lane_state *lane, const struct candle *row, bool *ret_taken) MUST_USE;
-/* Folds the day being read, as any row. */
+/* Folds the day of klines being read, as any row. */
 enum err book_tail_flush(struct book *book, struct lane_state *lane) MUST_USE;
 
 /* --- save.c --- */
