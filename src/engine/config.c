@@ -69,8 +69,8 @@ static const struct entry table[] = {
     DURATION("candles", "grace", candles_grace_ms, 0, "10s", "how long prices may be out of order"),
     DURATION("checkpoint", "every", checkpoint_ms, 10, "500ms", "at most this far apart"),
     BYTES("checkpoint", "bytes", checkpoint_bytes, 64 * KIB, 1 * GIB, "8MiB", "or after this much input"),
-    COUNT("topics", "prices_partitions", prices_partitions, 1, 64, "1",
-          "partitions of topic `prices`; fixed when the folder is made"),
+    COUNT("topics", "prices_partitions", prices_partitions, 0, 64, "0",
+          "partitions of topic `prices` where a folder is made; 0: 1, and of a folder that is there those it has"),
 };
 enum { TABLE_COUNT = sizeof table / sizeof *table };
 

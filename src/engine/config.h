@@ -47,7 +47,7 @@ struct config {
     int64_t candles_grace_ms; /* of prices */
     int64_t checkpoint_ms;
     int64_t checkpoint_bytes;
-    int64_t prices_partitions;
+    int64_t prices_partitions; /* 0: not said */
     struct config_base bases[CONFIG_BASES_MAX];
     uint32_t base_count;
     struct config_source sources[CONFIG_SOURCES_MAX];

@@ -1,29 +1,48 @@
 /* Copying: every message of a file into its topic, where the tasks fold it. */
-#include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/import_work.h"
 
+struct target {
+    struct output *output;
+    uint32_t pending_bytes;
+};
+
 struct copy {
     struct import *import;
-    struct output *output;
-    struct log_partition *partition;
+    struct target *targets; /* one a partition */
+    uint32_t target_count;
     int64_t now_ms; /* append time of what was read together */
-    uint32_t pending_bytes;
     uint64_t unflushed_bytes;
 };
 
 static enum err copy_record(struct copy *copy, struct slice key, struct slice value) {
     enum { COPY_BATCH_BYTES = 256 * 1024 };
     const struct record record = {.timestamp_ms = copy->now_ms, .key = key, .value = value};
-    enum err err = output_add(copy->output, &record);
-    copy->pending_bytes += (uint32_t)(value.size + key.size);
-    if (err == ERR_OK && copy->pending_bytes >= COPY_BATCH_BYTES) {
-        err = output_submit(copy->output);
-        copy->unflushed_bytes += copy->pending_bytes;
-        copy->pending_bytes = 0;
+    struct target *target = copy->targets;
+    if (copy->target_count > 1) target += log_partition_for_key(key, copy->target_count);
+    enum err err = output_add(target->output, &record);
+    target->pending_bytes += (uint32_t)(value.size + key.size);
+    if (err == ERR_OK && target->pending_bytes >= COPY_BATCH_BYTES) {
+        err = output_submit(target->output);
+        copy->unflushed_bytes += target->pending_bytes;
+        target->pending_bytes = 0;
     }
     return err;
 }
+
+/* The first error of what `each` says of the partitions' outputs; all of them are asked. */
+static enum err for_targets(const struct copy *copy, enum err (*each)(struct output *output)) {
+    enum err first = ERR_OK;
+    for (uint32_t i = 0; i < copy->target_count; i++) {
+        enum err err = each(copy->targets[i].output);
+        if (first == ERR_OK) first = err;
+    }
+    return first;
+}
+
+static enum err flush(struct output *output) { return output_flush(output, false); }
+static enum err error_of(struct output *output) { return output_err(output); }
 
 /* A series' name, without looking for its end. */
 static struct slice name_of(const struct series *series) {
@@ -56,10 +75,10 @@ static enum err log_failed(const struct import *import, enum err err) {
 static enum err copied_some(struct copy *copy) {
     enum { LIVE_BYTES = 1024 * 1024 };
     struct import *import = copy->import;
-    if (!engine_is_live(import->engine)) return log_failed(import, output_err(copy->output));
+    if (!engine_is_live(import->engine)) return log_failed(import, for_targets(copy, error_of));
     if (copy->unflushed_bytes < LIVE_BYTES) return ERR_OK;
     copy->unflushed_bytes = 0;
-    return log_failed(import, output_flush(copy->output, false));
+    return log_failed(import, for_targets(copy, flush));
 }
 
 static enum err copy_all(struct copy *copy) {
@@ -84,8 +103,8 @@ static enum err copy_all(struct copy *copy) {
 static enum err copy_and_sync(struct copy *copy) {
     struct import *import = copy->import;
     enum err err = copy_all(copy);
-    if (err == ERR_OK) err = output_submit(copy->output);
-    enum err flushed = log_failed(import, output_flush(copy->output, false));
+    if (err == ERR_OK) err = for_targets(copy, output_submit);
+    enum err flushed = log_failed(import, for_targets(copy, flush));
     if (err == ERR_OK) err = flushed;
     if (err == ERR_OK) err = output_submit(import->invalid);
     return err == ERR_OK ? log_failed(import, output_flush(import->invalid, false)) : err;
@@ -105,20 +124,30 @@ static enum err copy_and_fold(struct copy *copy) {
     return err == ERR_OK ? stopped : err;
 }
 
-enum err import_copy(struct import *import) {
-    struct copy copy = {.import = import};
+static enum err open_targets(struct copy *copy) {
+    struct import *import = copy->import;
+    struct log_partition *partition = NULL;
     bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
     enum err err = ERR_OK;
-    if (prices)
-        copy.partition = engine_prices(import->engine, 0);
-    else
-        err = engine_add_venue(import->engine, import_venue(import->reader), import->diag, &copy.partition);
-    if (err != ERR_OK) return err;
+    if (!prices) err = engine_add_venue(import->engine, import_venue(import->reader), import->diag, &partition);
+    uint32_t count = prices ? engine_prices_count(import->engine) : 1;
     char name[IMPORT_OUTPUT_MAX];
     import_output_name(import, "copy", name);
-    if ((err = output_open(import->parts->log, copy.partition, name, &copy.output)) != ERR_OK) return err;
-    err = copy_and_fold(&copy);
-    output_close(&copy.output);
+    copy->targets = calloc(count, sizeof *copy->targets);
+    if (copy->targets == NULL) return diag_set(import->diag, ERR_NO_MEMORY, "no memory for the import");
+    for (; err == ERR_OK && copy->target_count < count; copy->target_count++) {
+        if (prices) partition = engine_prices(import->engine, copy->target_count);
+        err = output_open(import->parts->log, partition, name, &copy->targets[copy->target_count].output);
+    }
+    return err;
+}
+
+enum err import_copy(struct import *import) {
+    struct copy copy = {.import = import};
+    enum err err = open_targets(&copy);
+    if (err == ERR_OK) err = copy_and_fold(&copy);
+    for (uint32_t i = 0; i < copy.target_count; i++) output_close(&copy.targets[i].output);
+    free(copy.targets);
     import->result.row.ledger = import_ledger_row(&import->counts);
     return err;
 }

@@ -139,6 +139,33 @@ static enum err visit_topic(void *context, const struct log_topic_info *info) {
     return engine_add_venue(adding->engine, venue_of_topic(info->name), adding->diag, &partition);
 }
 
+static uint32_t partition_count(struct log *log, const char *topic) {
+    struct log_partition *partition;
+    uint32_t count = 0;
+    while (log_partition_find(log, topic, count, &partition) == ERR_OK) count++;
+    return count;
+}
+
+/* As many as the folder was made with: a record in one without a task would never be folded. */
+static enum err open_prices(struct engine *engine, struct diag *diag) {
+    uint32_t wanted = (uint32_t)engine->config.prices_partitions;
+    enum err err = make_topic(engine, "prices", wanted > 0 ? wanted : 1, diag);
+    uint32_t count = partition_count(engine->parts.log, "prices");
+    if (err == ERR_OK && count > PRICE_PARTITIONS_MAX)
+        return diag_set(diag, ERR_LIMIT, "topic prices has %u partitions; %d is the most", count, PRICE_PARTITIONS_MAX);
+    if (err == ERR_OK && count > 0 && wanted > 0 && wanted != count) {
+        diag_set(diag, ERR_CONFLICT, "topic prices of this folder has %u partitions, not %u", count, wanted);
+        diag_hint(diag, "the number never changes: say topics.prices_partitions: %u, or leave it out", count);
+        return ERR_CONFLICT;
+    }
+    for (uint32_t i = 0; err == ERR_OK && i < count; i++) {
+        struct log_partition *partition = NULL;
+        err = add_task(engine, "prices", i, SERIES_PRICE, "", diag, &partition);
+        if (partition != NULL) engine->prices[engine->prices_count++] = partition;
+    }
+    return err;
+}
+
 /* Nobody waits for what an import folds: its checkpoints are as far apart as a restart may have to read again. */
 static uint64_t checkpoint_bytes(const struct engine *engine) {
     enum { IMPORT_BYTES = 48 * 1024 * 1024 };
@@ -157,12 +184,7 @@ enum err engine_open_tasks(struct engine *engine, struct diag *diag) {
         .read_only = engine->mode == ENGINE_LOOK,
     };
     enum err err = task_group_open(&options, diag, &parts->tasks);
-    if (err == ERR_OK) err = make_topic(engine, "prices", (uint32_t)engine->config.prices_partitions, diag);
-    for (uint32_t i = 0; err == ERR_OK && i < (uint32_t)engine->config.prices_partitions; i++) {
-        struct log_partition *partition = NULL;
-        err = add_task(engine, "prices", i, SERIES_PRICE, "", diag, &partition);
-        if (partition != NULL) engine->prices[engine->prices_count++] = partition;
-    }
+    if (err == ERR_OK) err = open_prices(engine, diag);
     struct log_partition *market = NULL;
     if (err == ERR_OK && engine->config.source_count > 0 && engine->mode == ENGINE_SERVE)
         err = engine_add_venue(engine, "binance", diag, &market);

@@ -90,6 +90,34 @@ def topics_of_others_are_left_alone():
     assert must(options.wick, "topic", "read", "inbound-data-kraken", "--values", data=data) == b"{}\nsomething\n"
 
 
-for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone):
+def partitions_are_the_folders():
+    """The number that a folder was made with counts, whatever is configured; events go by their key, copied ones too."""
+    data, four = data_of("partitions"), file_of("four.yaml", "topics: {prices_partitions: 4}\n")
+    events = [price_event(f"C{i % 40}", minute + i * 1000, str(100 + i)) for i in range(400)]
+    must(options.wick, "import", "--copy", "--config", four, file_of("events.jsonl", "\n".join(events[:200]) + "\n"), data=data)
+    ends = {row["partition"]: row["end"] for row in rows(options.wick, "topic", "list", data=data) if row["topic"] == "prices"}
+    assert len(ends) == 4 and sum(ends.values()) == 200 and min(ends.values()) > 0, ends
+    server = Server(options.wick, data)
+    server.wait_ready()
+    try:
+        assert server.request("POST", "/v1/prices", "\n".join(events[200:]))[0] == 200
+        ledger = {row["partition"]: row for row in rows(options.wick, "ledger", data=data) if row["topic"] == "prices"}
+        assert len(ledger) == 4 and sum(row["used"] for row in ledger.values()) == 400, ledger
+        for i in range(40):
+            found = rows(options.wick, "candles", f"kraken:C{i}/USD", "--kind", "price", data=data)
+            assert sum(row["trades"] for row in found) == 10, (i, found)
+    finally:
+        server.stop()
+    two = file_of("two.yaml", "topics: {prices_partitions: 2}\n")
+    for words in (("run", "--listen", "127.0.0.1:0"), ("latest",)):
+        code, _, err = run(options.wick, *words, "--config", two, data=data)
+        assert code == 3 and all(word in err for word in (b"prices", b"4 partitions", b"prices_partitions")), (code, err)
+    must(options.wick, "ledger", "--config", four, data=data)
+    again = json.loads(must(options.wick, "import", "--copy", "--format", "json", os.path.join(options.scratch, "events.jsonl"), data=data))
+    ends = [row["end"] for row in rows(options.wick, "topic", "list", data=data) if row["topic"] == "prices"]
+    assert sum(ends) < 420, f"the same file again is appended again: {again} {ends}"
+
+
+for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, partitions_are_the_folders):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())
