@@ -176,4 +176,7 @@ struct log_stats {
 };
 void log_stats(const struct log *log, struct log_stats *ret_stats);
 
+/* ERR_OK, or why nothing is written any more until the log is opened again: a failed sync is final. Any thread. */
+enum err log_failure(const struct log *log);
+
 #endif

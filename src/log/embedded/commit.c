@@ -460,6 +460,11 @@ enum err log_append_wait(struct log *log, struct log_append *append) {
     return append->err;
 }
 
+enum err log_failure(const struct log *log) {
+    enum err err = (enum err)atomic_load(&log->failed);
+    return err ? final_err(err) : ERR_OK;
+}
+
 void log_stats(const struct log *log, struct log_stats *ret_stats) {
     ret_stats->appends = atomic_load_explicit(&log->appends, memory_order_relaxed);
     ret_stats->records = atomic_load_explicit(&log->records, memory_order_relaxed);
