@@ -299,6 +299,8 @@ void api_close(struct api **api) {
 
 enum err api_watch_tasks(struct api *api) { return hub_watch_tasks(api->hub); }
 
+void api_everything_changed(struct api *api) { hub_everything_changed(api->hub); }
+
 struct http_handler *api_handler(struct api *api) {
     return &api->handler;
 }

@@ -43,6 +43,8 @@ struct http_handler *api_handler(struct api *api);
 const struct websocket_ops *api_websocket(void);
 /* Tasks were added to the desk, which are held meanwhile: the stream watches them too. */
 enum err api_watch_tasks(struct api *api) MUST_USE;
+/* The store was changed beside the tasks (an import): whoever watches the stream gets what it watches anew. Any thread. */
+void api_everything_changed(struct api *api);
 /* After server_open: metrics include the server's. May be NULL. */
 void api_set_server(struct api *api, const struct server *server);
 

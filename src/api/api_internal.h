@@ -219,6 +219,8 @@ enum err hub_open(struct api *api, struct diag *diag, struct hub **ret_hub) MUST
 void hub_close(struct hub **hub);
 /* Watches the tasks that it does not watch yet, while they are held. */
 enum err hub_watch_tasks(struct hub *hub) MUST_USE;
+/* What is stored changed beside the tasks. */
+void hub_everything_changed(struct hub *hub);
 struct hub_rates {
     double events_per_second, candles_per_second;
     uint64_t candles_closed;

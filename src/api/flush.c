@@ -15,6 +15,11 @@ enum err session_send(struct session *session, const struct buf *text) {
     return err;
 }
 
+uint64_t session_covers(const struct session *session, uint64_t candles, uint64_t latest) {
+    if (!session->latest_wanted) return candles;
+    return session->subscription_count == 0 || latest < candles ? latest : candles;
+}
+
 /* --- rendering, on the task's thread --- */
 
 struct rendering {
@@ -278,8 +283,9 @@ void flush_start(struct session *session, int64_t now_ms) {
         return;
     }
     qsort(flush->items, kept, sizeof *flush->items, by_bucket);
-    hub_cursor(hub, session->sequence, flush->old_cursor);
-    hub_cursor(hub, flush->sequence > 0 ? flush->sequence : session->sequence, flush->new_cursor);
+    const uint64_t delivered = flush->sequence > 0 ? flush->sequence : session->sequence;
+    hub_cursor(hub, session_covers(session, session->sequence, session->latest_sequence), flush->old_cursor);
+    hub_cursor(hub, session_covers(session, delivered, session->latest_sequence), flush->new_cursor);
     session->flush = flush;
     session->flushed_ms = now_ms;
     atomic_fetch_add(&session->owners, 1);

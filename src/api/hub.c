@@ -89,10 +89,12 @@ static void row_note(struct hub *hub, const struct hub_change *change) {
     row_append(hub, at);
 }
 
-void hub_visit_since(struct hub *hub, uint64_t sequence, bool (*visit)(void *context, const struct hub_row *row),
+bool hub_visit_since(struct hub *hub, uint64_t sequence, bool (*visit)(void *context, const struct hub_row *row),
                      void *context) {
+    if (sequence < hub->forgotten) return false;
     for (uint32_t at = hub->newest; at != ROW_NONE; at = hub->rows[at].older)
-        if (hub->rows[at].sequence <= sequence || !visit(context, &hub->rows[at])) return;
+        if (hub->rows[at].sequence <= sequence || !visit(context, &hub->rows[at])) break;
+    return true;
 }
 
 static void rows_forget(struct hub *hub) {
@@ -240,20 +242,27 @@ static void tell_subscription(struct subscription *subscription, const struct hu
     subscription->session->urgent |= change->urgent;
 }
 
-static void wake(const struct hub *hub, const struct hub_change *change) {
-    for (struct subscription *at = hub->by_series[change->series]; at != NULL; at = at->series_next) {
-        struct session *session = at->session;
-        if (session->woken || (session->resting && !session->urgent)) continue;
-        session->woken = true;
-        websocket_wake(session->socket);
-    }
+static void wake(struct session *session) {
+    if (session->woken || (session->resting && !session->urgent)) return;
+    session->woken = true;
+    websocket_wake(session->socket);
 }
 
+/* Whoever watches anything gets it anew, and nobody can resume over this. */
 static void everything_changed(struct hub *hub) {
     rows_forget(hub);
     for (uint32_t i = 0; i < hub->by_series_capacity; i++)
-        for (struct subscription *at = hub->by_series[i]; at != NULL; at = at->series_next)
+        for (struct subscription *at = hub->by_series[i]; at != NULL; at = at->series_next) {
             hub_mark_snapshot(at, SNAPSHOT_MAX);
+            at->session->urgent = true;
+            wake(at->session);
+        }
+}
+
+void hub_everything_changed(struct hub *hub) {
+    pthread_mutex_lock(&hub->lock);
+    everything_changed(hub);
+    pthread_mutex_unlock(&hub->lock);
 }
 
 static void on_turn_ended(struct candle_watcher *watcher) {
@@ -268,7 +277,8 @@ static void on_turn_ended(struct candle_watcher *watcher) {
         if (change->series >= hub->by_series_capacity) continue;
         for (struct subscription *at = hub->by_series[change->series]; at != NULL; at = at->series_next)
             tell_subscription(at, change);
-        wake(hub, change);
+        for (struct subscription *at = hub->by_series[change->series]; at != NULL; at = at->series_next)
+            wake(at->session);
     }
     pthread_mutex_unlock(&hub->lock);
     self->count = 0;

@@ -37,89 +37,6 @@ static void send_heartbeat(struct session *session, int64_t now_ms) {
     session->heartbeat_ms = now_ms;
 }
 
-/* --- latest prices of every series --- */
-
-struct latest_changes {
-    uint32_t *series;
-    uint32_t count;
-};
-
-static bool note_series(void *context, const struct hub_row *row) {
-    struct latest_changes *changes = context;
-    changes->series[changes->count++] = row->series;
-    return changes->count < HUB_ROWS_MAX;
-}
-
-static int by_number(const void *a, const void *b) {
-    const uint32_t one = *(const uint32_t *)a, two = *(const uint32_t *)b;
-    return (one > two) - (one < two);
-}
-
-static void put_short_latest(struct buf *out, const struct series *series, const struct latest *latest) {
-    buf_put_text(out, "{\"series\":");
-    put_name(out, slice_text(series->name));
-    buf_put_text(out,
-                 series->kind == SERIES_PRICE ? ",\"kind\":\"price\",\"price\":" : ",\"kind\":\"trade\",\"price\":");
-    put_decimal(out, latest->price);
-    put_member(out, "time");
-    put_i64(out, latest->time_ms);
-    buf_put_u8(out, '}');
-}
-
-static uint32_t put_changed(struct session *session, const struct latest_changes *changes, bool all, struct buf *out) {
-    const struct api_options *options = &session->hub->api->options;
-    const uint32_t total = all ? series_count(options->series) : changes->count;
-    uint32_t put = 0, before = SERIES_NONE;
-    for (uint32_t i = 0; i < total && put < API_SERIES_MAX; i++) {
-        const uint32_t number = all ? i : changes->series[i];
-        const struct series *series = number == before ? NULL : series_get(options->series, number);
-        struct latest latest;
-        before = number;
-        if (series == NULL || latest_get(options->latest, number, &latest) != ERR_OK) continue;
-        if (put++ > 0) buf_put_u8(out, ',');
-        put_short_latest(out, series, &latest);
-    }
-    return put;
-}
-
-/* *all turns true where changes since then have been forgotten. */
-static uint64_t changed_since(struct hub *hub, uint64_t sequence, struct latest_changes *changes, bool *all) {
-    pthread_mutex_lock(&hub->lock);
-    const uint64_t now = hub->sequence;
-    *all |= sequence < hub->forgotten;
-    if (now > sequence && !*all) hub_visit_since(hub, sequence, note_series, changes);
-    pthread_mutex_unlock(&hub->lock);
-    qsort(changes->series, changes->count, sizeof *changes->series, by_number);
-    return now;
-}
-
-static void send_latest(struct session *session, int64_t now_ms) {
-    struct hub *hub = session->hub;
-    char cursor[STREAM_CURSOR_MAX];
-    struct latest_changes changes = {malloc(HUB_ROWS_MAX * sizeof *changes.series), 0};
-    if (changes.series == NULL) return;
-    bool all = session->latest_sequence == 0;
-    const uint64_t sequence = changed_since(hub, session->latest_sequence, &changes, &all);
-    struct buf text;
-    buf_init(&text, MESSAGE_MAX);
-    buf_put_text(&text, "{\"type\":\"latest\",\"latest\":[");
-    const uint32_t put = put_changed(session, &changes, all, &text);
-    buf_put_text(&text, "],\"cursor\":");
-    hub_cursor(hub, session->sequence, cursor);
-    put_name(&text, slice_text(cursor));
-    buf_put_u8(&text, '}');
-    session->latest_ms = now_ms;
-    enum err err = put > 0 || all ? session_send(session, &text) : ERR_OK;
-    if (err == ERR_BUSY)
-        session->blocked = true;
-    else
-        session->latest_sequence = sequence;
-    /* Nothing else is wanted: then this is all that a cursor stands for. */
-    if (err == ERR_OK && session->subscription_count == 0) session->sequence = sequence;
-    buf_deinit(&text);
-    free(changes.series);
-}
-
 /* --- subscriptions --- */
 
 static bool same(const struct subscription *subscription, const struct candle_request *request) {
@@ -183,10 +100,10 @@ static enum err subscribe(struct session *session, struct candle_request *reques
     session->subscriptions = subscription;
     session->subscription_count++;
     hub->subscription_count++;
+    if (!how->resume) session->sequence = 0; /* no cursor stands for it until its snapshot was sent */
     pthread_mutex_lock(&hub->lock);
-    if (how->resume)
-        hub_visit_since(hub, how->sequence, mark_changed, subscription);
-    else
+    /* What the cursor needs may have been forgotten since it was read. */
+    if (!how->resume || !hub_visit_since(hub, how->sequence, mark_changed, subscription))
         hub_mark_snapshot(subscription, how->snapshot);
     pthread_mutex_unlock(&hub->lock);
     return ERR_OK;
@@ -220,9 +137,7 @@ static void take_one(struct session *session, const struct json_value *object, c
     struct candle_request request;
     struct diag diag = {0};
     if (json_type_of(object) == JSON_OBJECT && is_latest(object)) {
-        session->latest_wanted = how != NULL;
-        session->latest_sequence = how != NULL && how->resume ? how->sequence : 0;
-        session->latest_ms = 0;
+        latest_start(session, how != NULL, how != NULL && how->resume ? how->sequence : 0);
         return;
     }
     enum err err = read_subscription(session->hub->api, object, &diag, &request);
@@ -310,8 +225,8 @@ static void on_message(void *context, struct websocket *socket, struct slice tex
     take_list(session, json_member(root, "unsubscribe"), NULL, "unsubscribe");
     if (json_member(root, "subscribe") != NULL) begin_sequence(session, &how);
     take_list(session, json_member(root, "subscribe"), &how, "subscribe");
+    if (session->latest_wanted && session->latest_ms == 0) latest_send(session, clock_ms(hub));
     flush_start(session, clock_ms(hub));
-    if (session->latest_wanted && session->latest_ms == 0) send_latest(session, clock_ms(hub));
 }
 
 /* --- sessions --- */
@@ -382,8 +297,8 @@ static void on_tick(void *context) {
     for (struct session *session = api->hub->sessions; session != NULL; session = session->next) {
         flush_reap(session);
         if (is_due(session, now_ms)) flush_start(session, now_ms);
-        if (session->latest_wanted && !session->blocked && now_ms - session->latest_ms >= LATEST_EVERY_MS)
-            send_latest(session, now_ms);
+        const bool latest_due = now_ms - session->latest_ms >= LATEST_EVERY_MS || session->latest_next > 0;
+        if (session->latest_wanted && !session->blocked && latest_due) latest_send(session, now_ms);
         if (now_ms - session->heartbeat_ms >= HEARTBEAT_MS) send_heartbeat(session, now_ms);
     }
 }

@@ -89,8 +89,9 @@ struct session {
     bool blocked;   /* the queue is full: wait for `writable` */
     bool restarted; /* a subscription began below what the flush in flight delivers */
     bool latest_wanted;
-    uint64_t sequence; /* delivered up to */
-    uint64_t latest_sequence;
+    uint64_t sequence;                       /* candles: delivered up to */
+    uint64_t latest_sequence, latest_target; /* latest prices: delivered up to; and once the round under way is over */
+    uint32_t latest_next;                    /* series with which the round goes on; 0: none is under way */
     int64_t flushed_ms, latest_ms, heartbeat_ms;
     pthread_mutex_t lock;
     struct websocket *socket; /* NULL once closed */
@@ -161,15 +162,22 @@ void hub_unlink(struct hub *hub, struct subscription *subscription);
 /* With the lock held. */
 void hub_mark(struct subscription *subscription, int64_t bucket);
 void hub_mark_snapshot(struct subscription *subscription, uint32_t candles);
-/* Visits the rows that changed after `sequence`, newest first, with the lock held. */
-void hub_visit_since(struct hub *hub, uint64_t sequence, bool (*visit)(void *context, const struct hub_row *row),
+/* Visits the rows that changed after `sequence`, newest first, with the lock held. False: some of them are forgotten. */
+bool hub_visit_since(struct hub *hub, uint64_t sequence, bool (*visit)(void *context, const struct hub_row *row),
                      void *context);
 int64_t subscription_bucket(const struct subscription *subscription, int64_t time_ms);
+
+/* --- stream_latest.c, on the websocket thread --- */
+/* Wanted, or no more; `sequence`: what a cursor stands for, 0: nothing. */
+void latest_start(struct session *session, bool wanted, uint64_t sequence);
+void latest_send(struct session *session, int64_t now_ms);
 
 /* --- flush.c, on the websocket thread but for the rendering --- */
 void flush_start(struct session *session, int64_t now_ms);
 /* Ends the flush that is done, if there is one. */
 void flush_reap(struct session *session);
+/* What a cursor may say to a client that has been sent candles and latest prices up to these. */
+uint64_t session_covers(const struct session *session, uint64_t candles, uint64_t latest);
 enum err session_send(struct session *session, const struct buf *text) MUST_USE;
 void session_drop(struct session *session); /* one owner less */
 void subscription_free(struct subscription *subscription);

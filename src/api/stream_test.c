@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "api/api_fixture.h"
+#include "api/stream.h"
 #include "net/net_test.h"
 // cmocka.h needs its standard headers before it
 #include <cmocka.h>
@@ -261,6 +262,182 @@ static void test_resume(void **state) {
     close(fd);
 }
 
+#define BOTH "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"},{\"series\":\"*\",\"interval\":\"latest\"}]"
+
+static void subscribe_both(int fd) {
+    bool snapshot = false, latest = false;
+    stream_send(fd, BOTH "}");
+    while (!(snapshot && latest) && stream_next(fd, 3000)) {
+        snapshot |= strstr(message, "\"type\":\"snapshot\"") != NULL;
+        latest |= strstr(message, "\"type\":\"latest\"") != NULL;
+    }
+    assert_true(snapshot && latest);
+}
+
+/* Two series change, XYZ first. True if BTC's candle, and a cursor with it, came before the latest price of XYZ. */
+static bool candle_came_first(int fd, int price, char cursor[static 64]) {
+    char text[16], candle[32], latest[64];
+    snprintf(text, sizeof text, "%d", price);
+    snprintf(candle, sizeof candle, "\"close\":\"%d\"", price);
+    snprintf(latest, sizeof latest, "XYZ/USDT\",\"kind\":\"price\",\"price\":\"%d\"", price);
+    put("XYZ", text, TIME + price);
+    put("BTC", text, TIME + price);
+    while (stream_next(fd, 3000)) {
+        if (strstr(message, latest) != NULL) return false;
+        if (strstr(message, candle) == NULL) continue;
+        read_cursor(cursor);
+        return true;
+    }
+    fail();
+    return false;
+}
+
+/* The connection breaks between a candle and the latest prices of the same moment: the candle's cursor does not stand for
+ * what has not been sent. */
+static void test_resume_latest(void **state) {
+    (void)state;
+    char cursor[64], text[256], latest[64];
+    bool seen = false;
+    put("XYZ", "1", TIME);
+    put("BTC", "1", TIME);
+    fixture_get(&fixture, "/v1/latest");
+    for (int price = 2; price < 40 && !seen; price++) {
+        int fd = stream_open();
+        subscribe_both(fd);
+        seen = candle_came_first(fd, price, cursor);
+        close(fd);
+        if (!seen) continue;
+        fd = stream_open();
+        snprintf(text, sizeof text, BOTH ",\"cursor\":\"%s\"}", cursor);
+        snprintf(latest, sizeof latest, "XYZ/USDT\",\"kind\":\"price\",\"price\":\"%d\"", price);
+        stream_send(fd, text);
+        bool told = false;
+        while (!told && stream_next(fd, 1000)) {
+            assert_null(strstr(message, "snapshot")); /* the cursor is a good one */
+            told = strstr(message, latest) != NULL;
+        }
+        assert_true(told);
+        close(fd);
+    }
+    assert_true(seen);
+}
+
+/* A cursor that was good when it was read may be too old when the rows are walked. */
+static bool count_row(void *context, const struct hub_row *row) {
+    (void)row;
+    ++*(int *)context;
+    return true;
+}
+
+static bool changed_since(struct hub *hub, uint64_t sequence, int *ret_count) {
+    *ret_count = 0;
+    pthread_mutex_lock(&hub->lock);
+    const bool known = hub_visit_since(hub, sequence, count_row, ret_count);
+    pthread_mutex_unlock(&hub->lock);
+    return known;
+}
+
+static void test_forgotten_meanwhile(void **state) {
+    (void)state;
+    struct hub *hub = fixture.api->hub;
+    char cursor[STREAM_CURSOR_MAX];
+    uint64_t sequence = 0;
+    int count;
+    assert_true(hub_activate(hub));
+    pthread_mutex_lock(&hub->lock);
+    hub_cursor(hub, hub->sequence, cursor);
+    pthread_mutex_unlock(&hub->lock);
+    put("BTC", "1", TIME);
+    put("ETH", "1", TIME);
+    for (int i = 0; i < 100 && (!changed_since(hub, 0, &count) || count < 2); i++) {
+        nanosleep(&(struct timespec){0, 10000000}, NULL);
+        if (hub_cursor_read(hub, slice_text(cursor), &sequence) && changed_since(hub, sequence, &count) && count == 2)
+            break;
+    }
+    assert_true(hub_cursor_read(hub, slice_text(cursor), &sequence));
+    assert_true(changed_since(hub, sequence, &count));
+    assert_int_equal(count, 2);
+    api_everything_changed(fixture.api);
+    assert_false(changed_since(hub, sequence, &count));
+    assert_false(hub_cursor_read(hub, slice_text(cursor), &sequence));
+}
+
+/* More series than one message holds. */
+enum { MANY = 10700 };
+
+static void put_many(int from, int to, int price) {
+    struct buf body;
+    char base[16], text[16];
+    buf_init(&body, 16 * 1024 * 1024);
+    snprintf(text, sizeof text, "%d", price);
+    for (int i = from; i < to; i++) {
+        snprintf(base, sizeof base, "M%d", i);
+        buf_put_text(&body, price_json(base, text, TIME + price));
+        buf_put_u8(&body, '\n');
+    }
+    buf_put_u8(&body, 0);
+    assert_int_equal(fixture_post(&fixture, "/v1/prices", (const char *)body.data), 200);
+    buf_deinit(&body);
+}
+
+struct many {
+    uint8_t told[MANY]; /* in which message, counted from 1; 255: in a later one */
+    char cursors[256][64];
+    int count;
+};
+
+/* Reads messages until every series that is not in `told` yet has been told with this price. */
+static void read_many(int fd, int price, struct many *many) {
+    char text[32];
+    int left = 0;
+    for (int i = 0; i < MANY; i++) left += many->told[i] == 0;
+    const int size = snprintf(text, sizeof text, "\"price\":\"%d\"", price);
+    for (many->count = 0; left > 0 && many->count < 256 && stream_next(fd, 3000);) {
+        assert_non_null(strstr(message, "\"type\":\"latest\""));
+        read_cursor(many->cursors[many->count++]);
+        for (const char *at = message; (at = strstr(at, "binance:M")) != NULL; at++) {
+            const long number = strtol(at + 9, NULL, 10);
+            assert_true(number >= 0 && number < MANY);
+            if (many->told[number] != 0) continue;
+            if (strncmp(strstr(at, "\"price\":\""), text, (size_t)size) != 0) continue;
+            many->told[number] = (uint8_t)(many->count < 255 ? many->count : 255);
+            left--;
+        }
+    }
+    assert_int_equal(left, 0);
+}
+
+static int resume_latest(const char *cursor) {
+    char text[256];
+    const int fd = stream_open();
+    snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"*\",\"interval\":\"latest\"}],\"cursor\":\"%s\"}",
+             cursor);
+    stream_send(fd, text);
+    return fd;
+}
+
+/* A cursor stands for its own message and those before it, also in the middle of what one message cannot hold. */
+static void test_latest_of_many(void **state) {
+    (void)state;
+    static struct many all, changed, rest;
+    put_many(0, MANY, 1);
+    assert_int_equal(fixture_get(&fixture, "/v1/ledger"), 200);
+    int fd = resume_latest("none");
+    read_many(fd, 1, &all);
+    assert_true(all.count > 1);
+    close(fd);
+    put_many(100, MANY, 2);
+    fd = resume_latest(all.cursors[all.count - 1]);
+    memset(changed.told, 1, 100);
+    read_many(fd, 2, &changed);
+    assert_true(changed.count > 1);
+    close(fd);
+    for (int i = 0; i < MANY; i++) rest.told[i] = changed.told[i] == 1;
+    fd = resume_latest(changed.cursors[0]);
+    read_many(fd, 2, &rest);
+    close(fd);
+}
+
 /* Clients come and go while prices pour in; each sees the last value of its series in the end. */
 struct watcher {
     pthread_t thread;
@@ -375,8 +552,16 @@ static void test_slow_client(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_watch),  TEST(test_longer_intervals), TEST(test_latest),      TEST(test_bad_messages),
-        TEST(test_resume), TEST(test_many_watchers),    TEST(test_slow_client),
+        TEST(test_watch),
+        TEST(test_longer_intervals),
+        TEST(test_latest),
+        TEST(test_bad_messages),
+        TEST(test_resume),
+        TEST(test_resume_latest),
+        TEST(test_forgotten_meanwhile),
+        TEST(test_latest_of_many),
+        TEST(test_many_watchers),
+        TEST(test_slow_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
