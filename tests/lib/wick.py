@@ -84,14 +84,18 @@ class Server:
             time.sleep(0.005)
         raise RuntimeError("wick is not ready: " + " | ".join(self.said[-5:]))
 
-    def request(self, method, path, body=None, headers=None, timeout=60):
+    def exchange(self, method, path, body=None, headers=None, timeout=60):
+        """(status, body, headers)"""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request(method, path, body, headers or {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            return answer.status, answer.read()
+            return answer.status, answer.read(), answer.headers
         finally:
             connection.close()
+
+    def request(self, method, path, body=None, headers=None, timeout=60):
+        return self.exchange(method, path, body, headers, timeout)[:2]
 
     def get(self, path, timeout=60):
         return self.request("GET", path, timeout=timeout)

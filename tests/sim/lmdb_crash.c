@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "store/lmdb/make.h"
 #include "store/store.h"
 
 enum {
@@ -200,14 +201,29 @@ static void fill_batch(struct store_batch *batch, uint32_t commit, uint64_t *ran
     store_batch_put(batch, &last, slice_of(&commit, sizeof commit));
 }
 
+/* The file has its name once it is whole and synced. */
+static void begin_record(const char *folder) {
+    static uint8_t bytes[64 * 1024];
+    snprintf(record.path, sizeof record.path, "%s/data.mdb", folder);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(lmdb_make(sys_real(), folder, MAP_BYTES), 0);
+    FILE *file = fopen(record.path, "rb");
+    assert_non_null(file);
+    size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    assert_in_range(size, 1, sizeof bytes - 1);
+    note(CALL_DSYNC_WRITE, 0, bytes, size);
+    note(CALL_SYNC, 0, NULL, 0);
+    record.on = true;
+}
+
 static void run_workload(const char *folder) {
     struct store *store = NULL;
     struct store_batch batch;
     struct diag diag = {0};
     uint64_t random = 42;
     store_batch_init(&batch, 1 << 20);
-    snprintf(record.path, sizeof record.path, "%s/data.mdb", folder);
-    record.on = true;
+    begin_record(folder);
     assert_int_equal(store_lmdb_open(sys_real(), folder, MAP_BYTES, false, &diag, &store), ERR_OK);
     note(CALL_ANSWERED, 0, NULL, 0);
     for (uint32_t commit = 1; commit <= COMMITS; commit++) {

@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/lmdb/make.h"
 #include "store/store_key.h"
 
 enum {
@@ -517,7 +518,8 @@ enum err store_lmdb_open(const struct sys *sys, const char *folder, uint64_t map
     lmdb->map_bytes = map_bytes != 0 ? map_bytes : MAP_BYTES_DEFAULT;
     pthread_mutex_init(&lmdb->gate, NULL);
     pthread_cond_init(&lmdb->gate_free, NULL);
-    int rc = env_open(lmdb, folder);
+    int rc = read_only ? 0 : lmdb_make(sys, folder, lmdb->map_bytes);
+    if (rc == 0) rc = env_open(lmdb, folder);
     if (rc != 0) err = fail(diag, rc, "cannot open the store");
     /* LMDB does not sync the folder that holds its new file. */
     if (err == ERR_OK && !read_only) err = sys->disk_ops->sync_folder(sys->disk, folder);
