@@ -35,6 +35,7 @@ void record_batch_begin_part(struct record_batch_builder *builder, const struct 
     builder->producer_id = whole->producer_id;
     builder->producer_epoch = whole->producer_epoch;
     builder->base_sequence = whole->base_sequence;
+    builder->base_timestamp_ms = builder->max_timestamp_ms = whole->max_timestamp_ms;
     builder->part = true;
     builder->base_offset = whole->base_offset;
     builder->last_offset_delta = whole->last_offset_delta;
@@ -124,9 +125,9 @@ static enum err compress_records(struct record_batch_builder *builder, bool *ret
 }
 
 enum err record_batch_end(struct record_batch_builder *builder) {
-    if (builder->record_count == 0) return ERR_STATE;
+    if (builder->record_count == 0 && !builder->part) return ERR_STATE;
     bool packed = false;
-    if (builder->codec != RECORD_CODEC_NONE) {
+    if (builder->codec != RECORD_CODEC_NONE && builder->record_count > 0) {
         enum err err = compress_records(builder, &packed);
         if (err) return err;
     }

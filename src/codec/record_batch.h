@@ -64,12 +64,12 @@ void record_batch_builder_deinit(struct record_batch_builder *builder);
 void record_batch_begin(struct record_batch_builder *builder, enum record_codec codec);
 void record_batch_set_producer(struct record_batch_builder *builder, int64_t id, int16_t epoch, int32_t base_sequence);
 /* Begins what compaction leaves of `whole`: the same offsets, producer and place; record_batch_add then takes some of its
- * records, in order, and heeds their offsets. */
+ * records, in order, and heeds their offsets; none is allowed. */
 struct record_batch;
 void record_batch_begin_part(struct record_batch_builder *builder, const struct record_batch *whole);
 /* `offset` of the record is ignored. ERR_TOO_LARGE when the batch would pass RECORD_BATCH_MAX_BYTES. */
 enum err record_batch_add(struct record_batch_builder *builder, const struct record *record) MUST_USE;
-/* Compresses (keeping it plain where that is not smaller), fills in header and CRC. An empty batch is ERR_STATE. */
+/* Compresses (keeping it plain where that is not smaller), fills in header and CRC. An empty batch that is no part is ERR_STATE. */
 enum err record_batch_end(struct record_batch_builder *builder) MUST_USE;
 /* Gives a finished batch its place; neither field is under the CRC. */
 void record_batch_place(uint8_t *batch, int64_t base_offset, int32_t leader_epoch);

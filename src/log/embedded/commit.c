@@ -178,7 +178,7 @@ static enum err write_parts(struct piece *piece) {
 static void place(struct piece *piece, struct log_append *append, struct record_batch *batch) {
     struct log_partition *partition = piece->partition;
     append->base_offset = batch->base_offset = partition->next_offset;
-    record_batch_place(append->batch, append->base_offset, (int32_t)(piece->first_offset & INT32_MAX));
+    record_batch_place(append->batch, append->base_offset, (int32_t)(piece->first_offset & INT32_MAX) ^ partition->tag);
     index_writer_add(&partition->indexes, batch, partition->position);
     if (partition->segment_time_ms == 0) partition->segment_time_ms = batch->base_timestamp_ms;
     partition->log->parts[piece->part_count++] = slice_of(append->batch, append->batch_bytes);

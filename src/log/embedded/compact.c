@@ -32,6 +32,8 @@ struct compaction {
     struct buf out;
     struct sys_file *file;
     uint64_t written;
+    int64_t end;         /* of what is written, in offsets */
+    int64_t time_ms;     /* the largest so far */
     uint32_t kept, seen; /* of the present batch */
     bool dropped;        /* something of the present group of segments */
     bool full;
@@ -152,8 +154,10 @@ static enum err copy_batch(struct compaction *c, const struct record_batch *batc
     bool whole = err == ERR_UNKNOWN || (!err && c->kept == c->seen);
     if (err && !whole) return err;
     struct record_batch marked = *batch;
-    marked.leader_epoch = compacted_epoch(batch->base_offset);
-    if (whole && batch->record_count > 0) {
+    marked.leader_epoch = compacted_epoch(batch->base_offset, c->partition->tag);
+    if (batch->max_timestamp_ms > c->time_ms) c->time_ms = batch->max_timestamp_ms;
+    if (batch->record_count == 0) return ERR_OK; /* put_end makes another where one is needed */
+    if (whole) {
         size_t at = c->out.size;
         buf_put(&c->out, slice_of(batch->payload.data - RECORD_BATCH_HEADER_BYTES, batch->size_bytes));
         if (buf_err(&c->out) == ERR_OK) record_batch_place(c->out.data + at, marked.base_offset, marked.leader_epoch);
@@ -166,7 +170,27 @@ static enum err copy_batch(struct compaction *c, const struct record_batch *batc
         if (err) return err;
         buf_put(&c->out, buf_slice(&c->builder.bytes));
     }
+    c->end = batch_end(batch);
     return c->out.size >= WRITE_BYTES ? flush_out(c) : buf_err(&c->out);
+}
+
+/* A segment ends where the next one begins: an empty batch stands for the last offsets that were left out, or nobody would
+ * miss the end of a file that was cut short. */
+static enum err put_end(struct compaction *c, int64_t to) {
+    if (c->end >= to) return ERR_OK;
+    assert(to - c->end <= INT32_MAX);
+    const struct record_batch gap = {.base_offset = c->end,
+                                     .last_offset_delta = (int32_t)(to - 1 - c->end),
+                                     .leader_epoch = compacted_epoch(c->end, c->partition->tag),
+                                     .max_timestamp_ms = c->time_ms,
+                                     .producer_id = -1,
+                                     .producer_epoch = -1,
+                                     .base_sequence = -1};
+    record_batch_begin_part(&c->builder, &gap);
+    enum err err = record_batch_end(&c->builder);
+    if (err) return err;
+    buf_put(&c->out, buf_slice(&c->builder.bytes));
+    return buf_err(&c->out);
 }
 
 /* Writes what is left of the segments in [from, to) to the .clean file, synced. */
@@ -184,6 +208,7 @@ static enum err write_clean(struct compaction *c, int64_t from, int64_t to) {
     }
     log_cursor_close(&cursor);
     if (err == ERR_END) err = ERR_OK;
+    if (!err) err = put_end(c, to);
     if (!err) err = flush_out(c);
     if (!err) err = sys->disk_ops->sync(c->file);
     return err ? err : partition_sync_folder(c->partition);
@@ -245,6 +270,8 @@ static enum err compact_group(struct compaction *c, const struct segment *segmen
     enum err err = sys->disk_ops->open(sys->disk, path, SYS_WRITE | SYS_CREATE, NULL, &c->file);
     if (err) return err;
     c->written = 0;
+    c->end = segments[0].base_offset;
+    c->time_ms = -1;
     c->dropped = count > 1;
     err = sys->disk_ops->truncate(c->file, 0);
     if (!err) err = write_clean(c, segments[0].base_offset, segments[count].base_offset);

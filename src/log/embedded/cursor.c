@@ -32,10 +32,7 @@ enum err log_cursor_open(struct log_partition *partition, int64_t offset, struct
     cursor->magic = CURSOR_MAGIC;
     cursor->partition = partition;
     cursor->wanted = offset;
-    cursor->chain = (struct chain){.expected = offset,
-                                   .group = GROUP_ANY,
-                                   .kafka_end = atomic_load(&partition->kafka_end),
-                                   .gaps = partition->topic->options.compacted};
+    cursor->chain = chain_of(partition, offset);
     scan_init(&cursor->scan, partition->log->sys);
     *ret_cursor = cursor;
     return ERR_OK;
@@ -120,7 +117,8 @@ static enum err enter(struct log_cursor *cursor, struct diag *diag) {
     scan_start(&cursor->scan, cursor->file, cursor->segment.bytes);
     if (offset < cursor->segment.base_offset) {
         cursor->position = 0;
-        if (!cursor->chain.gaps) return report(cursor, cursor->segment.base_offset, "a segment is missing", diag);
+        bool left_out = cursor->chain.loose || (cursor->chain.gaps && offset < cursor->chain.kafka_end);
+        if (!left_out) return report(cursor, cursor->segment.base_offset, "a segment is missing", diag);
         cursor->chain.expected = cursor->segment.base_offset;
         cursor->chain.group = GROUP_NEW;
         return ERR_OK;
@@ -172,13 +170,13 @@ static enum err pass_damage(struct log_cursor *cursor, int64_t end, struct diag 
     uint64_t at;
     struct record_batch found;
     int64_t lost_to = cursor->next_base >= 0 ? cursor->next_base : end;
-    enum err err = scan_find(&cursor->scan, cursor->position + 1, cursor->chain.expected, &at, &found);
+    enum err err = scan_find(&cursor->scan, cursor->position + 1, cursor->chain.expected, &cursor->chain, &at, &found);
     if (err && err != ERR_END) return diag_set(diag, err, "cannot read the log: %s", err_message(err));
     bool behind = err == ERR_OK && found.base_offset < lost_to;
     if (behind) lost_to = found.base_offset;
     bool wanted = lost_to > cursor->wanted;
-    if (!behind && cursor->next_base >= 0 && (cursor->chain.gaps || cursor->chain.expected < cursor->chain.kafka_end) &&
-        !scan_dirty(&cursor->scan, cursor->position)) {
+    bool may_end = cursor->chain.loose || cursor->chain.expected < cursor->chain.kafka_end;
+    if (!behind && cursor->next_base >= 0 && may_end && !scan_dirty(&cursor->scan, cursor->position)) {
         cursor->chain.expected = lost_to; /* Compaction left the last offsets of the segment out. */
         return ERR_OK;
     }

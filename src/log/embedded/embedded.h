@@ -41,10 +41,11 @@ void scan_start(struct scan *scan, struct sys_file *file, uint64_t limit);
 void scan_deinit(struct scan *scan);
 /* The batch at `position`: ERR_END where not even its stated length fits below the limit, ERR_CORRUPT, ERR_IO. */
 enum err scan_batch(struct scan *scan, uint64_t position, struct record_batch *ret_batch) MUST_USE;
-/* The first batch from `position` on, at any byte, whose CRC holds and whose base offset is in (after, after + 2^31).
- * ERR_END: none. Bytes that cannot be read count as zeroes. */
-enum err scan_find(struct scan *scan, uint64_t position, int64_t after, uint64_t *ret_position,
-                   struct record_batch *ret_batch) MUST_USE;
+/* The first batch from `position` on, at any byte, whose CRC holds, that the chain's partition owns, and whose base offset is
+ * in (after, after + 2^31). ERR_END: none. Bytes that cannot be read count as zeroes. */
+struct chain;
+enum err scan_find(struct scan *scan, uint64_t position, int64_t after, const struct chain *chain,
+                   uint64_t *ret_position, struct record_batch *ret_batch) MUST_USE;
 /* Whether [position, limit) holds a byte that is not zero. */
 bool scan_dirty(struct scan *scan, uint64_t position);
 
@@ -52,21 +53,32 @@ static inline int64_t batch_end(const struct record_batch *batch) {
     return batch->base_offset + batch->last_offset_delta + 1;
 }
 /* First offset of the batch's commit group, from the 31 bits that are kept of it. */
-static inline int64_t batch_group(const struct record_batch *batch) {
-    return batch->base_offset - (int64_t)(((uint64_t)batch->base_offset - (uint32_t)batch->leader_epoch) & 0x7fffffff);
+static inline int64_t batch_group(const struct record_batch *batch, int32_t tag) {
+    uint32_t kept = (uint32_t)(batch->leader_epoch ^ tag);
+    return batch->base_offset - (int64_t)(((uint64_t)batch->base_offset - kept) & 0x7fffffff);
 }
 
-enum { GROUP_ANY = -1, /* in the middle of what is not known */ GROUP_NEW = -2 /* here a group must begin */ };
+enum {
+    GROUP_ANY = -1, /* in the middle of what is not known */
+    GROUP_NEW = -2, /* here a group must begin */
+    GROUP_RECORDS_MAX = 1 << 24,
+};
 
 /* What the fields outside the CRC must agree with. */
 struct chain {
     int64_t expected;  /* next offset */
     int64_t group;     /* of the batch before, or one of these */
     int64_t kafka_end; /* leader epochs below say nothing */
+    int32_t tag;       /* of the partition */
     bool gaps;         /* compaction may have been here */
+    bool loose;        /* and left the end of a closed segment out */
 };
+/* At `expected`, in the middle of what is not known. */
+struct chain chain_of(const struct log_partition *partition, int64_t expected);
 /* The leader epoch of a batch that compaction wrote: a checksum of its base offset, as no neighbour vouches for that. */
-int32_t compacted_epoch(int64_t base_offset);
+int32_t compacted_epoch(int64_t base_offset, int32_t tag);
+/* Whether the batch was written for this partition, as far as it says itself. */
+bool chain_owns(const struct chain *chain, const struct record_batch *batch);
 /* Whether the batch follows; moves the chain on if so. */
 bool chain_follow(struct chain *chain, const struct record_batch *batch);
 
@@ -158,6 +170,7 @@ struct log_partition {
     struct log *log;
     struct topic *topic;
     uint32_t index;
+    int32_t tag; /* what its batches' leader epochs are marked with */
     char *folder;
 
     pthread_mutex_t lock;
@@ -195,6 +208,7 @@ struct log {
     const struct sys *sys;
     char *folder;
     uint8_t id[FORMAT_ID_BYTES];
+    uint32_t version;
     struct sys_file *lock_file;
 
     pthread_mutex_t care;

@@ -5,7 +5,7 @@
 static_assert(FORMAT_PRODUCERS_MAX == 120, "a slot is full with 120 producers");
 static_assert(FORMAT_PRODUCER_BYTES == 16 + FORMAT_HISTORY * 16, "a producer's bytes");
 
-enum { VERSION = 1, SLOT_CRC_AT = 108, FLAG_COMPACTED = 1 };
+enum { SLOT_CRC_AT = 108, FLAG_COMPACTED = 1 };
 
 /* A buffer over memory of the caller; it never grows, as the formats have fixed sizes. */
 static struct buf over(uint8_t *bytes, size_t size) {
@@ -16,20 +16,23 @@ static struct buf over(uint8_t *bytes, size_t size) {
 void format_identity_write(const uint8_t id[static FORMAT_ID_BYTES], uint8_t ret_bytes[static FORMAT_IDENTITY_BYTES]) {
     struct buf buf = over(ret_bytes, FORMAT_IDENTITY_BYTES);
     buf_put(&buf, SLICE("wicklog1"));
-    buf_put_le32(&buf, VERSION);
+    buf_put_le32(&buf, FORMAT_VERSION);
     buf_put(&buf, slice_of(id, FORMAT_ID_BYTES));
     buf.size = FORMAT_IDENTITY_BYTES - 4;
     buf_put_le32(&buf, crc32c(0, buf_slice(&buf)));
     assert(buf_err(&buf) == ERR_OK && buf.data == ret_bytes);
 }
 
-enum err format_identity_read(struct slice bytes, uint8_t ret_id[static FORMAT_ID_BYTES]) {
+enum err format_identity_read(struct slice bytes, uint8_t ret_id[static FORMAT_ID_BYTES], uint32_t *ret_version) {
     if (bytes.size != FORMAT_IDENTITY_BYTES) return ERR_CORRUPT;
     struct reader crc = reader_of(slice_of(bytes.data + FORMAT_IDENTITY_BYTES - 4, 4));
     if (reader_le32(&crc) != crc32c(0, slice_of(bytes.data, FORMAT_IDENTITY_BYTES - 4))) return ERR_CORRUPT;
     struct reader r = reader_of(bytes);
-    if (!slice_equal(reader_take(&r, 8), SLICE("wicklog1")) || reader_le32(&r) != VERSION) return ERR_FOREIGN;
+    if (!slice_equal(reader_take(&r, 8), SLICE("wicklog1"))) return ERR_FOREIGN;
+    uint32_t version = reader_le32(&r);
+    if (version < 1 || version > FORMAT_VERSION) return ERR_FOREIGN;
     memcpy(ret_id, reader_take(&r, FORMAT_ID_BYTES).data, FORMAT_ID_BYTES);
+    *ret_version = version;
     return ERR_OK;
 }
 

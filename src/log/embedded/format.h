@@ -10,8 +10,9 @@
  *   <log>/<topic>-<p>/<base>.log.clean  a segment being rewritten by compaction; without an intent it is litter
  *   <log>/<topic>-<p>/<..>.cut          what `log_cut` gave up; never read again
  *
- * identity (64 bytes): 0 "wicklog1" | 8 u32 version = 1 | 12 u8[16] id | 28 zeroes | 60 u32 CRC of 0..59. Written once,
+ * identity (64 bytes): 0 "wicklog1" | 8 u32 version = 2 | 12 u8[16] id | 28 zeroes | 60 u32 CRC of 0..59. Written once,
  * before anything else. Topic files and durable-end carry the id: a folder that was mixed from two logs is refused.
+ * Version 1 had no tags, and compacted segments that may end early; such logs are read and go on as they are.
  *
  * topic (replaced whole): 0 "wicktop1" | 8 u8[16] log id | 24 u32 state (1 making, 2 live, 3 deleting) | 28 u32 partitions |
  * 32 u32 flags (1 compacted) | 36 u32 codec | 40 i64 retention ms | 48 u64 retention bytes | 56 u32 CRC of 0..55.
@@ -38,14 +39,17 @@
  * A batch counts if its CRC holds and what the CRC does not cover agrees with its neighbours: its base offset follows the
  * batch before, and its leader epoch, the low 31 bits of the first offset of its commit group, is that of the batch before
  * or of its own base offset. Compaction leaves offsets out: a batch that it wrote has as leader epoch the low 31 bits of the
- * CRC-32C of its base offset (8 bytes). (Below `kafka end` the segments were written by Kafka, and its leader epochs say
- * nothing to us.) Index files are hints: an entry counts only if the batch it points to says the same; otherwise the segment
- * is read from its start.
+ * CRC-32C of its base offset (8 bytes). Both are exclusive-ored with the partition's tag, the low 31 bits of the CRC-32C of
+ * "<topic>-<p>" and the log's id: what a disk put into the wrong file is told by it. A closed segment ends at the offset
+ * where the next begins even where compaction was: an empty batch stands for last offsets that were left out, so that a file
+ * cut short is missed. (Below `kafka end` the segments were written by Kafka, and its leader epochs say nothing to us.) Index
+ * files are hints: an entry counts only if the batch it points to says the same; otherwise the segment is read from its start.
  *
  * --- Recovery ---
  *
  * Only the bytes from `position` to `limit` are read again: at most 8 MiB and one group for each partition (nothing after a
- * clean close). Older bytes were synced; they are checked whenever they are read, and by fsck. Batches are taken from
+ * clean close). If there is anything in the 64 KiB behind `limit`, a newer slot was lost by the disk, and all the rest of the
+ * segment is read. Older bytes were synced; they are checked whenever they are read, and by fsck. Batches are taken from
  * `position` on for as long as they count. At the first that does not, at offset x, the rest up to `limit` is searched for
  * batches whose CRC holds:
  *
@@ -58,8 +62,8 @@
  * successor (a roll syncs a segment before it makes the next). Rot that later reads find below `position` is reported by
  * those reads; the partition goes on taking appends, as its end is sound.
  *
- * The window that this leaves: if the very last group, acknowledged since the slot was last written, rots before anything
- * else is written behind it, it looks torn. Checkpoints are the second witness: one beyond the log's end is damage. A record
+ * The window that this leaves: rot that reaches from somewhere behind `position` to the very end, groups acknowledged since
+ * the slot was last written, before anything else is written behind it, looks torn. Checkpoints are the second witness: one beyond the log's end is damage. A record
  * whose value holds a whole batch with a well-chosen offset can make a torn group look like rot; then nothing is lost, but a
  * person has to run the cut.
  *
@@ -84,6 +88,7 @@
 #include "log/log.h"
 
 enum {
+    FORMAT_VERSION = 2,
     FORMAT_ID_BYTES = 16,
     FORMAT_IDENTITY_BYTES = 64,
     FORMAT_TOPIC_BYTES = 60,
@@ -138,7 +143,8 @@ struct durable_end {
 };
 
 void format_identity_write(const uint8_t id[static FORMAT_ID_BYTES], uint8_t ret_bytes[static FORMAT_IDENTITY_BYTES]);
-enum err format_identity_read(struct slice bytes, uint8_t ret_id[static FORMAT_ID_BYTES]) MUST_USE;
+enum err format_identity_read(struct slice bytes, uint8_t ret_id[static FORMAT_ID_BYTES],
+                              uint32_t *ret_version) MUST_USE;
 void format_topic_write(const struct topic_file *topic, uint8_t ret_bytes[static FORMAT_TOPIC_BYTES]);
 enum err format_topic_read(struct slice bytes, struct topic_file *ret_topic) MUST_USE;
 /* Returns how many bytes of the slot are used, a multiple of 512. */

@@ -240,13 +240,14 @@ static enum err find_cut(struct cut *cut, struct diag *diag) {
     scan_init(&scan, cut->partition->log->sys);
     scan_start(&scan, cut->file, cut->size);
     int64_t expected = cut->segment.base_offset;
+    const struct chain chain = chain_of(cut->partition, expected);
     enum err err = ERR_OK;
     while (expected < cut->offset) {
         struct record_batch batch;
         uint64_t at = cut->position;
         err = scan_batch(&scan, at, &batch);
         if (err == ERR_NO_MEMORY) break;
-        if (err || batch.base_offset < expected) err = scan_find(&scan, at + 1, expected - 1, &at, &batch);
+        if (err || batch.base_offset < expected) err = scan_find(&scan, at + 1, expected - 1, &chain, &at, &batch);
         if (err || batch.base_offset >= cut->offset) {
             err = ERR_OK; /* What is between is damaged, or was left out. */
             break;

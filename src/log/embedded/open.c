@@ -44,6 +44,7 @@ static enum err make_identity(struct log *log, const char *path, struct diag *di
     }
     if (err) return err;
     log->sys->random(log->sys->context, log->id, sizeof log->id);
+    log->version = FORMAT_VERSION;
     uint8_t bytes[FORMAT_IDENTITY_BYTES];
     format_identity_write(log->id, bytes);
     return sys_replace_file(log->sys, path, slice_of(bytes, sizeof bytes), diag);
@@ -57,7 +58,7 @@ static enum err load_identity(struct log *log, struct diag *diag) {
     enum err err = sys_read_file(log->sys, path, 4096, NULL, &bytes, &size);
     if (err == ERR_NOT_FOUND) return make_identity(log, path, diag);
     if (!err) {
-        err = format_identity_read(slice_of(bytes, size), log->id);
+        err = format_identity_read(slice_of(bytes, size), log->id, &log->version);
         free(bytes);
     }
     if (err) {

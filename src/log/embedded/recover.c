@@ -5,7 +5,7 @@
 #include "base/plant.h"
 #include "log/embedded/embedded.h"
 
-enum { SUSPICIONS = 20 };
+enum { SUSPICIONS = 20, LOOK_BEHIND_BYTES = 64 * 1024 };
 
 /* What one pass over a partition's files finds out; installed at the end. */
 struct recovery {
@@ -179,9 +179,10 @@ static enum err find_witness(struct recovery *r, uint64_t *ret_position, struct 
     uint64_t at = r->position + 1;
     for (;;) {
         struct record_batch batch;
-        enum err err = scan_find(&r->scan, at, r->chain.expected, &at, &batch);
+        enum err err = scan_find(&r->scan, at, r->chain.expected, &r->chain, &at, &batch);
         if (err) return err;
-        if (batch_group(&batch) > r->chain.expected || batch.base_offset < r->recorded.kafka_end || r->unreadable) {
+        if (batch_group(&batch, r->chain.tag) > r->chain.expected || batch.base_offset < r->recorded.kafka_end ||
+            r->unreadable) {
             *ret_position = at;
             *ret_batch = batch;
             return ERR_OK;
@@ -228,7 +229,7 @@ static enum err recover_closed(struct recovery *r, const struct segment *segment
         if (r->chain.expected == next_base) return ERR_OK;
         uint64_t at;
         struct record_batch found;
-        err = scan_find(&r->scan, r->position + 1, r->chain.expected, &at, &found);
+        err = scan_find(&r->scan, r->position + 1, r->chain.expected, &r->chain, &at, &found);
         if (err && err != ERR_END) return err;
         int64_t lost_to = err == ERR_END || found.base_offset > next_base ? next_base : found.base_offset;
         note_rot(r, segment, r->position, r->chain.expected, lost_to - 1,
@@ -275,6 +276,18 @@ static bool is_overrun(const struct recovery *r, uint32_t at) {
            r->segments[at].base_offset == r->recorded.segment && !r->damaged;
 }
 
+/* Whether the slot bounds what must be read again. If something is written behind its limit, then it is not the newest one
+ * that there was: the disk has lost that write. */
+static bool limit_holds(struct recovery *r, const struct segment *segment, uint64_t size) {
+    uint64_t limit = r->recorded.limit;
+    if (segment->base_offset != r->recorded.segment || limit >= size) return false;
+    if (r->recorded.flags & DURABLE_CUT) return true;
+    scan_start(&r->scan, r->file, size - limit < LOOK_BEHIND_BYTES ? size : limit + LOOK_BEHIND_BYTES);
+    bool dirty = scan_dirty(&r->scan, limit);
+    scan_start(&r->scan, r->file, size);
+    return !dirty;
+}
+
 static enum err recover_segment(struct recovery *r, uint32_t at) {
     const struct segment *segment = &r->segments[at];
     bool last = at + 1 == r->count;
@@ -288,8 +301,8 @@ static enum err recover_segment(struct recovery *r, uint32_t at) {
         note_rot(r, segment, size, -1, -1, "the file is shorter than what is known to have been synced");
         r->position = size;
     }
-    if (last && segment->base_offset == r->recorded.segment && r->recorded.limit < size) size = r->recorded.limit;
     scan_start(&r->scan, r->file, size);
+    if (last && limit_holds(r, segment, size)) scan_start(&r->scan, r->file, size = r->recorded.limit);
     err = follow(r);
     if (!err && is_overrun(r, at)) {
         err = drop_stillborn(r, at);
@@ -310,8 +323,10 @@ static enum err recover_tail(struct recovery *r) {
     while (at < r->count && r->segments[at].base_offset < r->recorded.segment) at++;
     bool found = at < r->count && r->segments[at].base_offset == r->recorded.segment;
     bool nothing_yet = r->count == 0 && r->recorded.position == 0 && r->recorded.end_offset == r->recorded.segment;
-    r->chain =
-        (struct chain){.expected = r->recorded.end_offset, .group = GROUP_NEW, .kafka_end = r->recorded.kafka_end};
+    r->chain = (struct chain){.expected = r->recorded.end_offset,
+                              .group = GROUP_NEW,
+                              .kafka_end = r->recorded.kafka_end,
+                              .tag = r->partition->tag};
     r->position = r->recorded.position;
     if (nothing_yet) return ERR_OK;
     if (!found) {

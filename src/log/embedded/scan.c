@@ -106,8 +106,8 @@ static size_t candidate(struct slice bytes, int64_t after) {
     return bytes.size;
 }
 
-enum err scan_find(struct scan *scan, uint64_t position, int64_t after, uint64_t *ret_position,
-                   struct record_batch *ret_batch) {
+enum err scan_find(struct scan *scan, uint64_t position, int64_t after, const struct chain *chain,
+                   uint64_t *ret_position, struct record_batch *ret_batch) {
     while (position + RECORD_BATCH_HEADER_BYTES <= scan->limit) {
         enum err err = hold(scan, position, RECORD_BATCH_HEADER_BYTES);
         if (err == ERR_NO_MEMORY) return err;
@@ -127,7 +127,8 @@ enum err scan_find(struct scan *scan, uint64_t position, int64_t after, uint64_t
         struct record_batch batch;
         err = scan_batch(scan, position, &batch);
         if (err == ERR_NO_MEMORY) return err;
-        if (err == ERR_OK && batch.base_offset > after && batch.base_offset - after <= INT32_MAX) {
+        bool fits = err == ERR_OK && batch.base_offset > after && batch.base_offset - after <= INT32_MAX;
+        if (fits && chain_owns(chain, &batch)) {
             *ret_position = position;
             *ret_batch = batch;
             return ERR_OK;
@@ -149,18 +150,34 @@ bool scan_dirty(struct scan *scan, uint64_t position) {
     return false;
 }
 
-int32_t compacted_epoch(int64_t base_offset) {
+int32_t compacted_epoch(int64_t base_offset, int32_t tag) {
     uint8_t bytes[8];
     for (unsigned i = 0; i < 8; i++) bytes[i] = (uint8_t)((uint64_t)base_offset >> (8 * i));
-    return (int32_t)(crc32c(0, slice_of(bytes, sizeof bytes)) & INT32_MAX);
+    return (int32_t)(crc32c(0, slice_of(bytes, sizeof bytes)) & INT32_MAX) ^ tag;
+}
+
+struct chain chain_of(const struct log_partition *partition, int64_t expected) {
+    bool gaps = partition->topic->options.compacted;
+    return (struct chain){.expected = expected,
+                          .group = GROUP_ANY,
+                          .kafka_end = atomic_load(&partition->kafka_end),
+                          .tag = partition->tag,
+                          .gaps = gaps,
+                          .loose = gaps && partition->log->version < 2};
+}
+
+bool chain_owns(const struct chain *chain, const struct record_batch *batch) {
+    if (batch->base_offset < chain->kafka_end) return true;
+    if (chain->gaps && batch->leader_epoch == compacted_epoch(batch->base_offset, chain->tag)) return true;
+    return batch->base_offset - batch_group(batch, chain->tag) < GROUP_RECORDS_MAX;
 }
 
 bool chain_follow(struct chain *chain, const struct record_batch *batch) {
-    int64_t group = batch_group(batch);
-    if (batch->base_offset < chain->expected) return false;
+    int64_t group = batch_group(batch, chain->tag);
+    if (batch->base_offset < chain->expected || !chain_owns(chain, batch)) return false;
     if (batch->base_offset < chain->kafka_end) {
         group = GROUP_ANY;
-    } else if (chain->gaps && batch->leader_epoch == compacted_epoch(batch->base_offset)) {
+    } else if (chain->gaps && batch->leader_epoch == compacted_epoch(batch->base_offset, chain->tag)) {
         group = GROUP_NEW; /* Behind the last of them is a segment of its own. */
     } else {
         bool continues = chain->group == GROUP_ANY || group == chain->group;

@@ -31,6 +31,9 @@ enum err partition_new(struct log *log, struct topic *topic, uint32_t index, str
     partition->log = log;
     partition->topic = topic;
     partition->index = index;
+    if (log->version >= 2)
+        partition->tag =
+            (int32_t)(crc32c(partition_name_crc(partition), slice_of(log->id, FORMAT_ID_BYTES)) & INT32_MAX);
     pthread_mutex_init(&partition->lock, NULL);
     *ret_partition = partition;
     return ERR_OK;
