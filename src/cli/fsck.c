@@ -110,34 +110,20 @@ static enum err tell_lost(const struct engine *engine) {
     return err;
 }
 
-/* The store is made anew: moved aside, and everything that the log still holds folded again. */
 static int rebuild(struct cli *cli) {
-    char store[CONFIG_TEXT_MAX + 8], aside[CONFIG_TEXT_MAX + 16];
     struct diag diag = {0};
-    snprintf(store, sizeof store, "%s/store", cli->config.data);
-    snprintf(aside, sizeof aside, "%s/store.old", cli->config.data);
     if (cli_server_runs(cli)) {
         diag_set(&diag, ERR_LOCKED, "a wick runs on this folder");
         diag_hint(&diag, "stop it first");
         return cli_fail(ERR_LOCKED, &diag);
     }
-    enum err err = cli->sys->disk_ops->rename(cli->sys->disk, store, aside);
-    if (err != ERR_OK && err != ERR_NOT_FOUND) {
-        diag_set(&diag, err, "the store cannot be moved to %s", aside);
-        diag_hint(&diag, "is there one from an earlier rebuild? move it away");
-        return cli_fail(err, &diag);
-    }
     struct engine *engine = NULL;
-    err = engine_open(cli->sys, &cli->config, ENGINE_WORK, &diag, &engine);
-    if (err == ERR_OK) {
-        diag = (struct diag){0}; /* opening leaves words behind that are no finding */
-        err = engine_rebuild(engine, &diag);
-    }
+    enum err err = engine_rebuild(cli->sys, &cli->config, &diag, &engine);
     if (err == ERR_OK && diag.err != ERR_OK) cli_print("not restored: %s\n", diag.what);
     if (err == ERR_OK) err = tell_lost(engine);
     engine_close(&engine);
     if (err != ERR_OK) return cli_fail(err, &diag);
-    cli_print("the store is made anew from the log; the old one is in %s\n", aside);
+    cli_print("the store is made anew from the log; the old one is in %s/store.old\n", cli->config.data);
     return EXIT_DONE;
 }
 

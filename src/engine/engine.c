@@ -45,10 +45,11 @@ static enum err open_log(struct engine *engine, struct diag *diag) {
 }
 
 static enum err open_store(struct engine *engine, struct diag *diag) {
-    char folder[CONFIG_TEXT_MAX + 8];
-    snprintf(folder, sizeof folder, "%s/store", engine->config.data);
+    char folder[STORE_PATH_MAX];
+    store_path(engine, engine->rebuild ? STORE_NEW : "store", folder);
     bool look = engine->mode == ENGINE_LOOK;
-    enum err err = look ? ERR_OK : sys_make_folders(engine->parts.sys, folder, diag);
+    enum err err = store_prepare(engine, diag);
+    if (err == ERR_OK && !look) err = sys_make_folders(engine->parts.sys, folder, diag);
     if (err != ERR_OK) return err;
     err = store_lmdb_open(engine->parts.sys, folder, (uint64_t)engine->config.store_map_bytes, look, diag,
                           &engine->parts.store);
@@ -88,6 +89,21 @@ enum err engine_open_shelf(const struct engine *engine, struct diag *diag, struc
     return shelf_open(&shelf, diag, ret_shelf);
 }
 
+/* Rows of another base would not be seen, or be merged wrongly. */
+static enum err check_base(const struct engine *engine, struct diag *diag) {
+    const bool seconds = engine->parts.base_ms == 1000;
+    const char *ours = seconds ? "candles.sealed.1s" : "candles.sealed.1m";
+    const char *others = seconds ? "candles.sealed.1m" : "candles.sealed.1s";
+    struct log_partition *partition;
+    if (log_partition_find(engine->parts.log, ours, 0, &partition) == ERR_OK) return ERR_OK;
+    if (log_partition_find(engine->parts.log, others, 0, &partition) != ERR_OK) return ERR_OK;
+    diag_set(diag, ERR_CONFLICT, "the folder's candles are of %s, not of %s", seconds ? "1m" : "1s",
+             seconds ? "1s" : "1m");
+    diag_where(diag, "%s", engine->config.data);
+    diag_hint(diag, "candles.base of the configuration stays as it was when the folder was made; use another folder");
+    return ERR_CONFLICT;
+}
+
 static enum err open_candles(struct engine *engine, struct diag *diag) {
     struct engine_parts *parts = &engine->parts;
     parts->base_ms = strcmp(engine->config.candles_base, "1s") == 0 ? 1000 : 60000;
@@ -102,6 +118,7 @@ static enum err open_candles(struct engine *engine, struct diag *diag) {
         return diag_set(diag, err, "the store gives no snapshot");
     err = series_rows_load(parts->series, parts->store, snapshot, diag);
     store_snapshot_close(parts->store, &snapshot);
+    if (err == ERR_OK) err = check_base(engine, diag);
     if (err != ERR_OK) return err;
     return engine_open_shelf(engine, diag, &parts->shelf);
 }
@@ -142,12 +159,18 @@ static enum err open_api(struct engine *engine, struct diag *diag) {
 
 enum err engine_open(const struct sys *sys, const struct config *config, enum engine_mode mode, struct diag *diag,
                      struct engine **ret_engine) {
+    return engine_open_as(sys, config, mode, false, diag, ret_engine);
+}
+
+enum err engine_open_as(const struct sys *sys, const struct config *config, enum engine_mode mode, bool rebuild,
+                        struct diag *diag, struct engine **ret_engine) {
     struct engine *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory");
     engine->config = *config;
     engine->parts.config = &engine->config;
     engine->parts.sys = sys;
     engine->mode = mode;
+    engine->rebuild = rebuild;
     phase_begin(PHASE_RECOVERY);
     enum err err = open_log(engine, diag);
     if (err == ERR_OK && mode == ENGINE_WORK) err = log_start(engine->parts.log, diag);
@@ -355,7 +378,10 @@ void engine_close(struct engine **engine) {
     if (e->parts.latest != NULL) latest_table_close(&e->parts.latest);
     if (e->parts.series != NULL) series_table_close(&e->parts.series);
     zones_close(&e->zones);
-    if (e->parts.store != NULL) store_close(&e->parts.store);
+    if (e->parts.store != NULL) {
+        store_close(&e->parts.store);
+        if (e->rebuild) store_forget_new(e);
+    }
     if (e->parts.log != NULL) log_close(&e->parts.log);
     free(e);
     *engine = NULL;

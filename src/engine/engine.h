@@ -33,8 +33,11 @@ enum err engine_catch_up(struct engine *engine, struct diag *diag) MUST_USE;
 /* One turn of what would otherwise be threads: for http_local's pump. */
 void engine_pump(void *engine);
 
-/* The store is empty: index rows of sealed blocks, the import register and everything that the log holds, again. */
-enum err engine_rebuild(struct engine *engine, struct diag *diag) MUST_USE;
+/* The store made anew: index rows of sealed blocks, the import register and everything that the log holds, in a folder beside
+ * the old one, which becomes `store.old` only when the new one is whole. The engine is as of ENGINE_WORK. ERR_EXISTS where there is
+ * a `store.old`; ERR_OK with `diag` set tells what could not be read. */
+enum err engine_rebuild(const struct sys *sys, const struct config *config, struct diag *diag,
+                        struct engine **ret_engine) MUST_USE;
 
 /* The parts, for what the engine's other files do with them. */
 struct engine_parts {

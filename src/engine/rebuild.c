@@ -1,9 +1,10 @@
 /* The store made anew from the log (`wick fsck --rebuild`): index rows of sealed blocks, the import register, tier rows, and then every
  * record that the topics still hold, folded again. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "candle/series_row.h"
-#include "engine/engine.h"
+#include "engine/engine_work.h"
 #include "flow/imports.h"
 
 enum { BATCH_BYTES_MAX = 1024 * 1024 * 1024, ARENA_BYTES_MAX = 256 * 1024 * 1024 };
@@ -75,7 +76,7 @@ static enum err restore_tiers(const struct engine_parts *parts, struct diag *dia
     return err;
 }
 
-enum err engine_rebuild(struct engine *engine, struct diag *diag) {
+static enum err fill(struct engine *engine, struct diag *diag) {
     const struct engine_parts *parts = engine_parts(engine);
     struct store_batch batch;
     store_batch_init(&batch, BATCH_BYTES_MAX);
@@ -91,5 +92,94 @@ enum err engine_rebuild(struct engine *engine, struct diag *diag) {
     if (err == ERR_OK) err = restore_tiers(parts, diag);
     if (err == ERR_OK) err = engine_catch_up(engine, diag);
     if (err == ERR_OK) err = task_group_checkpoint(parts->tasks, diag);
+    return err;
+}
+
+/* --- the folders --- */
+
+void store_path(const struct engine *engine, const char *name, char path[static STORE_PATH_MAX]) {
+    snprintf(path, STORE_PATH_MAX, "%s/%s", engine->config.data, name);
+}
+
+static enum err see_file(void *context, const struct sys_entry *entry) {
+    (void)entry;
+    *(bool *)context = true;
+    return ERR_END;
+}
+
+/* An empty folder is none. */
+static bool is_there(const struct engine *engine, const char *name) {
+    char path[STORE_PATH_MAX];
+    bool found = false;
+    store_path(engine, name, path);
+    (void)!engine->parts.sys->disk_ops->list(engine->parts.sys->disk, path, see_file, &found);
+    return found;
+}
+
+static enum err remove_file(void *context, const struct sys_entry *entry) {
+    const struct engine *engine = context;
+    char path[STORE_PATH_MAX + 260];
+    snprintf(path, sizeof path, "%s/" STORE_NEW "/%s", engine->config.data, entry->name);
+    return engine->parts.sys->disk_ops->unlink(engine->parts.sys->disk, path);
+}
+
+static enum err remove_new(struct engine *engine, struct diag *diag) {
+    const struct sys *sys = engine->parts.sys;
+    char path[STORE_PATH_MAX];
+    store_path(engine, STORE_NEW, path);
+    enum err err = sys->disk_ops->list(sys->disk, path, remove_file, engine);
+    if (err == ERR_OK) err = sys->disk_ops->unlink(sys->disk, path);
+    if (err == ERR_OK || err == ERR_NOT_FOUND) return ERR_OK;
+    return diag_set(diag, err, "%s, which a rebuild left behind, cannot be removed", path);
+}
+
+void store_forget_new(struct engine *engine) { (void)!remove_new(engine, NULL); }
+
+enum err store_prepare(struct engine *engine, struct diag *diag) {
+    bool old = is_there(engine, STORE_OLD), present = is_there(engine, "store");
+    if (engine->rebuild && old && present) {
+        diag_set(diag, ERR_EXISTS, "there is a store.old of an earlier rebuild");
+        diag_where(diag, "%s", engine->config.data);
+        diag_hint(diag, "move it away, or remove it if the folder is as it should be");
+        return ERR_EXISTS;
+    }
+    if (engine->rebuild) return remove_new(engine, diag);
+    if (present || !old) return ERR_OK;
+    diag_set(diag, ERR_NOT_FOUND, "the store is missing, and there is a store.old: a rebuild was cut short");
+    diag_where(diag, "%s", engine->config.data);
+    diag_hint(diag, "make it again: wick fsck --rebuild");
+    return ERR_NOT_FOUND;
+}
+
+/* A crash between the two renames leaves no store, which the next start tells from a new folder by store.old. */
+static enum err take_place(const struct engine *engine, struct diag *diag) {
+    const struct sys *sys = engine->parts.sys;
+    char store[STORE_PATH_MAX], new[STORE_PATH_MAX], old[STORE_PATH_MAX];
+    store_path(engine, "store", store);
+    store_path(engine, STORE_NEW, new);
+    store_path(engine, STORE_OLD, old);
+    bool present = is_there(engine, "store");
+    enum err err = present ? sys->disk_ops->rename(sys->disk, store, old) : ERR_OK;
+    if (err != ERR_OK) return diag_set(diag, err, "the store cannot be moved to %s", old);
+    err = sys->disk_ops->rename(sys->disk, new, store);
+    if (err == ERR_OK) err = sys->disk_ops->sync_folder(sys->disk, engine->config.data);
+    if (err == ERR_OK) return err;
+    if (present) (void)!sys->disk_ops->rename(sys->disk, old, store);
+    return diag_set(diag, err, "the new store cannot be moved to its place");
+}
+
+enum err engine_rebuild(const struct sys *sys, const struct config *config, struct diag *diag,
+                        struct engine **ret_engine) {
+    struct engine *engine = NULL;
+    enum err err = engine_open_as(sys, config, ENGINE_WORK, true, diag, &engine);
+    if (err != ERR_OK) return err;
+    struct diag taking = {0};
+    *diag = (struct diag){0}; /* opening leaves words behind that are no finding */
+    err = fill(engine, diag);
+    if (err == ERR_OK && (err = take_place(engine, &taking)) != ERR_OK) *diag = taking;
+    if (err == ERR_OK)
+        *ret_engine = engine;
+    else
+        engine_close(&engine);
     return err;
 }

@@ -1,5 +1,5 @@
 """What a data folder may hold and who may have it: venues without a decoder, topics of others, partitions."""
-import json, os, sys, time
+import fcntl, json, os, shutil, subprocess, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import Report, Server, arguments, must, price_event, rows, run
@@ -118,6 +118,54 @@ def partitions_are_the_folders():
     assert sum(ends) < 420, f"the same file again is appended again: {again} {ends}"
 
 
-for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, partitions_are_the_folders):
+def stored(data):
+    """What the store is, as the file system knows it."""
+    found = os.stat(os.path.join(data, "store", "data.mdb"))
+    return sorted(name for name in os.listdir(data) if name.startswith("store")), found.st_ino
+
+
+def a_rebuild_owns_the_folder_first():
+    """Beside a writer that has no socket, and where opening fails, the store stays where it is."""
+    data = data_of("rebuilt")
+    must(options.wick, "import", *columns, "--series", "kraken:BTC/EUR", file_of("rebuilt.csv", trades(300)), data=data)
+    before, candles = stored(data), rows(options.wick, "candles", "kraken:BTC/EUR", data=data)
+    with open(os.path.join(data, "log", "lock"), "r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, _, err = run(options.wick, "fsck", "--rebuild", data=data)
+        assert code == 5 and b"another process" in err and stored(data) == before, (code, err, stored(data))
+    two = file_of("rebuilt.yaml", "topics: {prices_partitions: 2}\n")
+    code, _, err = run(options.wick, "fsck", "--rebuild", "--config", two, data=data)
+    assert code == 3 and b"partitions" in err and stored(data) == before, (code, err, stored(data))
+    must(options.wick, "fsck", "--rebuild", data=data)
+    assert stored(data)[0] == ["store", "store.old"] and stored(data) != before, stored(data)
+    assert rows(options.wick, "candles", "kraken:BTC/EUR", data=data) == candles
+    after = stored(data)
+    code, _, err = run(options.wick, "fsck", "--rebuild", data=data)
+    assert code == 3 and b"store.old" in err and stored(data) == after, (code, err)
+
+
+def a_rebuild_that_is_killed_changes_nothing():
+    data = data_of("killed")
+    must(options.wick, "import", *columns, "--series", "kraken:BTC/EUR", file_of("killed.csv", trades(3000)), data=data)
+    candles = rows(options.wick, "candles", "kraken:BTC/EUR", data=data)
+    for wait in range(8):
+        process = subprocess.Popen([options.wick, "fsck", "--rebuild", "--data", data], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(0.004 * wait)
+        process.kill()
+        process.wait()
+        if process.returncode != 0 and not os.path.exists(os.path.join(data, "store")):
+            continue  # in between the two renames: told below
+        assert rows(options.wick, "candles", "kraken:BTC/EUR", data=data) == candles, wait
+        shutil.rmtree(os.path.join(data, "store.old"), ignore_errors=True)
+    os.rename(os.path.join(data, "store"), os.path.join(data, "store.old"))
+    for words in (("run", "--listen", "127.0.0.1:0"), ("candles", "kraken:BTC/EUR")):
+        code, _, err = run(options.wick, *words, data=data)
+        assert code == 3 and b"store.old" in err and b"wick fsck --rebuild" in err, (code, err)
+    must(options.wick, "fsck", "--rebuild", data=data)
+    assert rows(options.wick, "candles", "kraken:BTC/EUR", data=data) == candles
+
+
+for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, partitions_are_the_folders,
+             a_rebuild_owns_the_folder_first, a_rebuild_that_is_killed_changes_nothing):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())
