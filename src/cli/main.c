@@ -195,6 +195,7 @@ static int run_command(struct cli *cli, int argc, char **argv) {
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file at its limit is a full disk: the write says so */
     umask(0077);
     static struct cli cli; /* too large for some stacks */
     cli.sys = sys_real();

@@ -1,5 +1,5 @@
 """Helpers of the test scripts: a server as a child process, requests to it, and the lines that ./check counts."""
-import argparse, http.client, json, os, re, signal, subprocess, sys, threading, time
+import argparse, http.client, json, os, re, resource, signal, subprocess, sys, threading, time
 
 SHARED = os.environ.get("WICK_SHARED", os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..", "..", "shared")))
 
@@ -46,13 +46,19 @@ class Report:
 class Server:
     """`wick run` on a folder; port 0 is asked for, the real one read from what it prints."""
 
-    def __init__(self, wick, data, config=None, env=None, options=(), wrapper=()):
+    def __init__(self, wick, data, config=None, env=None, options=(), wrapper=(), limits=None):
         words = [*wrapper, wick, "run", "--data", data, "--listen", "127.0.0.1:0", *options]
         if config is not None:
             words += ["--config", config]
         self.data = data
+
+        def limit():  # {resource.RLIMIT_..: soft}; the hard limit stays
+            for kind, soft in (limits or {}).items():
+                resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
+
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                        text=True, env=dict(os.environ, **(env or {})), cwd=os.path.dirname(data) or ".")
+                                        text=True, env=dict(os.environ, **(env or {})), cwd=os.path.dirname(data) or ".",
+                                        preexec_fn=limit if limits else None)
         self.port, self.said = None, []
         self._address = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -1,120 +1,263 @@
-"""A full disk and a failing one, on a small file system of its own and with injected errors."""
-import json, os, subprocess, sys, time
+"""A full disk and a failing one: on a small file system filled to its last byte at each step of a life, under a limit of
+file size, and with a sync that fails in the kernel."""
+import http.client, json, os, resource, subprocess, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, Server, arguments, events_of, must, price_event
+from oracle import Oracle
+from wick import Report, Server, arguments, must, price_event
 
 options = arguments("full and failing disks")
 report = Report()
-now = int(time.time() * 1000) - 3600_000
-counter = 0
+START = int(time.time() * 1000) // 86400_000 * 86400_000 - 20 * 86400_000
+PATIENCE = 20
+EXIT_IO = 5
+config = os.path.join(options.scratch, "small.yaml")
+with open(config, "w") as file:
+    file.write("log: {segment: 2MiB, reserve: 8MiB}\nstore: {map: 64MiB}\ncheckpoint: {every: 50ms}\n")
 
 
-def lines(count):
-    global counter
-    counter += count
-    return "\n".join(price_event(f"D{n % 50}", now + n, f"{n}.5") for n in range(counter - count, counter))
+class Folder:
+    """A data folder, what was sent to its servers, and what is known of it."""
+
+    def __init__(self, data):
+        self.data, self.server = data, None
+        self.acknowledged, self.in_doubt, self.counter = [], [], 0
+
+    def start(self, **more):
+        self.server = Server(options.wick, self.data, config, **more)
+        self.server.wait_ready()
+
+    def lines(self, count):
+        first, self.counter = self.counter, self.counter + count
+        return [price_event(f"D{n % 5}", START + n * 100, f"{n * 7919 % 1000}.{n:07d}1") for n in range(first, first + count)]
+
+    def post(self, count=2000):
+        """(status, error code); 503 must say when to come again."""
+        lines = self.lines(count)
+        try:
+            status, body, headers = self.server.exchange("POST", "/v1/prices", "\n".join(lines))
+        except (OSError, http.client.HTTPException):
+            self.in_doubt += lines
+            return None, None
+        if status == 200:
+            assert json.loads(body)["accepted"] == count, body
+            self.acknowledged += lines
+            return status, None
+        self.in_doubt += lines
+        error = json.loads(body)["error"]
+        assert status != 503 or int(headers["Retry-After"]) >= 1, headers
+        return status, error["code"]
+
+    def post_until(self, wanted, most=400, pause=0.0, count=2000):
+        for _ in range(most):
+            if self.post(count)[0] == wanted:
+                return True
+            time.sleep(pause)
+        return False
+
+    def reads_go_on(self):
+        assert len(self.server.json("/v1/latest?series=kraken:D1/USD")["latest"]) == 1
+        rows = self.server.json(f"/v1/candles?series=kraken:D1/USD&kind=price&from={START}&to={START + 600_000}")
+        assert rows and rows[0]["trades"] > 0, rows
+        assert self.server.get("/healthz")[0] == 200
+
+    def checkpoints(self):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            tasks = self.server.json("/v1/status")["tasks"]
+            if all(task["checkpoint"] == task["end"] for task in tasks):
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no checkpoint: {tasks}")
+
+    def ends_well(self):
+        """A clean stop, and a start that finds everything."""
+        assert self.server.stop() == 0
+        self.start()
+        problems = Oracle().compare(options.wick, self.server, self.acknowledged, self.in_doubt)
+        assert not problems, problems
+        assert self.server.stop() == 0
 
 
-def post(server, count=2000):
-    status, body = server.request("POST", "/v1/prices", lines(count))
-    return status, body
+class SmallDisk:
+    """A file system of a few MiB; None where mounting is not permitted."""
+
+    def __init__(self, name, size="48m"):
+        self.mount = os.path.join(options.scratch, name)
+        os.makedirs(self.mount, exist_ok=True)
+        self.filler = os.path.join(self.mount, "filler")
+        words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", self.mount]
+        self.mounted = subprocess.run(words, capture_output=True).returncode == 0
+
+    def fill(self, leave=0):
+        """To the last byte, or all but some; the program takes and gives back meanwhile."""
+        with open(self.filler, "ab") as file:
+            for _ in range(1000):
+                info = os.statvfs(self.mount)
+                if info.f_bavail * info.f_frsize <= leave:
+                    return
+                try:
+                    more = info.f_bavail * info.f_frsize - leave
+                    os.posix_fallocate(file.fileno(), 0, os.path.getsize(self.filler) + more)
+                except OSError:
+                    pass
+        raise AssertionError("the disk does not stay full")
+
+    def free(self):
+        os.remove(self.filler)
+
+    def unmount(self):
+        subprocess.run(["umount", self.mount])
 
 
-def full_disk():
-    mount = os.path.join(options.scratch, "small")
-    os.makedirs(mount, exist_ok=True)
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", mount], capture_output=True).returncode != 0:
-        report.skip("full-disk", "mounting needs root")
+def on_small_disk(name, case):
+    disk = SmallDisk(name)
+    if not disk.mounted:
+        report.skip(name, "mounting needs root")
         return
-    server = None
+    folder = Folder(os.path.join(disk.mount, "data"))
     try:
-        config = os.path.join(options.scratch, "small.yaml")
-        with open(config, "w") as file:
-            file.write("log: {segment: 2MiB, reserve: 8MiB}\nstore: {map: 64MiB}\n")
-        data = os.path.join(mount, "data")
-        server = Server(options.wick, data, config)
-        server.wait_ready()
-        filler = os.path.join(mount, "filler")
-        with open(filler, "wb") as file:
-            file.write(bytes(16 << 20))
-        accepted, refused = 0, None
-        for _ in range(400):
-            status, body = post(server)
-            if status != 200:
-                refused = (status, body)
-                break
-            accepted += 2000
-        assert refused, "the disk never filled"
-        status, body = refused
-        assert status == 503, f"{status} {body[:300]!r}"
-        assert json.loads(body)["error"]["code"] in ("no-space", "busy"), body
-        report.check("full-disk-is-503", True)
-        rows = server.json("/v1/latest?series=kraken:D1/USD")["latest"]
-        report.check("full-disk-reads-go-on", len(rows) == 1, rows)
-        time.sleep(1)
-        assert server.process.poll() is None, "the program ended"
-        os.remove(filler)
-        deadline, status = time.monotonic() + 20, 0
-        while time.monotonic() < deadline and status != 200:
-            status, body = post(server)
-            time.sleep(0.2)
-        report.check("full-disk-resumes-by-itself", status == 200, f"{status} {body[:300]!r}")
-        accepted += 2000
-        server.kill()
-        server = Server(options.wick, data, config)
-        server.wait_ready()
-        found = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
-        report.check("full-disk-lost-nothing", accepted <= found <= counter, f"{accepted} acknowledged, {found} found, {counter} sent")
-        ledger = server.json("/v1/ledger")
-        report.check("full-disk-ledger", ledger["balanced"], ledger)
+        report.case(name, case, disk, folder)
     finally:
-        if server:
-            server.kill()
-        subprocess.run(["umount", mount])
+        if folder.server is not None and folder.server.process.poll() is None:
+            folder.server.kill()
+        disk.unmount()
+
+
+def refused_and_resumes(disk, folder):
+    """From a full disk on: every request is refused and says so, reads go on; with space it goes on by itself."""
+    assert folder.post_until(503), "the disk never filled"
+    for _ in range(3):
+        status, code = folder.post()  # (a small one may still fit)
+        assert (status, code) == (503, "no-space"), (status, code)
+    folder.reads_go_on()
+    time.sleep(0.5)
+    folder.reads_go_on()
+    assert folder.server.process.poll() is None, folder.server.said
+    disk.free()
+    assert folder.post_until(200, 100, 0.2, 10), "it does not accept again"
+    folder.checkpoints()
+    folder.ends_well()
+
+
+def below_the_reserve(disk, folder):
+    folder.start()
+    disk.fill(leave=16 << 20)
+    refused_and_resumes(disk, folder)
+
+
+def filled_between_requests(disk, folder):
+    folder.start()
+    for _ in range(3):
+        assert folder.post()[0] == 200
+    disk.fill()
+    refused_and_resumes(disk, folder)
+
+
+def filled_before_a_checkpoint(disk, folder):
+    """What is folded cannot be saved while the disk is full; a crash then folds it again."""
+    folder.start()
+    assert folder.post(100)[0] == 200
+    folder.checkpoints()
+    assert folder.post()[0] == 200
+    disk.fill()
+    folder.reads_go_on()
+    time.sleep(0.3)
+    folder.server.kill()
+    disk.free()
+    folder.start()
+    disk.fill()
+    refused_and_resumes(disk, folder)
+
+
+def filled_before_the_first_start(disk, folder):
+    disk.fill()
+    server = Server(options.wick, folder.data, config)
+    code = server.process.wait(PATIENCE)
+    server._reader.join(2)
+    assert code == EXIT_IO and any("space" in line or "full" in line for line in server.said), (code, server.said)
+    disk.free()
+    folder.start()
+    assert folder.post(100)[0] == 200
+    folder.ends_well()
+
+
+def filled_before_a_later_start(disk, folder):
+    """It serves what there is, or ends with the reason; nothing is lost either way."""
+    folder.start()
+    for _ in range(3):
+        assert folder.post()[0] == 200
+    folder.server.kill()
+    disk.fill()
+    try:
+        folder.start()
+        refused_and_resumes(disk, folder)
+    except RuntimeError:
+        folder.server._reader.join(2)
+        said = " ".join(folder.server.said)
+        assert folder.server.process.poll() == EXIT_IO and ("space" in said or "full" in said), (folder.server.process.poll(), said)
+        disk.free()
+        folder.start()
+        assert folder.post(100)[0] == 200
+        folder.ends_well()
+
+
+def limited_file_size():
+    """RLIMIT_FSIZE is a full disk of one file; its signal ends nothing."""
+    folder = Folder(os.path.join(options.scratch, "limited"))
+    folder.start(limits={resource.RLIMIT_FSIZE: 1 << 20})
+    try:
+        assert folder.post_until(503, 100), "no limit was met"
+        assert folder.post(2000)[1] == "no-space"
+        folder.reads_go_on()
+        resource.prlimit(folder.server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert folder.post_until(200, 100, 0.2, 10), "it does not accept again"
+        folder.checkpoints()
+        folder.ends_well()
+    finally:
+        if folder.server.process.poll() is None:
+            folder.server.kill()
 
 
 def failing_sync():
-    """The first fdatasync under load fails: no acknowledgement, the process ends, and the next one serves all that was."""
-    data = os.path.join(options.scratch, "sync")
-    server = Server(options.wick, data)
-    server.wait_ready()
-    acknowledged = 0
+    """The first fdatasync under load fails in the kernel: no acknowledgement, the process ends with its code for that, and
+    the next one serves all that was."""
+    folder = Folder(os.path.join(options.scratch, "sync"))
+    folder.start()
     for _ in range(5):
-        assert post(server, 100)[0] == 200
-        acknowledged += 100
-    tracer = subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1+", "-o", "/dev/null",
-                               "-p", str(server.process.pid)], stderr=subprocess.PIPE, text=True)
+        assert folder.post(100)[0] == 200
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1+", "-o",
+                               "/dev/null", "-p", str(folder.server.process.pid)], stderr=subprocess.PIPE, text=True)
     try:
         time.sleep(0.7)
         if tracer.poll() is not None:
             report.skip("failing-sync", "strace cannot attach: " + (tracer.stderr.read().strip() or "?"))
             return
-        try:
-            status, body = post(server, 100)
-            report.check("failing-sync-is-not-acknowledged", status >= 500, f"{status} {body[:200]!r}")
-        except OSError:
-            report.check("failing-sync-is-not-acknowledged", True)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and server.process.poll() is None:
-            time.sleep(0.05)
-        code = server.process.poll()
-        report.check("failing-sync-ends-the-process", code not in (None, 0), f"exit {code}")
+        status, code = folder.post(100)
+        report.check("failing-sync-is-not-acknowledged", status in (None, 500), f"{status} {code}")
+        ended = folder.server.process.wait(10)
+        folder.server._reader.join(2)
+        report.check("failing-sync-ends-the-process", ended == EXIT_IO, f"exit {ended}")
+        report.check("failing-sync-is-named", any("fdatasync failed, which is final" in line for line in folder.server.said),
+                     folder.server.said)
     finally:
         tracer.terminate()
         tracer.wait()
-        server.kill()
-    server = Server(options.wick, data)
-    server.wait_ready()
-    found = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
-    report.check("failing-sync-lost-nothing", acknowledged <= found <= acknowledged + 100, f"{acknowledged} acknowledged, {found} found")
-    report.check("failing-sync-serves-again", post(server, 10)[0] == 200)
-    server.stop()
+        if folder.server.process.poll() is None:
+            folder.server.kill()
+    folder.start()
+    report.check("failing-sync-serves-again", folder.post(10)[0] == 200)
+    report.case("failing-sync-lost-nothing", folder.ends_well)
 
 
-for name, case in (("full-disk", full_disk), ("failing-sync", failing_sync)):
-    try:
-        case()
-    except Exception as error:
-        report.check(name, False, f"{type(error).__name__}: {error}")
+for name, case in (("below-the-reserve", below_the_reserve), ("filled-between-requests", filled_between_requests),
+                   ("filled-before-a-checkpoint", filled_before_a_checkpoint),
+                   ("filled-before-the-first-start", filled_before_the_first_start),
+                   ("filled-before-a-later-start", filled_before_a_later_start)):
+    on_small_disk(name, case)
+report.case("limited-file-size", limited_file_size)
+try:
+    failing_sync()
+except Exception as error:
+    report.check("failing-sync", False, f"{type(error).__name__}: {error}")
 sys.exit(report.done())

@@ -91,7 +91,7 @@ class Life:
         while time.monotonic() < deadline:
             try:
                 tasks = self.server.json("/v1/status")["tasks"]
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException, AssertionError):  # it is on its way out, or gone
                 self.server.process.wait(PATIENCE)
                 raise Ended()
             if all(task["checkpoint"] == task["end"] for task in tasks):
