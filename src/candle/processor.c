@@ -293,6 +293,11 @@ static enum err flush(struct processor *processor, struct store_batch *batch, st
     return err;
 }
 
+static bool is_stuck(struct processor *processor) {
+    struct candle_processor *self = self_of(processor);
+    return output_is_stuck(self->late) || output_is_stuck(self->invalid);
+}
+
 static void committed(struct processor *processor) { book_committed(self_of(processor)->book); }
 
 /* --- life cycle --- */
@@ -320,6 +325,7 @@ static const struct processor_ops candle_processor_ops = {
     .name = "candles",
     .load = load,
     .fold = fold,
+    .is_stuck = is_stuck,
     .turn_ended = turn_ended,
     .freeze = freeze,
     .freeze_more = freeze_more,

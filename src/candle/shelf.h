@@ -92,7 +92,7 @@ enum err shelf_load(struct shelf *shelf, struct store_snapshot *snapshot, struct
                     uint32_t count, struct diag *diag) MUST_USE;
 enum err shelf_load_end(struct shelf *shelf, struct store_snapshot *snapshot, struct diag *diag) MUST_USE;
 /* Adds the rows put off, waits for the appends of all seals since the last flush, and adds their index rows, tier rows and
- * deletions to `batch`. On failure the seals are forgotten: seal again. */
+ * deletions to `batch`. Where the log has no room everything stays as it is: flush again. */
 enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag *diag) MUST_USE;
 /* Blocks appended from here on carry an origin, not 0: a rebuild asks whether it was committed. */
 void shelf_set_origin(struct shelf *shelf, uint64_t origin);

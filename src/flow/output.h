@@ -18,12 +18,14 @@ void output_close(struct output **output);
 enum err output_add(struct output *output, const struct record *record) MUST_USE;
 /* Submits what was added since the last call as one batch. */
 enum err output_submit(struct output *output) MUST_USE;
-/* The first error of what was submitted, as far as it is known. */
-enum err output_err(const struct output *output) MUST_USE;
+/* Why the first of what was submitted and is not on disk is not there, as far as it is known. */
+enum err output_err(struct output *output) MUST_USE;
+/* It holds all that it should, and the log has no room for it: its owner adds nothing more until a flush succeeds. */
+bool output_is_stuck(struct output *output);
 int32_t output_sequence(const struct output *output);
 void output_restore(struct output *output, int32_t sequence);
-/* Waits until everything submitted so far is on disk; the first error of any of it. `step`: the log has no committer
- * thread, step it here. */
+/* Waits until everything submitted so far is on disk. What the log had no room for is submitted once more, in order; what it
+ * still has no room for stays, for the next flush. `step`: the log has no committer thread, step it here. */
 enum err output_flush(struct output *output, bool step) MUST_USE;
 
 #endif

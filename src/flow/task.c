@@ -1,17 +1,13 @@
 #include "flow/task.h"
 
 #include <assert.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/plant.h"
-#include "flow/checkpoint.h"
-#include "sys/phase.h"
+#include "flow/task_parts.h"
 
 enum {
-    TASKS_MAX = 256,
     TURN_BATCHES_MAX = 64, /* a turn is short, so that calls wait little */
     TURN_BYTES_MAX = 1024 * 1024,
     PUBLISH_MS = 10, /* a task that is behind shows what changed this often */
@@ -20,52 +16,6 @@ enum {
     BATCH_BYTES_MAX = 512 * 1024 * 1024,
     HOLD_WAIT_MS = 20,
     TASK_MAGIC = 0x7461736b,
-};
-
-struct task {
-    uint32_t magic;
-    char name[128];
-    struct task_group *group;
-    struct log_partition *input;
-    struct processor *processor;
-    struct log_cursor *cursor;
-    _Atomic int64_t folded; /* next offset to read */
-    int64_t start_end;      /* durable end when the group started: ready once folded */
-    struct ledger_row ledger;
-    struct checkpoint frozen;
-    struct task_call *waiting_first, *waiting_last; /* not due yet, in order of arrival */
-    _Atomic(struct task_call *) calls;              /* just made, newest first */
-    enum err err;
-    bool unpublished; /* folded since the processor's last turn_ended */
-    int64_t published_ns;
-
-    pthread_mutex_t info_lock; /* guards info */
-    struct task_info info;
-};
-
-/* The hand-over of frozen changes: FREE -> (task thread freezes) FROZEN -> (checkpoint thread commits) COMMITTED -> (task
- * thread tells the processors) FREE. */
-enum handover { HANDOVER_FREE, HANDOVER_FROZEN, HANDOVER_COMMITTED };
-
-struct task_group {
-    struct task_group_options options;
-    struct task *tasks[TASKS_MAX];
-    _Atomic uint32_t count;          /* grows last, so that whoever counts sees whole tasks */
-    struct sys_bell bell;            /* of the task thread */
-    struct sys_bell checkpoint_bell; /* of the checkpoint thread */
-    struct sys_thread *thread, *checkpoint_thread;
-    atomic_bool stop;
-    _Atomic int wanted, reached; /* enum task_hold; the tasks' thread follows */
-    struct sys_bell hold_bell;   /* of the holder */
-    _Atomic int handover;
-    struct store_batch batch;
-    struct diag commit_diag;
-    enum err commit_err;
-    uint64_t stamp; /* of the last commit: generation << 40 | sequence */
-    int64_t last_freeze_ns;
-    struct store_snapshot *freezing; /* of the freeze under way; NULL: none is */
-    uint64_t input_bytes;            /* folded since the last freeze */
-    bool dirty;                      /* anything folded since the last freeze */
 };
 
 /* Every opening is a new generation, so that what an earlier one still sends to a distant store loses. STORE_META ("flow",
@@ -127,7 +77,7 @@ static void publish_info(struct task *task) {
     pthread_mutex_unlock(&task->info_lock);
 }
 
-static void stop_task(struct task *task, enum err err, const struct diag *diag) {
+void task_halt(struct task *task, enum err err, const struct diag *diag) {
     task->err = err;
     pthread_mutex_lock(&task->info_lock);
     task->info.err = err;
@@ -274,6 +224,8 @@ static bool turn(struct task *task) {
     uint64_t bytes = 0;
     uint32_t batches = 0;
     enum err err = task->err;
+    if (err == ERR_OK && task->processor->ops->is_stuck != NULL && task->processor->ops->is_stuck(task->processor))
+        err = ERR_END; /* the checkpoint brings its outputs on */
     while (err == ERR_OK && batches < TURN_BATCHES_MAX && bytes < TURN_BYTES_MAX) {
         struct record_batch batch;
         err = log_cursor_next(task->cursor, &diag, &batch);
@@ -282,156 +234,13 @@ static bool turn(struct task *task) {
         batches++;
         err = fold_batch(task, &batch, &diag);
     }
-    if (err != ERR_OK && err != ERR_END && task->err == ERR_OK) stop_task(task, err, &diag);
+    if (err != ERR_OK && err != ERR_END && task->err == ERR_OK) task_halt(task, err, &diag);
     if (batches > 0) {
         task->unpublished = true;
         publish_info(task);
     }
     if (task->unpublished && (err != ERR_OK || publish_due(task))) publish(task);
     return err == ERR_OK;
-}
-
-/* --- checkpoints --- */
-
-static void freeze_end(struct task_group *group) {
-    if (group->freezing != NULL) store_snapshot_close(group->options.store, &group->freezing);
-}
-
-/* The cut: every task's offset and what belongs to it. */
-static enum err freeze_begin(struct task_group *group, struct diag *diag) {
-    assert(group->freezing == NULL);
-    enum err err = store_snapshot_open(group->options.store, &group->freezing);
-    if (err != ERR_OK) return diag_set(diag, err, "the store gives no snapshot");
-    store_batch_clear(&group->batch);
-    for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) {
-        struct task *task = group->tasks[i];
-        task->frozen = (struct checkpoint){
-            .offset = atomic_load_explicit(&task->folded, memory_order_relaxed),
-            .ledger = task->ledger,
-        };
-        err = task->processor->ops->freeze(task->processor, group->freezing, &group->batch, diag);
-        checkpoint_put(&group->batch, task->name, group->options.log, task->input, &task->frozen);
-    }
-    group->last_freeze_ns = sys_monotonic_ns(group->options.sys);
-    group->input_bytes = 0;
-    group->dirty = false;
-    if (err != ERR_OK) freeze_end(group);
-    return err;
-}
-
-/* One part; none is under way once there is no more. */
-static enum err freeze_some(struct task_group *group, struct diag *diag) {
-    enum err err = ERR_OK;
-    bool more = false;
-    for (uint32_t i = 0; i < group->count && err == ERR_OK && !more; i++) {
-        struct processor *processor = group->tasks[i]->processor;
-        if (processor->ops->freeze_more != NULL) err = processor->ops->freeze_more(processor, diag, &more);
-    }
-    if (!more) freeze_end(group);
-    return err;
-}
-
-static enum err freeze_rest(struct task_group *group, struct diag *diag) {
-    enum err err = ERR_OK;
-    while (err == ERR_OK && group->freezing != NULL) err = freeze_some(group, diag);
-    return err;
-}
-
-static enum err commit_frozen(struct task_group *group, struct diag *diag) {
-    enum err err = ERR_OK;
-    if (!PLANTED(PLANT_CHECKPOINT_BEFORE_DATA))
-        for (uint32_t i = 0; i < group->count && err == ERR_OK; i++) {
-            struct processor *processor = group->tasks[i]->processor;
-            if (processor->ops->flush != NULL) err = processor->ops->flush(processor, &group->batch, diag);
-        }
-    if (err == ERR_OK) err = store_batch_err(&group->batch);
-    if (err != ERR_OK) return err;
-    const struct store_batch *batches[] = {&group->batch};
-    return store_commit(group->options.store, batches, 1, ++group->stamp, diag);
-}
-
-static enum err commit(struct task_group *group, struct diag *diag) {
-    phase_begin(PHASE_CHECKPOINT);
-    enum err err = commit_frozen(group, diag);
-    phase_end(PHASE_CHECKPOINT);
-    return err;
-}
-
-static void after_commit(struct task_group *group) {
-    for (uint32_t i = 0; i < group->count; i++) {
-        struct task *task = group->tasks[i];
-        task->processor->ops->committed(task->processor);
-        pthread_mutex_lock(&task->info_lock);
-        task->info.checkpoint_offset = task->frozen.offset;
-        pthread_mutex_unlock(&task->info_lock);
-    }
-}
-
-enum err task_group_checkpoint(struct task_group *group, struct diag *diag) {
-    assert(group->thread == NULL && atomic_load(&group->handover) == HANDOVER_FREE);
-    if (group->options.read_only) return ERR_OK;
-    enum err err = freeze_begin(group, diag);
-    if (err == ERR_OK) err = freeze_rest(group, diag);
-    if (err == ERR_OK) err = commit(group, diag);
-    if (err == ERR_OK) after_commit(group);
-    return err;
-}
-
-static bool checkpoint_due(const struct task_group *group) {
-    if (!group->dirty || group->options.read_only) return false;
-    int64_t age_ns = sys_monotonic_ns(group->options.sys) - group->last_freeze_ns;
-    if (atomic_load_explicit(&group->wanted, memory_order_relaxed) != TASK_RUN) return true;
-    return group->input_bytes >= group->options.checkpoint_log_bytes ||
-           age_ns >= group->options.checkpoint_ms * 1000000;
-}
-
-/* A failed commit stops every task: what they hold can no longer be made durable, and a restart begins from the last
- * good checkpoint. A full disk is the exception: the same frozen changes are tried again until they fit. */
-static void stop_all(struct task_group *group, enum err err, const struct diag *diag) {
-    for (uint32_t i = 0; i < group->count; i++)
-        if (group->tasks[i]->err == ERR_OK) stop_task(group->tasks[i], err, diag);
-}
-
-static void hand_over(struct task_group *group) {
-    int handover = atomic_load(&group->handover);
-    if (handover == HANDOVER_COMMITTED) {
-        if (group->commit_err == ERR_OK)
-            after_commit(group);
-        else
-            stop_all(group, group->commit_err, &group->commit_diag);
-        atomic_store(&group->handover, HANDOVER_FREE);
-        handover = HANDOVER_FREE;
-    }
-    const bool begun = group->freezing != NULL;
-    if (handover != HANDOVER_FREE || (!begun && !checkpoint_due(group))) return;
-    struct diag diag = {0};
-    enum err err = begun ? freeze_some(group, &diag) : freeze_begin(group, &diag);
-    if (err != ERR_OK) {
-        stop_all(group, err, &diag);
-        return;
-    }
-    if (group->freezing != NULL) return;
-    atomic_store(&group->handover, HANDOVER_FROZEN);
-    sys_bell_ring(&group->checkpoint_bell);
-}
-
-static void *checkpoint_main(void *argument) {
-    struct task_group *group = argument;
-    sys_thread_give_way();
-    while (!atomic_load(&group->stop)) {
-        if (atomic_load(&group->handover) != HANDOVER_FROZEN) {
-            sys_bell_wait(&group->checkpoint_bell, -1);
-            continue;
-        }
-        group->commit_err = commit(group, &group->commit_diag);
-        if (err_class(group->commit_err) == ERR_CLASS_RESOURCE) {
-            sys_bell_wait(&group->checkpoint_bell, 1000);
-            continue;
-        }
-        atomic_store(&group->handover, HANDOVER_COMMITTED);
-        sys_bell_ring(&group->bell);
-    }
-    return NULL;
 }
 
 /* --- running --- */
@@ -463,6 +272,8 @@ enum err task_group_catch_up(struct task_group *group, struct diag *diag) {
         if (err != ERR_OK) return err;
         behind = false;
         for (uint32_t i = 0; i < group->count; i++) behind |= !task_caught_up(group->tasks[i]);
+        if (behind && !worked && (err = task_group_checkpoint(group, diag)) != ERR_OK)
+            return err; /* outputs are stuck */
     }
     return ERR_OK;
 }
@@ -489,7 +300,7 @@ static void *task_main(void *argument) {
             sys_bell_ring(&group->hold_bell);
         }
         bool worked = wanted == TASK_RUN && step(group);
-        if (atomic_load(&group->reached) != TASK_STOP) hand_over(group);
+        if (atomic_load(&group->reached) != TASK_STOP) checkpoint_turn(group);
         if (wanted != TASK_RUN) worked = step_held(group, wanted);
         if (worked || group->freezing != NULL) continue;
         int64_t wait_ms = group->dirty ? group->options.checkpoint_ms : -1;
@@ -546,33 +357,12 @@ static void stop_threads(struct task_group *group) {
     group->checkpoint_thread = NULL;
 }
 
-/* Frozen changes that were not committed when the threads stopped are in no later freeze: commit them first. */
-static enum err last_checkpoint(struct task_group *group, struct diag *diag) {
-    if (group->options.read_only) return ERR_OK;
-    if (group->freezing != NULL) {
-        enum err err = freeze_rest(group, diag);
-        if (err != ERR_OK) return err;
-        atomic_store(&group->handover, HANDOVER_FROZEN);
-    }
-    if (atomic_load(&group->handover) == HANDOVER_FROZEN) group->commit_err = commit(group, &group->commit_diag);
-    if (atomic_load(&group->handover) != HANDOVER_FREE && group->commit_err == ERR_OK) after_commit(group);
-    atomic_store(&group->handover, HANDOVER_FREE);
-    if (group->commit_err != ERR_OK) {
-        if (diag != NULL) *diag = group->commit_diag;
-        return group->commit_err;
-    }
-    for (uint32_t i = 0; i < group->count; i++)
-        if (group->tasks[i]->err != ERR_OK)
-            return diag_set(diag, group->tasks[i]->err, "%s", group->tasks[i]->info.error);
-    return group->dirty ? task_group_checkpoint(group, diag) : ERR_OK;
-}
-
 void task_group_close(struct task_group **group) {
     struct task_group *g = *group;
     if (g == NULL) return;
     stop_threads(g);
-    (void)!last_checkpoint(g, NULL);
-    freeze_end(g);
+    (void)!checkpoint_last(g, NULL);
+    checkpoint_abandon(g);
     for (uint32_t i = 0; i < g->count; i++) {
         struct task *task = g->tasks[i];
         task->err = task->err != ERR_OK ? task->err : ERR_CLOSED;
@@ -616,7 +406,7 @@ enum err task_group_wait(struct task_group *group, struct diag *diag) {
 enum err task_group_stop(struct task_group *group, struct diag *diag) {
     stop_threads(group);
     atomic_store(&group->stop, false);
-    return last_checkpoint(group, diag);
+    return checkpoint_last(group, diag);
 }
 
 uint32_t task_group_count(const struct task_group *group) { return group->count; }

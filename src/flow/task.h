@@ -24,6 +24,9 @@ struct processor_ops {
     /* Folds one batch of records; deterministic. INPUT errors of records are counted in the ledger row, not returned. */
     enum err (*fold)(struct processor *processor, const struct record_batch *batch, struct ledger_row *ledger,
                      struct diag *diag);
+    /* True: its outputs hold all they should and the log has no room for them, so nothing is folded until a checkpoint has
+     * brought them there. May be NULL. */
+    bool (*is_stuck)(struct processor *processor);
     /* A turn has ended (some batches were folded): publish what changed. May be NULL. */
     void (*turn_ended)(struct processor *processor);
     /* Puts everything changed since the last freeze into `batch`; then `committed` or, never in one process, a crash. What
@@ -34,7 +37,7 @@ struct processor_ops {
      * nothing is left. */
     enum err (*freeze_more)(struct processor *processor, struct diag *diag, bool *ret_more);
     /* On the checkpoint thread, between freeze and the store commit: waits for outputs to be on disk, adds rows that need
-     * their offsets. */
+     * their offsets. Where there is no room (RESOURCE) nothing is lost by it, and it is called again. */
     enum err (*flush)(struct processor *processor, struct store_batch *batch, struct diag *diag);
     void (*committed)(struct processor *processor);
     void (*close)(struct processor **processor);

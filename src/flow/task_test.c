@@ -12,6 +12,7 @@
 #include "flow/checkpoint.h"
 #include "flow/output.h"
 #include "flow/task.h"
+#include "sys/sim.h"
 
 /* --- a processor that sums what it reads, and copies odd numbers to another topic --- */
 
@@ -20,7 +21,8 @@ struct summing {
     struct store *store;
     struct output *odd;
     int64_t sum;
-    bool lose_count; /* breaks the ledger */
+    bool lose_count;  /* breaks the ledger */
+    int64_t fails_at; /* this number ends the fold, in the middle of what is read together */
 };
 
 static struct ledger_row *fold_ledger;
@@ -28,6 +30,7 @@ static struct ledger_row *fold_ledger;
 static enum err sum_record(void *context, const struct record *record) {
     struct summing *s = context;
     int64_t value = strtoll((const char *)record->value.data, NULL, 10);
+    if (s->fails_at != 0 && value == s->fails_at) return ERR_NO_MEMORY;
     s->sum += value;
     fold_ledger->read++;
     if (!s->lose_count) fold_ledger->used++;
@@ -105,6 +108,7 @@ static const struct processor_ops sum_ops = {
 
 struct rig {
     char folder[64];
+    struct sim *sim; /* NULL: the real machine */
     struct log *log;
     struct log_partition *numbers, *odd;
     struct store *store;
@@ -112,6 +116,8 @@ struct rig {
     struct task *task;
     struct summing *summing;
 };
+
+static const struct sys *sys_of(const struct rig *rig) { return rig->sim != NULL ? sim_sys(rig->sim) : sys_real(); }
 
 static struct log_partition *open_topic(struct rig *rig, const char *name) {
     struct diag diag;
@@ -124,7 +130,7 @@ static struct log_partition *open_topic(struct rig *rig, const char *name) {
 }
 
 static enum err open_group(struct rig *rig, struct diag *diag) {
-    const struct task_group_options options = {.sys = sys_real(), .log = rig->log, .store = rig->store};
+    const struct task_group_options options = {.sys = sys_of(rig), .log = rig->log, .store = rig->store};
     assert_int_equal(task_group_open(&options, diag, &rig->group), ERR_OK);
     rig->summing = calloc(1, sizeof *rig->summing);
     assert_non_null(rig->summing);
@@ -136,24 +142,30 @@ static enum err open_group(struct rig *rig, struct diag *diag) {
 
 static void open_log_of(struct rig *rig) {
     struct diag diag = {0};
-    const struct log_options options = {.sys = sys_real(), .folder = rig->folder, .segment_bytes = 1 << 20};
+    const struct log_options options = {.sys = sys_of(rig), .folder = rig->folder, .segment_bytes = 1 << 20};
     assert_int_equal(log_open(&options, &diag, &rig->log), ERR_OK);
     rig->numbers = open_topic(rig, "numbers");
     rig->odd = open_topic(rig, "odd");
 }
 
-static int setup(void **state) {
+static int setup_on(void **state, struct sim *sim) {
     struct rig *rig = calloc(1, sizeof *rig);
     assert_non_null(rig);
+    rig->sim = sim;
     snprintf(rig->folder, sizeof rig->folder, "/tmp/wick-task-XXXXXX");
     assert_non_null(mkdtemp(rig->folder));
+    struct diag diag = {0};
+    assert_int_equal(sys_make_folders(sys_of(rig), rig->folder, &diag), ERR_OK);
     open_log_of(rig);
     assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, 1, &rig->store), ERR_OK);
-    struct diag diag = {0};
     assert_int_equal(open_group(rig, &diag), ERR_OK);
     *state = rig;
     return 0;
 }
+
+static int setup(void **state) { return setup_on(state, NULL); }
+
+static int setup_sim(void **state) { return setup_on(state, sim_make(1)); }
 
 static int teardown(void **state) {
     struct rig *rig = *state;
@@ -161,6 +173,7 @@ static int teardown(void **state) {
     task_group_close(&rig->group);
     store_close(&rig->store);
     log_close(&rig->log);
+    if (rig->sim != NULL) sim_drop(&rig->sim);
     snprintf(command, sizeof command, "rm -rf %s", rig->folder);
     int code = system(command);
     free(rig);
@@ -344,7 +357,148 @@ static void test_threads(void **state) {
     assert_int_equal(rig->summing->sum, expected);
 }
 
+/* --- a full disk --- */
+
+static enum err collect_record(void *context, const struct record *record) {
+    char *text = context;
+    size_t size = strlen(text);
+    snprintf(text + size, 512 - size, "%s ", (const char *)record->value.data);
+    return ERR_OK;
+}
+
+/* What is in the topic of odd numbers, in order. */
+static const char *odd_numbers(struct rig *rig) {
+    static char text[512];
+    struct diag diag = {0};
+    struct log_cursor *cursor = NULL;
+    struct record_batch batch;
+    struct arena arena;
+    text[0] = '\0';
+    arena_init(&arena, 1 << 20);
+    assert_int_equal(log_cursor_open(rig->odd, 0, &diag, &cursor), ERR_OK);
+    while (log_cursor_next(cursor, &diag, &batch) == ERR_OK)
+        assert_int_equal(record_batch_visit(&batch, &arena, collect_record, text), ERR_OK);
+    log_cursor_close(&cursor);
+    arena_deinit(&arena);
+    return text;
+}
+
+static void add_number(struct output *output, const char *number) {
+    const struct record record = {.timestamp_ms = 1, .value = slice_of(number, strlen(number) + 1)};
+    assert_int_equal(output_add(output, &record), ERR_OK);
+    assert_int_equal(output_submit(output), ERR_OK);
+}
+
+static void step_log(struct rig *rig) {
+    uint32_t appends;
+    while (log_step(rig->log, &appends) == ERR_OK && appends > 0) continue;
+}
+
+/* A producer the log has not heard of yet: its second batch must not be taken without its first. */
+static void test_output_keeps_its_order_over_a_full_disk(void **state) {
+    struct rig *rig = *state;
+    struct output *output = rig->summing->odd;
+    sim_set_free_bytes(rig->sim, 0);
+    add_number(output, "1");
+    step_log(rig);
+    assert_int_equal(output_err(output), ERR_NO_SPACE);
+    assert_int_equal(output_flush(output, true), ERR_NO_SPACE);
+    sim_set_free_bytes(rig->sim, UINT64_MAX);
+    add_number(output, "3");
+    step_log(rig);
+    add_number(output, "5");
+    assert_int_equal(output_flush(output, true), ERR_OK);
+    assert_int_equal(output_err(output), ERR_OK);
+    assert_string_equal(odd_numbers(rig), "1 3 5 ");
+    add_number(output, "7");
+    assert_int_equal(output_flush(output, true), ERR_OK);
+    assert_string_equal(odd_numbers(rig), "1 3 5 7 ");
+}
+
+/* It holds so much and no more; then its task folds nothing until there is room, and loses nothing. */
+static void test_output_is_stuck_while_the_disk_is_full(void **state) {
+    struct rig *rig = *state;
+    struct output *output = rig->summing->odd;
+    struct diag diag = {0};
+    sim_set_free_bytes(rig->sim, 0);
+    for (int i = 0; i < 256; i++) {
+        assert_false(output_is_stuck(output));
+        add_number(output, "1");
+        step_log(rig);
+    }
+    assert_true(output_is_stuck(output));
+    sim_set_free_bytes(rig->sim, UINT64_MAX);
+    assert_int_equal(task_group_checkpoint(rig->group, &diag), ERR_OK);
+    assert_false(output_is_stuck(output));
+    assert_int_equal(log_end_offset(rig->odd), 256);
+}
+
+static void test_records_that_fill_a_batch_begin_another(void **state) {
+    struct rig *rig = *state;
+    struct output *output = rig->summing->odd;
+    static uint8_t large[9 * 1024 * 1024];
+    const struct record record = {.timestamp_ms = 1, .value = slice_of(large, sizeof large)};
+    for (int i = 0; i < 3; i++) assert_int_equal(output_add(output, &record), ERR_OK);
+    assert_int_equal(output_submit(output), ERR_OK);
+    assert_int_equal(output_flush(output, true), ERR_OK);
+    assert_int_equal(log_end_offset(rig->odd), 3);
+    assert_int_equal(output_sequence(output), 3);
+}
+
+/* A checkpoint that had no room is tried again whole: its rows, its offset, and what belongs in topics before it. */
+static void test_checkpoint_waits_for_room(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    struct task_info info;
+    append_numbers(rig, 1, 5);
+    catch_up(rig);
+    sim_set_free_bytes(rig->sim, 0);
+    assert_int_equal(task_group_checkpoint(rig->group, &diag), ERR_NO_SPACE);
+    assert_int_equal(task_group_checkpoint(rig->group, &diag), ERR_NO_SPACE);
+    task_group_info(rig->group, 0, &info);
+    assert_int_equal(info.err, ERR_OK);
+    assert_int_equal(info.checkpoint_offset, 0);
+    sim_set_free_bytes(rig->sim, UINT64_MAX);
+    append_numbers(rig, 6, 4);
+    catch_up(rig);
+    assert_int_equal(task_group_checkpoint(rig->group, &diag), ERR_OK);
+    task_group_info(rig->group, 0, &info);
+    assert_int_equal(info.checkpoint_offset, 9);
+    assert_string_equal(odd_numbers(rig), "1 3 5 7 9 ");
+    task_group_abandon(&rig->group);
+    assert_int_equal(open_group(rig, &diag), ERR_OK);
+    assert_int_equal(rig->summing->sum, 45);
+}
+
+/* --- tasks that stop --- */
+
+/* It stopped between two records of a batch: what it holds belongs to no offset. */
+static void test_stopped_task_is_not_checkpointed(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    struct task_info info;
+    append_numbers(rig, 1, 4);
+    catch_up(rig);
+    rig->summing->fails_at = 7;
+    append_numbers(rig, 5, 4);
+    assert_int_equal(task_group_catch_up(rig->group, &diag), ERR_NO_MEMORY);
+    assert_int_equal(rig->summing->sum, 21);
+    assert_int_equal(task_group_checkpoint(rig->group, &diag), ERR_OK);
+    task_group_info(rig->group, 0, &info);
+    assert_int_equal(info.checkpoint_offset, 0);
+    task_group_close(&rig->group);
+    assert_int_equal(open_group(rig, &diag), ERR_OK);
+    assert_int_equal(rig->summing->sum, 0);
+    catch_up(rig);
+    task_group_info(rig->group, 0, &info);
+    assert_int_equal(rig->summing->sum, 36);
+    assert_int_equal(info.ledger.read, 8);
+    assert_int_equal(output_flush(rig->summing->odd, true), ERR_OK);
+    assert_string_equal(odd_numbers(rig), "1 3 5 7 ");
+}
+
 int main(void) {
+#define TEST_SIM(name) cmocka_unit_test_setup_teardown(name, setup_sim, teardown)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_folds_and_balances),
@@ -354,6 +508,11 @@ int main(void) {
         TEST(test_unbalanced_ledger_stops_the_task),
         TEST(test_calls_wait_for_what_was_acknowledged),
         TEST(test_threads),
+        TEST_SIM(test_output_keeps_its_order_over_a_full_disk),
+        TEST_SIM(test_output_is_stuck_while_the_disk_is_full),
+        TEST(test_records_that_fill_a_batch_begin_another),
+        TEST_SIM(test_checkpoint_waits_for_room),
+        TEST(test_stopped_task_is_not_checkpointed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

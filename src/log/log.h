@@ -81,12 +81,15 @@ struct log_append {
     /* Called once, by the committer, after the sync (or failure); must not block. */
     void (*done)(struct log_append *append);
     void *context;
+    /* NULL, or shared by appends that follow one another: the first that fails sets it, and those behind find it set and
+     * fail too, ERR_CONFLICT, so that nothing is written behind a gap. Cleared by their owner, with none on its way. */
+    _Atomic bool *gap;
     /* results */
     int64_t base_offset; /* of the original where `duplicate`; -1 if it is too long ago to be known */
     bool duplicate;      /* this producer id and sequence are in the log already: nothing was written. Of a batch
                             whose first records are there already, only the others are written: `batch` then is changed */
     /* ERR_NO_SPACE, ERR_NO_MEMORY (try again later); ERR_CORRUPT (the partition is read-only); ERR_SYNC, ERR_IO (final for
-     * the process); ERR_CONFLICT (a gap in the producer's sequence); ERR_SYNTAX (not one whole batch of `record_count`
+     * the process); ERR_CONFLICT (a gap, or one in the producer's sequence); ERR_SYNTAX (not one whole batch of `record_count`
      * records); ERR_LIMIT (as many segments as a partition may have); ERR_CLOSED (the log, or the topic is deleted). */
     enum err err;
     struct log_append *next; /* the log's */

@@ -1,5 +1,6 @@
 /* Appends of sealed blocks: records are gathered into batches of about SHELF_BATCH_BYTES a tier, submitted as they fill,
- * and waited for at the flush, which then knows their offsets. At most SHELF_IN_FLIGHT_BYTES are unsynced at a time. */
+ * and waited for at the flush, which then knows their offsets. At most SHELF_IN_FLIGHT_BYTES are unsynced at a time. What the
+ * log had no room for stays, with all that belongs to it, and goes there again, in order, with the next flush. */
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@ enum {
     PENDING_BYTES_MAX = 512 * 1024 * 1024,
     LANES_MAX = 1 << 22,
     WAITS_MAX = 600000,
+    HELD_BYTES_MAX = 64 * 1024 * 1024, /* that the log had no room for */
     MAGIC = 0x7365616c
 };
 
@@ -21,7 +23,8 @@ struct shipment {
     uint32_t magic;
     struct shipment *next; /* in the order of submission */
     struct record_batch_builder builder;
-    _Atomic bool done;
+    bool sent;         /* submitted, and not known to have failed */
+    _Atomic bool done; /* with the log no more */
 };
 
 struct index_row {
@@ -39,8 +42,10 @@ struct touched {
 
 struct shelf_sealing {
     struct shipment *open[TIER_COUNT]; /* being filled */
-    struct shipment *first, *last;     /* submitted */
+    struct shipment *first, *last;     /* full, in the order in which they go */
+    struct shipment *unsent;           /* the first in line that is not sent */
     size_t in_flight_bytes;
+    _Atomic bool gaps[TIER_COUNT]; /* of the log's appends: one has failed */
     struct index_row *rows;
     uint32_t row_count, row_capacity;
     struct touched *touched;
@@ -143,47 +148,113 @@ static void shipment_free(struct shipment *shipment) {
     free(shipment);
 }
 
-/* The open batch of a tier goes to the log; with `wait` it is on disk (or failed) on return, and so is every batch
- * before it. */
-static enum err ship(struct shelf *shelf, int tier, bool wait) {
+/* The open batch of a tier stands in line. */
+static enum err line_up(struct shelf *shelf, int tier) {
     struct shelf_sealing *s = shelf->sealing;
     struct shipment *shipment = s->open[tier];
     enum err err = record_batch_end(&shipment->builder);
     if (err != ERR_OK) return err;
-    struct slice bytes = buf_slice(&shipment->builder.bytes);
-    shipment->append = (struct log_append){.partition = shelf->tiers[tier].partition,
-                                           .batch = shipment->builder.bytes.data,
-                                           .batch_bytes = (uint32_t)bytes.size,
-                                           .record_count = shipment->builder.record_count,
-                                           .done = shipment_done,
-                                           .context = shipment};
+    shipment->append.partition = shelf->tiers[tier].partition;
+    shipment->append.gap = &s->gaps[tier];
     s->open[tier] = NULL;
     *(s->last == NULL ? &s->first : &s->last->next) = shipment;
     s->last = shipment;
-    s->in_flight_bytes += bytes.size;
-    if (!wait) {
-        log_submit(shelf->options.log, &shipment->append);
-        return ERR_OK;
+    if (s->unsent == NULL) s->unsent = shipment;
+    return ERR_OK;
+}
+
+/* Submits what stands in line. With `wait` the last of it is on disk (or has failed) on return, and so is all before it. */
+static void send_line(struct shelf *shelf, bool wait) {
+    struct shelf_sealing *s = shelf->sealing;
+    struct shipment *last = NULL;
+    for (struct shipment *at = s->unsent; at != NULL; at = at->next)
+        if (!at->sent) last = at;
+    for (struct shipment *at = s->unsent; at != NULL; at = at->next) {
+        if (at->sent) continue;
+        struct slice bytes = buf_slice(&at->builder.bytes);
+        at->append = (struct log_append){.partition = at->append.partition,
+                                         .batch = at->builder.bytes.data,
+                                         .batch_bytes = (uint32_t)bytes.size,
+                                         .record_count = at->builder.record_count,
+                                         .done = shipment_done,
+                                         .context = at,
+                                         .gap = at->append.gap};
+        atomic_store(&at->done, false);
+        at->sent = true;
+        s->in_flight_bytes += bytes.size;
+        if (!wait || at != last) {
+            log_submit(shelf->options.log, &at->append);
+            continue;
+        }
+        (void)!log_append_wait(shelf->options.log, &at->append);
+        atomic_store(&at->done, true);
     }
-    err = log_append_wait(shelf->options.log, &shipment->append);
-    atomic_store(&shipment->done, true);
+    s->unsent = NULL;
+}
+
+/* Groups are committed in order, and the completions of the last one come within moments of the one that was waited for. */
+static enum err wait_for_line(const struct shelf_sealing *s) {
+    struct sys_bell bell = {0};
+    enum err err = ERR_OK;
+    for (struct shipment *at = s->first; at != NULL; at = at->next) {
+        for (int waits = 0; at->sent && !atomic_load(&at->done); waits++) {
+            assert(waits < WAITS_MAX);
+            sys_bell_wait(&bell, 1);
+        }
+        if (err == ERR_OK) err = at->append.err;
+    }
+    return err;
+}
+
+/* Where one has failed, it and those behind it stand in line again. */
+static void line_up_failed(struct shelf_sealing *s) {
+    bool failed = false;
+    for (int tier = 0; tier < TIER_COUNT; tier++) failed |= atomic_load(&s->gaps[tier]);
+    if (!failed) return;
+    (void)!wait_for_line(s);
+    for (int tier = 0; tier < TIER_COUNT; tier++) atomic_store(&s->gaps[tier], false);
+    s->unsent = NULL;
+    for (struct shipment *at = s->first; at != NULL; at = at->next) {
+        if (at->append.err != ERR_OK) at->sent = false;
+        if (!at->sent && s->unsent == NULL) s->unsent = at;
+    }
+}
+
+/* On return everything in line is on disk, or the first that is not says why. */
+static enum err deliver(struct shelf *shelf) {
+    struct shelf_sealing *s = shelf->sealing;
+    line_up_failed(s);
+    send_line(shelf, true);
+    enum err err = wait_for_line(s);
     s->in_flight_bytes = 0;
     return err;
 }
 
-/* The bytes of what is on disk are not needed any more; its offsets are. */
-static void release_bytes(struct shelf_sealing *s) {
-    for (struct shipment *at = s->first; at != NULL; at = at->next)
-        if (atomic_load(&at->done) && at->builder.bytes.data != NULL) record_batch_builder_deinit(&at->builder);
+/* The bytes of what is on disk are not needed any more; its offsets are. Answers how many are. */
+static size_t release_bytes(struct shelf_sealing *s) {
+    size_t held = 0;
+    for (struct shipment *at = s->first; at != NULL; at = at->next) {
+        if (!at->sent || !atomic_load(&at->done) || at->append.err != ERR_OK)
+            held += at->builder.bytes.size;
+        else if (at->builder.bytes.data != NULL)
+            record_batch_builder_deinit(&at->builder);
+    }
+    return held;
 }
 
 /* Only a batch that another one follows: a tier with anything in flight then has one to wait for. */
 static enum err ship_full(struct shelf *shelf, int tier) {
     struct shelf_sealing *s = shelf->sealing;
     if (s->open[tier] == NULL || s->open[tier]->builder.bytes.size < SHELF_BATCH_BYTES) return ERR_OK;
-    enum err err = ship(shelf, tier, s->in_flight_bytes > SHELF_IN_FLIGHT_BYTES);
-    if (s->in_flight_bytes == 0) release_bytes(s);
-    return err;
+    enum err err = line_up(shelf, tier);
+    if (err != ERR_OK) return err;
+    if (s->in_flight_bytes <= SHELF_IN_FLIGHT_BYTES) {
+        send_line(shelf, false);
+        return ERR_OK;
+    }
+    err = deliver(shelf);
+    size_t held = release_bytes(s);
+    return err_class(err) == ERR_CLASS_RESOURCE && held <= HELD_BYTES_MAX ? ERR_OK : err;
 }
 
 static enum err append_record(struct shelf *shelf, struct lane lane, int tier, struct slice value,
@@ -223,32 +294,12 @@ enum err shelf_append(struct shelf *shelf, struct lane lane, int tier, struct sl
 
 /* --- flush --- */
 
-static int last_open_tier(const struct shelf_sealing *s) {
-    for (int tier = TIER_COUNT; tier-- > 0;)
-        if (s->open[tier] != NULL) return tier;
-    return -1;
-}
-
-/* On return everything submitted is on disk or has failed: groups are committed in order, and the completions of the
- * last group come within moments of the one that was waited for. */
 static enum err ship_all(struct shelf *shelf) {
-    struct shelf_sealing *s = shelf->sealing;
-    struct sys_bell bell = {0};
-    enum err err = ERR_OK;
-    int last = last_open_tier(s);
-    for (int tier = 0; tier <= last; tier++) {
-        if (s->open[tier] == NULL) continue;
-        enum err one = ship(shelf, tier, tier == last);
-        if (err == ERR_OK) err = one;
+    for (int tier = 0; tier < TIER_COUNT; tier++) {
+        enum err err = shelf->sealing->open[tier] != NULL ? line_up(shelf, tier) : ERR_OK;
+        if (err != ERR_OK) return err;
     }
-    for (struct shipment *at = s->first; at != NULL; at = at->next) {
-        for (int waits = 0; !atomic_load(&at->done); waits++) {
-            assert(waits < WAITS_MAX);
-            sys_bell_wait(&bell, 1);
-        }
-        if (err == ERR_OK) err = at->append.err;
-    }
-    return err;
+    return deliver(shelf);
 }
 
 static enum err copy_write(void *context, const struct store_key *key, struct slice value) {
@@ -262,15 +313,16 @@ static enum err copy_write(void *context, const struct store_key *key, struct sl
 static void forget(struct shelf_sealing *s) {
     while (s->first != NULL) {
         struct shipment *next = s->first->next;
-        assert(atomic_load(&s->first->done));
+        assert(!s->first->sent || atomic_load(&s->first->done));
         shipment_free(s->first);
         s->first = next;
     }
-    s->last = NULL;
+    s->last = s->unsent = NULL;
     for (int tier = 0; tier < TIER_COUNT; tier++) {
         shipment_free(s->open[tier]);
         s->open[tier] = NULL;
     }
+    for (int tier = 0; tier < TIER_COUNT; tier++) atomic_store(&s->gaps[tier], false);
     s->in_flight_bytes = 0;
     s->row_count = 0;
     s->touched_count = 0;
@@ -296,15 +348,22 @@ enum err shelf_flush(struct shelf *shelf, struct store_batch *batch, struct diag
         shelf_location_put(batch, &key, &row->location);
     }
     if (err == ERR_OK) err = store_batch_err(batch);
+    if (err != ERR_OK) return err;
     shelf->expiring = false;
     forget(s);
-    return err;
+    return ERR_OK;
+}
+
+static bool is_in_flight(const struct shelf_sealing *s) {
+    for (const struct shipment *at = s->first; at != NULL; at = at->next)
+        if (at->sent && !atomic_load(&at->done)) return true;
+    return false;
 }
 
 void shelf_sealing_close(struct shelf *shelf) {
     struct shelf_sealing *s = shelf->sealing;
     if (s == NULL) return;
-    if (s->first != NULL) (void)ship_all(shelf); /* the log still has our bytes; nobody waits for the outcome */
+    if (is_in_flight(s)) (void)!ship_all(shelf); /* the log still has our bytes; nobody waits for the outcome */
     forget(s);
     store_batch_deinit(&s->pending);
     shelf_pack_deinit(&s->scratch);

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "sys/sim.h"
+
 static const int64_t MINUTE_MS = 60000, HOUR_MS = 3600000, DAY_MS = 86400000;
 static const int64_t START_MS = INT64_C(1703808000000); /* 2023-12-29: a month and a year end soon */
 enum { DAYS = 8, MINUTES = DAYS * 1440, LANES = 3 };
@@ -34,6 +36,7 @@ struct model {
 
 struct fixture {
     char folder[64];
+    struct sim *sim; /* of the log; NULL: the real machine */
     struct log *log;
     struct store *store;
     struct series_table *series;
@@ -45,9 +48,11 @@ struct fixture {
 };
 
 static void open_log(struct fixture *f) {
-    const struct log_options options = {.sys = sys_real(), .folder = f->folder, .segment_bytes = 1 << 20};
+    const struct sys *sys = f->sim != NULL ? sim_sys(f->sim) : sys_real();
+    const struct log_options options = {.sys = sys, .folder = f->folder, .segment_bytes = 1 << 20};
     struct diag diag = {0};
-    enum err err = log_open(&options, &diag, &f->log);
+    enum err err = sys_make_folders(sys, f->folder, &diag);
+    if (err == ERR_OK) err = log_open(&options, &diag, &f->log);
     if (err != ERR_OK) fail_msg("%s: %s", diag.where, diag.what);
 }
 
@@ -68,8 +73,9 @@ static uint32_t intern(struct series_table *table, const char *base, enum series
     return number;
 }
 
-static int setup(void **state) {
+static int setup_on(void **state, struct sim *sim) {
     struct fixture *f = calloc(1, sizeof *f);
+    f->sim = sim;
     snprintf(f->folder, sizeof f->folder, "/tmp/wick-shelf-XXXXXX");
     assert_non_null(mkdtemp(f->folder));
     open_log(f);
@@ -86,12 +92,17 @@ static int setup(void **state) {
     return 0;
 }
 
+static int setup(void **state) { return setup_on(state, NULL); }
+
+static int setup_sim(void **state) { return setup_on(state, sim_make(1)); }
+
 static int teardown(void **state) {
     struct fixture *f = *state;
     shelf_close(&f->shelf);
     series_table_close(&f->series);
     store_close(&f->store);
     log_close(&f->log);
+    if (f->sim != NULL) sim_drop(&f->sim);
     store_batch_deinit(&f->batch);
     char command[96];
     snprintf(command, sizeof command, "rm -rf '%s'", f->folder);
@@ -639,6 +650,59 @@ static void compact(struct fixture *f) {
     shelf_compaction_close(&compaction);
 }
 
+/* What the log had no room for, at the flush or before it, is there with a later one, as if nothing had been. */
+static void flushes_are_tried_again_on_a_full_disk(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    struct diag diag = {0};
+    for (int64_t i = 0; i < MINUTES; i++) {
+        rows[i] = make_row(&f->random, i, 0);
+        f->models[0].rows[i] = f->models[1].rows[i] = rows[i];
+        f->models[0].has[i] = f->models[1].has[i] = true;
+    }
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows, 4 * 1440, &diag), ERR_OK);
+    sim_set_free_bytes(f->sim, 0);
+    assert_int_equal(shelf_seal(f->shelf, s, f->lanes[0], rows + 4 * 1440, 4 * 1440, &diag), ERR_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(shelf_flush(f->shelf, &f->batch, &diag), ERR_NO_SPACE);
+    sim_set_free_bytes(f->sim, UINT64_MAX);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, &diag), ERR_OK);
+    assert_int_equal(shelf_seal(f->shelf, s, f->lanes[1], rows, MINUTES, &diag), ERR_OK);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, &diag), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    commit(f);
+    for (int lane = 0; lane < 2; lane++)
+        for (int day = 0; day < DAYS; day++) model_seal(&f->models[lane], day);
+    compare_all(f);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), DAYS);
+    /* Two blocks a batch at most: each is in the topic once. */
+    assert_int_equal(records_of(f, "candles.sealed.1m"), DAYS);
+}
+
+/* The tombstones of what expires: a rebuild does not bring it back. */
+static void tombstones_are_tried_again_on_a_full_disk(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    struct diag diag = {0};
+    for (int64_t i = 0; i < MINUTES; i++) rows[i] = make_row(&f->random, i, 0);
+    seal_all(f, rows, true);
+    shelf_close(&f->shelf);
+    const struct shelf_options options = {
+        .store = f->store, .log = f->log, .series = f->series, .base_ms = 60000, .retention_ms = {5 * DAY_MS, 0, 0}};
+    assert_int_equal(shelf_open(&options, NULL, &f->shelf), ERR_OK);
+    struct store_snapshot *s = look(f);
+    assert_int_equal(shelf_expire(f->shelf, s, START_MS + 8 * DAY_MS + HOUR_MS, &f->batch, &diag), ERR_OK);
+    store_snapshot_close(f->store, &s);
+    sim_fail(f->sim, SIM_WRITE, 1, ERR_NO_SPACE);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, &diag), ERR_NO_SPACE);
+    assert_int_equal(shelf_flush(f->shelf, &f->batch, &diag), ERR_OK);
+    commit(f);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 5);
+    assert_int_equal(shelf_rebuild(f->shelf, &f->batch, NULL, NULL, NULL), ERR_OK);
+    commit(f);
+    assert_int_equal(count_rows(f, STORE_BLOCKS, f->lanes[0], 60000), 5);
+}
+
 /* Versions that were replaced, by imports that were committed and by some that were not, and then expiry: what the index names
  * stays, whatever came after it, and the index made anew is the same before and after. */
 static void compaction_keeps_what_the_index_names(void **state) {
@@ -716,6 +780,7 @@ static void tiers_that_are_not_kept_are_refused(void **state) {
 
 int main(void) {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define CASE_SIM(test) cmocka_unit_test_setup_teardown(test, setup_sim, teardown)
     const struct CMUnitTest tests[] = {
         CASE(what_is_put_is_read),
         CASE(sealed_and_open_rows_are_one),
@@ -728,6 +793,8 @@ int main(void) {
         CASE(the_index_is_made_anew),
         CASE(expired_rows_go),
         CASE(compaction_keeps_what_the_index_names),
+        CASE_SIM(flushes_are_tried_again_on_a_full_disk),
+        CASE_SIM(tombstones_are_tried_again_on_a_full_disk),
         CASE(tier_rows_outlive_what_they_were_made_of),
         CASE(tiers_that_are_not_kept_are_refused),
     };

@@ -40,9 +40,14 @@ struct group {
     uint64_t bytes;
 };
 
+static void note_gap(struct log_append *append, enum err err) {
+    if (err && append->gap != NULL) atomic_store(append->gap, true);
+}
+
 static void group_done(struct group *group, struct log_append *append, enum err err) {
     append->err = err;
     append->next = NULL;
+    note_gap(append, err);
     *group->done_tail = append;
     group->done_tail = &append->next;
 }
@@ -127,6 +132,7 @@ static enum err trim(struct log *log, struct log_append *append, struct record_b
 static enum err judge(struct log_partition *partition, struct log_append *append, struct record_batch *ret_batch,
                       bool *ret_write) {
     *ret_write = false;
+    if (append->gap != NULL && atomic_load(append->gap)) return ERR_CONFLICT;
     enum err err = record_batch_parse_header(slice_of(append->batch, append->batch_bytes), ret_batch);
     if (err || ret_batch->size_bytes != append->batch_bytes || append->record_count != ret_batch->record_count ||
         append->record_count != (uint32_t)ret_batch->last_offset_delta + 1)
@@ -240,6 +246,7 @@ static enum err write_piece(struct log_partition *partition, struct group *group
         struct record_batch batch;
         bool write = false;
         append->err = judge(partition, append, &batch, &write);
+        note_gap(append, append->err);
         if (!write) continue;
         place(&piece, append, &batch);
         err = producers_note(&partition->producers, &batch);
