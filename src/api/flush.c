@@ -81,6 +81,7 @@ static enum err render_snapshot(struct rendering *rendering, const struct flush_
     buf_put_u8(out, '[');
     enum err err = candle_read(&source, &query, add_newest, &newest, diag);
     buf_put_u8(out, ']');
+    if (item->reset) buf_put_text(out, ",\"reset\":true");
     end_message(rendering);
     return err;
 }
@@ -223,9 +224,18 @@ static bool group_item(struct flush *flush, struct flush_item *item, const struc
     return true;
 }
 
-static void add_item(struct flush *flush, struct subscription *subscription, int64_t bucket, uint32_t snapshot) {
-    flush->items[flush->item_count++] =
-        (struct flush_item){.subscription = subscription, .bucket = bucket, .snapshot = snapshot};
+static void add_bucket(struct flush *flush, struct subscription *subscription, int64_t bucket) {
+    flush->items[flush->item_count++] = (struct flush_item){.subscription = subscription, .bucket = bucket};
+}
+
+static void add_snapshot(struct flush *flush, struct subscription *subscription) {
+    flush->items[flush->item_count++] = (struct flush_item){
+        .subscription = subscription,
+        .snapshot = subscription->snapshot,
+        .reset = subscription->reset,
+    };
+    subscription->snapshot = 0;
+    subscription->reset = false;
 }
 
 /* Oldest first, so that a chart never gets a bucket before the one in front of it. */
@@ -243,12 +253,11 @@ static bool collect(struct session *session, struct flush *flush) {
         const uint32_t count = subscription->snapshot > 0 ? 1 : subscription->bucket_count;
         uint32_t taken = 0;
         if (subscription->snapshot > 0 && flush->item_count < FLUSH_ITEMS_MAX) {
-            add_item(flush, subscription, 0, subscription->snapshot);
-            subscription->snapshot = 0;
+            add_snapshot(flush, subscription);
             taken = 1;
         }
         while (subscription->bucket_count > 0 && taken < count && flush->item_count < FLUSH_ITEMS_MAX) {
-            add_item(flush, subscription, subscription->buckets[--subscription->bucket_count], 0);
+            add_bucket(flush, subscription, subscription->buckets[--subscription->bucket_count]);
             taken++;
         }
         if (taken < count) return false;
@@ -300,7 +309,7 @@ static void take_back(struct hub *hub, struct flush *flush) {
         const struct flush_item *item = &flush->items[i];
         if (!item->unsent || item->subscription->removed) continue;
         if (item->snapshot > 0)
-            hub_mark_snapshot(item->subscription, item->snapshot);
+            hub_mark_snapshot(item->subscription, item->snapshot, item->reset);
         else
             hub_mark(item->subscription, item->bucket);
     }

@@ -134,8 +134,9 @@ static void mark_dirty(struct subscription *subscription) {
     subscription->session->dirty_first = subscription;
 }
 
-void hub_mark_snapshot(struct subscription *subscription, uint32_t candles) {
+void hub_mark_snapshot(struct subscription *subscription, uint32_t candles, bool reset) {
     subscription->bucket_count = 0;
+    subscription->reset |= reset;
     if (subscription->snapshot < candles) subscription->snapshot = candles;
     mark_dirty(subscription);
 }
@@ -155,7 +156,7 @@ void hub_mark(struct subscription *subscription, int64_t bucket) {
     for (uint32_t i = subscription->bucket_count; i > 0; i--)
         if (subscription->buckets[i - 1] == bucket) return;
     if (subscription->bucket_count == subscription->bucket_capacity && !grow_buckets(subscription)) {
-        hub_mark_snapshot(subscription, SNAPSHOT_MAX);
+        hub_mark_snapshot(subscription, SNAPSHOT_MAX, true);
         return;
     }
     subscription->buckets[subscription->bucket_count++] = bucket;
@@ -253,7 +254,7 @@ static void everything_changed(struct hub *hub) {
     rows_forget(hub);
     for (uint32_t i = 0; i < hub->by_series_capacity; i++)
         for (struct subscription *at = hub->by_series[i]; at != NULL; at = at->series_next) {
-            hub_mark_snapshot(at, SNAPSHOT_MAX);
+            hub_mark_snapshot(at, SNAPSHOT_MAX, true);
             at->session->urgent = true;
             wake(at->session);
         }

@@ -74,8 +74,8 @@ static bool mark_changed(void *context, const struct hub_row *row) {
 
 struct how {
     uint32_t snapshot;
-    bool resume;
-    uint64_t sequence; /* with resume */
+    bool resume, reset; /* reset: a cursor came that is no good any more */
+    uint64_t sequence;  /* with resume */
 };
 
 static enum err subscribe(struct session *session, struct candle_request *request, const struct how *how) {
@@ -104,7 +104,7 @@ static enum err subscribe(struct session *session, struct candle_request *reques
     pthread_mutex_lock(&hub->lock);
     /* What the cursor needs may have been forgotten since it was read. */
     if (!how->resume || !hub_visit_since(hub, how->sequence, mark_changed, subscription))
-        hub_mark_snapshot(subscription, how->snapshot);
+        hub_mark_snapshot(subscription, how->snapshot, how->reset || how->resume);
     pthread_mutex_unlock(&hub->lock);
     return ERR_OK;
 }
@@ -187,6 +187,7 @@ static bool read_how(struct session *session, const struct json_value *root, str
     }
     ret_how->snapshot = (uint32_t)snapshot;
     ret_how->resume = cursor.size > 0 && hub_cursor_read(session->hub, cursor, &ret_how->sequence);
+    ret_how->reset = cursor.size > 0 && !ret_how->resume;
     return true;
 }
 

@@ -45,6 +45,7 @@ struct subscription {
     int64_t *buckets;
     uint32_t bucket_count, bucket_capacity;
     uint32_t snapshot; /* candles of a snapshot that is due; 0: none */
+    bool reset;        /* and older candles may have changed as well */
     /* the flush's; the hub looks at `open_bucket` */
     _Atomic int64_t open_bucket;      /* last sent as open */
     int64_t closed_through;           /* largest bucket sent as closed */
@@ -56,7 +57,7 @@ struct flush_item {
     int64_t bucket;
     uint32_t snapshot;
     uint32_t group;
-    bool unsent;
+    bool reset, unsent;
 };
 
 struct flush_group {
@@ -161,7 +162,8 @@ enum err hub_link(struct hub *hub, struct subscription *subscription) MUST_USE;
 void hub_unlink(struct hub *hub, struct subscription *subscription);
 /* With the lock held. */
 void hub_mark(struct subscription *subscription, int64_t bucket);
-void hub_mark_snapshot(struct subscription *subscription, uint32_t candles);
+/* `reset`: what the client has read before may have changed too. */
+void hub_mark_snapshot(struct subscription *subscription, uint32_t candles, bool reset);
 /* Visits the rows that changed after `sequence`, newest first, with the lock held. False: some of them are forgotten. */
 bool hub_visit_since(struct hub *hub, uint64_t sequence, bool (*visit)(void *context, const struct hub_row *row),
                      void *context);

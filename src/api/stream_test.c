@@ -257,8 +257,24 @@ static void test_resume(void **state) {
     assert_false(stream_next(fd, 300));
     stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"0123456789abcdef-7\"}");
     expect(fd, "\"type\":\"snapshot\"");
+    and_expect("],\"reset\":true,\"cursor\":\"");
     stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"junk\"}");
     expect(fd, "\"type\":\"snapshot\"");
+    and_expect("],\"reset\":true,\"cursor\":\"");
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}]}");
+    expect(fd, "\"type\":\"snapshot\"");
+    assert_null(strstr(message, "reset"));
+    /* Whatever is stored changed: it comes unasked, and nobody resumes over it. */
+    read_cursor(cursor);
+    api_everything_changed(fixture.api);
+    expect(fd, "\"type\":\"snapshot\"");
+    and_expect("],\"reset\":true,\"cursor\":\"");
+    close(fd);
+    fd = stream_open();
+    snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"%s\"}", cursor);
+    stream_send(fd, text);
+    expect(fd, "\"type\":\"snapshot\"");
+    and_expect("],\"reset\":true,\"cursor\":\"");
     close(fd);
 }
 

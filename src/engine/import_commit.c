@@ -175,6 +175,7 @@ static enum err commit_stopped(struct import *import, struct store_batch *batch)
         err = store_commit(import->parts->store, batches, 1, task_group_stamp(import->parts->tasks), import->diag);
     if (err == ERR_OK) err = visit_latest(import, show_latest, NULL);
     if (err == ERR_OK && shares_series(import)) err = engine_reload(import->engine, import->diag);
+    if (err == ERR_OK && import->parts->api != NULL) api_everything_changed(import->parts->api);
     return err;
 }
 

@@ -384,8 +384,8 @@ function onMessage(message: StreamMessage): void {
       break;
     case 'snapshot':
       if (!matches(message.series, message.interval) || !feed) break;
-      // After a break a snapshot says that what changed meanwhile is not known: all is asked again.
-      if (reloadOnSnapshot && feed.loaded) void feed.reload();
+      // What changed is not known, after a break or an import beside the program: all is asked again.
+      if ((reloadOnSnapshot || message.reset) && feed.loaded) void feed.reload();
       else for (const candle of message.candles) if (matchesKind(kindOf(candle))) feed.apply(candle);
       reloadOnSnapshot = false;
       break;

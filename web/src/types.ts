@@ -100,7 +100,7 @@ export interface Status {
 }
 
 export type StreamMessage =
-  | { type: 'snapshot'; series: string; interval: string; kind?: Kind; candles: Candle[]; cursor?: string }
+  | { type: 'snapshot'; series: string; interval: string; kind?: Kind; candles: Candle[]; reset?: boolean; cursor?: string }
   | { type: 'open' | 'closed'; candle: Candle; kind?: Kind; cursor?: string }
   | { type: 'revised'; candle: Candle; kind?: Kind; reason: string; cursor?: string }
   | { type: 'latest'; latest: Latest[]; cursor?: string }
