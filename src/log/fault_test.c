@@ -146,6 +146,134 @@ static void test_a_full_disk_met_by_a_write_takes_the_group_back(void **state) {
     assert_int_equal(errors, 0);
 }
 
+/* An append that is submitted and answered later. */
+struct later {
+    struct log_append append;
+    uint8_t *bytes;
+    int answers;
+};
+
+static void answered(struct log_append *append) { ((struct later *)append->context)->answers++; }
+
+/* One record of this producer and sequence; -1: of nobody. */
+static void submit_later(struct place *place, struct later *later, int64_t number, int64_t producer, int32_t sequence) {
+    make_batch(place, number, 1);
+    if (producer >= 0) {
+        record_batch_set_producer(&place->builder, producer, 0, sequence);
+        assert_int_equal(record_batch_end(&place->builder), ERR_OK);
+    }
+    uint32_t size = (uint32_t)place->builder.bytes.size;
+    *later = (struct later){.bytes = malloc(size)};
+    assert_non_null(later->bytes);
+    memcpy(later->bytes, place->builder.bytes.data, size);
+    later->append = (struct log_append){.partition = place->partition,
+                                        .batch = later->bytes,
+                                        .batch_bytes = size,
+                                        .record_count = 1,
+                                        .done = answered,
+                                        .context = later};
+    log_submit(place->log, &later->append);
+}
+
+/* One group; every one of `count` must be answered with `want`. */
+static void commit_later(struct place *place, struct later *later, int count, enum err want) {
+    uint32_t appends;
+    assert_int_equal(log_step(place->log, &appends), ERR_OK);
+    assert_int_equal(appends, count);
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(later[i].answers, 1);
+        assert_int_equal(later[i].append.err, want);
+        free(later[i].bytes);
+    }
+}
+
+/* The original and the retry are in one group: whoever gets "stored" must find it stored. */
+static void test_a_retry_is_taken_back_with_what_it_repeats(void **state) {
+    struct place *place = *state;
+    struct later later[6];
+    assert_int_equal(append(place, 0, 1), ERR_OK);
+    sim_fail(place->sim, SIM_WRITE, 1, ERR_NO_SPACE);
+    submit_later(place, &later[0], 1, 7, 0);
+    submit_later(place, &later[1], 1, 7, 0);
+    commit_later(place, later, 2, ERR_NO_SPACE);
+    /* So many behind it that the place of the first is forgotten. */
+    sim_fail(place->sim, SIM_WRITE, 1, ERR_NO_SPACE);
+    for (int i = 0; i < 5; i++) submit_later(place, &later[i], 1 + i, 7, i);
+    submit_later(place, &later[5], 1, 7, 0);
+    commit_later(place, later, 6, ERR_NO_SPACE);
+    submit_later(place, &later[0], 1, 7, 0);
+    commit_later(place, later, 1, ERR_OK);
+    assert_false(later[0].append.duplicate);
+    assert_int_equal(later[0].append.base_offset, 1);
+}
+
+static void test_a_group_that_is_taken_back_leaves_its_producers_as_they_were(void **state) {
+    struct place *place = *state;
+    struct later later[3];
+    for (int i = 0; i < 3; i++) {
+        submit_later(place, &later[0], i, 7, i);
+        commit_later(place, later, 1, ERR_OK);
+    }
+    sim_fail(place->sim, SIM_WRITE, 1, ERR_NO_SPACE);
+    for (int i = 0; i < 3; i++) submit_later(place, &later[i], 3 + i, 7, 3 + i);
+    commit_later(place, later, 3, ERR_NO_SPACE);
+    submit_later(place, &later[0], 2, 7, 2);
+    commit_later(place, later, 1, ERR_OK);
+    assert_true(later[0].append.duplicate);
+    assert_int_equal(later[0].append.base_offset, 2);
+    submit_later(place, &later[0], 3, 7, 3);
+    commit_later(place, later, 1, ERR_OK);
+    assert_false(later[0].append.duplicate);
+}
+
+static enum err count_findings(void *context, const struct log_finding *finding) {
+    if (finding->kind != LOG_FINDING_OK) print_message("%s: %s\n", finding->file, finding->text);
+    *(int *)context += finding->kind != LOG_FINDING_OK;
+    return ERR_OK;
+}
+
+/* A group of several writes, of which the last does not fit: what the others wrote was answered "no space", and is not there
+ * after a crash, nor does it stand behind a shorter group at the same place. */
+static void test_a_group_that_is_taken_back_stays_so_over_a_crash(void **state) {
+    struct place *place = *state;
+    enum { MANY = 600 };
+    log_close(&place->log);
+    place->options.segment_bytes = place->options.group_bytes = 1 << 20;
+    place->options.record_bytes = 1 << 20;
+    open_log(place);
+    for (int64_t n = 0; n < 5; n++) assert_int_equal(append(place, n, 1), ERR_OK);
+    struct later *later = calloc(MANY, sizeof *later);
+    assert_non_null(later);
+    for (int shorter = 0; shorter < 2; shorter++) {
+        int64_t end = 5;
+        sim_fail(place->sim, SIM_WRITE, 2, ERR_NO_SPACE);
+        for (int i = 0; i < MANY; i++) submit_later(place, &later[i], end + i, -1, -1);
+        commit_later(place, later, MANY, ERR_NO_SPACE);
+        if (shorter) {
+            for (int i = 0; i < 2; i++) submit_later(place, &later[i], end + i, -1, -1);
+            commit_later(place, later, 2, ERR_OK);
+            end += 2;
+        }
+        uint8_t choices[SIM_CHOICES_MAX] = {SIM_KEPT};
+        struct sim *after = sim_make(2);
+        struct place other = {.options = place->options};
+        other.options.sys = sim_sys(after);
+        sim_crash(place->sim, choices, 1, after);
+        open_log(&other);
+        int errors;
+        assert_int_equal(log_end_offset(other.partition), end);
+        assert_int_equal(readable(&other, &errors), end);
+        log_close(&other.log);
+        sim_drop(&after);
+    }
+    free(later);
+    log_close(&place->log);
+    int findings = 0;
+    assert_int_equal(log_fsck(&place->options, count_findings, &findings, NULL), ERR_OK);
+    assert_int_equal(findings, 0);
+    open_log(place);
+}
+
 static void test_a_failed_sync_is_final(void **state) {
     struct place *place = *state;
     int errors;
@@ -313,6 +441,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_a_full_disk_refuses_and_resumes_by_itself),
         TEST(test_a_full_disk_met_by_a_write_takes_the_group_back),
+        TEST(test_a_retry_is_taken_back_with_what_it_repeats),
+        TEST(test_a_group_that_is_taken_back_leaves_its_producers_as_they_were),
+        TEST(test_a_group_that_is_taken_back_stays_so_over_a_crash),
         TEST(test_a_failed_sync_is_final),
         TEST(test_a_failed_write_is_final),
         TEST(test_any_operation_may_fail),

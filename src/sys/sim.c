@@ -341,21 +341,28 @@ static enum err grow(struct sys_file *file, uint64_t size) {
     return ERR_OK;
 }
 
+/* How much of `size` is written before an error: of a disk that is full, some of it. */
+static uint64_t fitting(struct sim *sim, uint64_t size, enum err err) {
+    return err == ERR_NO_SPACE ? next_random(&sim->random) % (size + 1) : 0;
+}
+
 static enum err sim_write(struct sys_file *file, uint64_t offset, const struct slice *parts, size_t part_count) {
     assert(inode_of(file) != NULL && file->writable);
     enum err err = before(file->sim, SIM_WRITE);
-    if (err) return err;
     struct inode *inode = inode_of(file);
     uint64_t size = 0;
     for (size_t i = 0; i < part_count; i++) size += parts[i].size;
-    err = grow(file, offset + size);
-    if (err) return err;
+    if (err) size = fitting(file->sim, size, err);
+    enum err full = grow(file, offset + size);
+    if (full) return full;
     touch_range(inode, offset, offset + size);
-    for (size_t i = 0; i < part_count; i++) {
-        if (parts[i].size > 0) memcpy(inode->data + offset, parts[i].data, parts[i].size);
-        offset += parts[i].size;
+    for (size_t i = 0; i < part_count && size > 0; i++) {
+        uint64_t n = parts[i].size < size ? parts[i].size : size;
+        if (n > 0) memcpy(inode->data + offset, parts[i].data, n);
+        offset += n;
+        size -= n;
     }
-    return ERR_OK;
+    return err;
 }
 
 static enum err sim_sync(struct sys_file *file) {

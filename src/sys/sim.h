@@ -54,7 +54,8 @@ void sim_crash(const struct sim *sim, const uint8_t *choices, uint64_t seed, str
 void sim_advance(struct sim *sim, int64_t ms);
 /* What free_bytes answers, and where allocate and write stop with ERR_NO_SPACE; UINT64_MAX at first. */
 void sim_set_free_bytes(struct sim *sim, uint64_t bytes);
-/* The `countdown`th such operation from now (1: the next) fails with `err`; 0 switches that off. */
+/* The `countdown`th such operation from now (1: the next) fails with `err`; 0 switches that off. A write that fails with
+ * ERR_NO_SPACE has written some of its bytes. */
 void sim_fail(struct sim *sim, enum sim_operation operation, uint32_t countdown, enum err err);
 /* Rot: flips bits of a byte as it is on the disk. False: there is no such byte. */
 bool sim_flip(struct sim *sim, const char *path, uint64_t offset, uint8_t mask);

@@ -162,7 +162,8 @@ static void before_operation(void *context, enum sim_operation operation) {
 
 /* A letter is a step: c create, a append to the first topic, b to the second, s commit a group, i idle (a durable end is
  * recorded), o close and open, R retention, C compaction, G the same with a guard, d delete the first topic, D the second, p replace a file,
- * f the next preallocation finds the disk full. */
+ * f the next preallocation finds the disk full, w a step of which a write finds it full, u append to the first topic with a
+ * retry behind. */
 static const char *const small[] = {
     "ccs",
     "cas",
@@ -186,6 +187,10 @@ static const char *const small[] = {
     "cbbbbsbbbbsbbbbsD",
     "casaasoaaasoi",
     "caaasaafasaaasafaasas",
+    "casaawaas",
+    "cuswuwaaus",
+    "casuuwasuuws",
+    "caaaasauwaiwbbwbs",
 };
 
 static void do_step(struct crash_test *test, char step) {
@@ -196,8 +201,10 @@ static void do_step(struct crash_test *test, char step) {
             world_create(world, 0);
             world_create(world, 1);
             break;
-        case 'a': world_submit(world, 0); break;
-        case 'b': world_submit(world, 1); break;
+        case 'a': world_submit(world, 0, false); break;
+        case 'b': world_submit(world, 1, false); break;
+        case 'u': world_submit(world, 0, true); break;
+        case 'w': world_step_full(world); break;
         case 's':
         case 'i': world_step(world); break;
         case 'o':
@@ -240,7 +247,7 @@ static void run(struct crash_test *test, const char *name, const char *steps) {
 }
 
 static void run_random(struct crash_test *test) {
-    static const char steps[] = "aaaaabbbbbssssssiioRCGpdDcff"; /* likelihoods */
+    static const char steps[] = "aaaaabbbbbuussssssiiwwoRCGpdDcff"; /* likelihoods */
     char script[128] = "c";
     uint64_t random = test->seed * 0x9e3779b97f4a7c15u;
     size_t length = 8 + (random >> 40) % 100;

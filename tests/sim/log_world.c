@@ -90,11 +90,13 @@ static void refused(struct world_batch *batch) {
 
 static void acked(struct log_append *append) {
     struct world_batch *batch = append->context;
+    batch->tries--;
     if (append->err == ERR_NO_SPACE || append->err == ERR_CONFLICT) {
-        refused(batch);
+        if (batch->tries == 0 && !batch->acked) refused(batch);
         return;
     }
-    assert(append->err == ERR_OK && !append->duplicate && append->base_offset == batch->base_offset);
+    assert(append->err == ERR_OK && append->base_offset == batch->base_offset);
+    assert(!append->duplicate || append == &batch->retry);
     batch->acked = true;
     batch->group = batch->world->group;
 }
@@ -133,7 +135,18 @@ static struct world_batch *make_batch(struct world *world, struct world_topic *t
     return batch;
 }
 
-void world_submit(struct world *world, uint32_t number) {
+static void submit(struct world_batch *batch, struct log_append *append) {
+    *append = (struct log_append){.partition = batch->topic->partition,
+                                  .batch = batch->bytes,
+                                  .batch_bytes = batch->size,
+                                  .record_count = batch->record_count,
+                                  .done = acked,
+                                  .context = batch};
+    batch->tries++;
+    log_submit(batch->world->log, append);
+}
+
+void world_submit(struct world *world, uint32_t number, bool twice) {
     struct world_topic *topic = &world->topics[number];
     if (topic->state != WORLD_LIVE || topic->batch_count == WORLD_BATCHES_MAX) return;
     struct world_batch *batch = make_batch(world, topic);
@@ -143,13 +156,8 @@ void world_submit(struct world *world, uint32_t number) {
     assert(topic->batches != NULL);
     topic->batches[topic->batch_count++] = batch;
     topic->submitted_end += batch->record_count;
-    batch->append = (struct log_append){.partition = topic->partition,
-                                        .batch = batch->bytes,
-                                        .batch_bytes = batch->size,
-                                        .record_count = batch->record_count,
-                                        .done = acked,
-                                        .context = batch};
-    log_submit(world->log, &batch->append);
+    submit(batch, &batch->append);
+    if (twice) submit(batch, &batch->retry);
 }
 
 static void note_acked(struct world *world) {
@@ -180,6 +188,12 @@ void world_step(struct world *world) {
     assert(err == ERR_OK);
     world->group++;
     world_publish(world);
+}
+
+void world_step_full(struct world *world) {
+    sim_fail(world->sim, SIM_WRITE, 1 + (uint32_t)world_random(world, 3), ERR_NO_SPACE);
+    world_step(world);
+    sim_fail(world->sim, SIM_WRITE, 0, ERR_OK);
 }
 
 void world_close(struct world *world) {

@@ -21,7 +21,8 @@ struct world_batch {
     bool acked;
     struct world *world;
     struct world_topic *topic;
-    struct log_append append;
+    struct log_append append, retry;
+    uint32_t tries; /* that were not answered yet */
 };
 
 enum world_topic_state { WORLD_ABSENT, WORLD_MAKING, WORLD_LIVE, WORLD_DELETING };
@@ -59,8 +60,10 @@ void world_init(struct world *world, struct sim *sim, uint64_t seed);
 void world_deinit(struct world *world);
 void world_open(struct world *world);
 void world_create(struct world *world, uint32_t topic);
-void world_submit(struct world *world, uint32_t topic);
-void world_step(struct world *world); /* one group, or one durable end recorded */
+/* `twice`: and its retry behind it. Whichever is answered "stored", it must be there. */
+void world_submit(struct world *world, uint32_t topic, bool twice);
+void world_step(struct world *world);      /* one group, or one durable end recorded */
+void world_step_full(struct world *world); /* the same while one of the writes finds the disk full */
 void world_close(struct world *world);
 void world_retain(struct world *world);
 void world_compact(struct world *world);

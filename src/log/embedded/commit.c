@@ -163,6 +163,9 @@ struct piece {
     struct group *group;
     int64_t first_offset;
     uint64_t first_position;
+    int64_t segment_time_ms; /* and the indexes and producers, as they were before it */
+    struct index_mark indexes;
+    uint32_t producer_count;
     uint64_t part_bytes; /* in log->parts, not written yet */
     uint32_t part_count;
 };
@@ -217,27 +220,50 @@ static uint64_t piece_bytes(const struct log_partition *partition, const struct 
     return size;
 }
 
-/* Puts the partition back to where the piece began, after a disk that was full in spite of the preallocation. */
-static void undo_piece(struct piece *piece, struct log_append *first, const struct log_append *end, enum err err) {
+static struct piece begin_piece(struct log_partition *partition, struct group *group) {
+    const struct producers *producers = &partition->producers;
+    if (producers->count > 0)
+        memcpy(partition->log->producers_before, producers->entries, producers->count * sizeof *producers->entries);
+    return (struct piece){.partition = partition,
+                          .group = group,
+                          .first_offset = partition->next_offset,
+                          .first_position = partition->position,
+                          .segment_time_ms = partition->segment_time_ms,
+                          .indexes = index_writer_mark(&partition->indexes),
+                          .producer_count = producers->count};
+}
+
+/* Whether the append's answer rests on what the piece wrote. A duplicate of nobody knows where may repeat a part of it. */
+static bool is_of_piece(const struct piece *piece, const struct log_append *append) {
+    if (append->err) return false;
+    return append->base_offset >= piece->first_offset || append->base_offset < 0;
+}
+
+/* Puts the partition back to where the piece began, after a disk that was full in spite of the preallocation. What it wrote
+ * is cut off, and the group's sync makes that last before anybody is answered: nothing of it may come back. */
+static enum err undo_piece(struct piece *piece, struct log_append *first, const struct log_append *end, enum err err) {
     struct log_partition *partition = piece->partition;
     for (struct log_append *append = first; append != end; append = append->next) {
-        struct record_batch batch;
-        if (append->err || append->duplicate || append->base_offset < piece->first_offset) continue;
-        if (record_batch_parse_header(slice_of(append->batch, append->batch_bytes), &batch) == ERR_OK)
-            producers_undo(&partition->producers, &batch);
+        if (!is_of_piece(piece, append)) continue;
         append->base_offset = -1;
+        append->duplicate = false;
         append->err = err;
     }
     partition->next_offset = piece->first_offset;
-    partition->position = piece->first_position;
+    partition->position = partition->allocated = piece->first_position;
+    partition->segment_time_ms = piece->segment_time_ms;
+    index_writer_back(&partition->indexes, piece->indexes);
+    partition->producers.count = piece->producer_count;
+    if (piece->producer_count > 0)
+        memcpy(partition->producers.entries, partition->log->producers_before,
+               piece->producer_count * sizeof(struct producer));
+    err = partition->log->sys->disk_ops->truncate(partition->file, piece->first_position);
+    return err ? ERR_IO : ERR_OK; /* What stays behind the end could be taken for a group: that is final. */
 }
 
 /* Writes from the front of the run what fits the segment; *ret_rest is what does not. */
 static enum err write_piece(struct log_partition *partition, struct group *group, struct log_append **ret_rest) {
-    struct piece piece = {.partition = partition,
-                          .group = group,
-                          .first_offset = partition->next_offset,
-                          .first_position = partition->position};
+    struct piece piece = begin_piece(partition, group);
     uint64_t size = piece_bytes(partition, partition->run_head), taken = 0;
     struct log_append *append = partition->run_head, *first = append;
     enum err err = ERR_OK;
@@ -254,10 +280,7 @@ static enum err write_piece(struct log_partition *partition, struct group *group
         if (piece.part_count == LOG_PARTS_MAX) err = write_parts(&piece);
     }
     if (!err) err = write_parts(&piece);
-    if (err_class(err) == ERR_CLASS_RESOURCE) {
-        undo_piece(&piece, first, append, err);
-        err = ERR_OK;
-    }
+    if (err_class(err) == ERR_CLASS_RESOURCE) err = undo_piece(&piece, first, append, err);
     *ret_rest = append;
     return err;
 }

@@ -99,8 +99,6 @@ enum producer_verdict producers_check(const struct producers *producers, const s
 enum err producers_reserve(struct producers *producers) MUST_USE; /* after it, producers_note cannot fail */
 /* Notes a batch that was placed; forgets the least recently used producer when full. */
 enum err producers_note(struct producers *producers, const struct record_batch *batch) MUST_USE;
-/* Takes the newest batch of its producer back. */
-void producers_undo(struct producers *producers, const struct record_batch *batch);
 /* Forgets what was appended at or behind `offset`. */
 void producers_cut(struct producers *producers, int64_t offset);
 enum err producers_set(struct producers *producers, const struct producer *entries, uint32_t count) MUST_USE;
@@ -138,6 +136,14 @@ struct log_partition;
 void index_writer_open(struct index_writer *writer, struct log_partition *partition, int64_t base_offset,
                        uint64_t position, bool fresh);
 void index_writer_add(struct index_writer *writer, const struct record_batch *batch, uint64_t position);
+/* Where the writer is, and back to it: nothing may have been flushed in between. */
+struct index_mark {
+    uint64_t since_entry;
+    int64_t max_time_ms, max_time_offset, last_time_ms;
+    uint32_t pending_count, time_pending_count;
+};
+struct index_mark index_writer_mark(const struct index_writer *writer);
+void index_writer_back(struct index_writer *writer, struct index_mark mark);
 /* Writes what is pending. */
 void index_writer_flush(struct index_writer *writer, const struct sys *sys);
 /* With the segment's last time entry, as Kafka closes its files. */
@@ -228,6 +234,7 @@ struct log {
     _Atomic int failed;      /* enum err; final */
     _Atomic bool unrecorded; /* some partition's durable end moved since it was recorded */
     struct slice parts[LOG_PARTS_MAX];
+    struct producer producers_before[FORMAT_PRODUCERS_MAX]; /* of the partition, ahead of the piece that is written */
     struct arena arena; /* batches cut to what is new, until the group is done */
     struct scan scan;   /* of whoever holds `commit` */
 

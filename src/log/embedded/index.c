@@ -179,6 +179,24 @@ void index_writer_add(struct index_writer *writer, const struct record_batch *ba
     writer->since_entry += batch->size_bytes;
 }
 
+struct index_mark index_writer_mark(const struct index_writer *writer) {
+    return (struct index_mark){.since_entry = writer->since_entry,
+                               .max_time_ms = writer->max_time_ms,
+                               .max_time_offset = writer->max_time_offset,
+                               .last_time_ms = writer->last_time_ms,
+                               .pending_count = writer->pending_count,
+                               .time_pending_count = writer->time_pending_count};
+}
+
+void index_writer_back(struct index_writer *writer, struct index_mark mark) {
+    writer->since_entry = mark.since_entry;
+    writer->max_time_ms = mark.max_time_ms;
+    writer->max_time_offset = mark.max_time_offset;
+    writer->last_time_ms = mark.last_time_ms;
+    writer->pending_count = mark.pending_count;
+    writer->time_pending_count = mark.time_pending_count;
+}
+
 static void write_index(struct index_writer *writer, const struct sys *sys) {
     uint8_t bytes[LOG_INDEX_PENDING * FORMAT_INDEX_ENTRY_BYTES];
     size_t size = writer->pending_count * FORMAT_INDEX_ENTRY_BYTES;

@@ -81,12 +81,10 @@ enum err producers_note(struct producers *producers, const struct record_batch *
     return ERR_OK;
 }
 
-void producers_undo(struct producers *producers, const struct record_batch *batch) {
-    if (batch->producer_id < 0 || batch->base_sequence < 0) return;
-    struct producer *producer = find(producers, batch->producer_id);
-    if (producer == NULL || producer->history_count == 0) return;
+/* Takes the newest batch of a producer back. Once nothing is known of it, its next batch is taken as it comes. */
+static void forget_newest(struct producers *producers, struct producer *producer) {
     producer->history_count--;
-    if (producer->history_count == 0) { /* Nothing is known of it any more: the next batch is taken as it comes. */
+    if (producer->history_count == 0) {
         producers->count--;
         memmove(producer, producer + 1, (size_t)(producers->entries + producers->count - producer) * sizeof *producer);
         return;
@@ -98,13 +96,10 @@ void producers_undo(struct producers *producers, const struct record_batch *batc
 void producers_cut(struct producers *producers, int64_t offset) {
     for (uint32_t i = 0; i < producers->count;) {
         struct producer *producer = &producers->entries[i];
-        struct producer_batch newest = producer->history[0];
-        if (producer->history_count == 0 || newest.base_offset < offset) {
+        if (producer->history_count == 0 || producer->history[0].base_offset < offset)
             i++;
-            continue;
-        }
-        struct record_batch batch = {.producer_id = producer->id, .base_sequence = newest.base_sequence};
-        producers_undo(producers, &batch);
+        else
+            forget_newest(producers, producer);
     }
 }
 
