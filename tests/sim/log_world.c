@@ -97,8 +97,8 @@ static void acked(struct log_append *append) {
     }
     assert(append->err == ERR_OK && append->base_offset == batch->base_offset);
     assert(!append->duplicate || append == &batch->retry);
+    if (!batch->acked) batch->group = batch->world->group;
     batch->acked = true;
-    batch->group = batch->world->group;
 }
 
 static void add_records(struct world *world, const struct world_topic *topic) {

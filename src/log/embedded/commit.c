@@ -157,7 +157,7 @@ static enum err judge(struct log_partition *partition, struct log_append *append
     return ERR_OK;
 }
 
-/* A part of a run: what goes into one segment with one group number, and maybe with several writes. */
+/* A part of a run: what goes into one segment, maybe with several writes, and is taken back as a whole. */
 struct piece {
     struct log_partition *partition;
     struct group *group;
@@ -184,10 +184,12 @@ static enum err write_parts(struct piece *piece) {
     return err;
 }
 
+/* The number of a group is where the last sync ended: several pieces of one segment may share it. */
 static void place(struct piece *piece, struct log_append *append, struct record_batch *batch) {
     struct log_partition *partition = piece->partition;
     append->base_offset = batch->base_offset = partition->next_offset;
-    record_batch_place(append->batch, append->base_offset, (int32_t)(piece->first_offset & INT32_MAX) ^ partition->tag);
+    record_batch_place(append->batch, append->base_offset,
+                       (int32_t)(partition->synced_offset & INT32_MAX) ^ partition->tag);
     index_writer_add(&partition->indexes, batch, partition->position);
     if (partition->segment_time_ms == 0) partition->segment_time_ms = batch->base_timestamp_ms;
     partition->log->parts[piece->part_count++] = slice_of(append->batch, append->batch_bytes);
@@ -396,7 +398,8 @@ static enum err record_one(struct log *log) {
             struct log_partition *p = topic->partitions[j];
             if (atomic_load(&p->damaged) || p->recorded.end_offset == p->synced_offset) continue;
             index_writer_flush(&p->indexes, log->sys);
-            return durable_end_record(p, 0, 0);
+            enum err err = durable_end_record(p, 0, 0);
+            return err_class(err) == ERR_CLASS_RESOURCE ? ERR_OK : err; /* The next idle moment may find room. */
         }
     }
     log->unrecorded = false;
