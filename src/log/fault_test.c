@@ -293,6 +293,27 @@ static void test_a_failed_sync_is_final(void **state) {
     assert_int_equal(append(place, log_end_offset(place->partition), 1), ERR_OK);
 }
 
+/* A process is killed between the write of durable-end and its sync: the next one sees what a crash may still take away. */
+static void test_what_a_killed_process_left_unsynced_is_synced_before_it_counts(void **state) {
+    struct place *place = *state;
+    for (int64_t n = 0; n < 5; n++) assert_int_equal(append(place, n, 1), ERR_OK);
+    reopen(place);
+    sim_fail(place->sim, SIM_SYNC, 1, ERR_SYNC);
+    assert_int_equal(append(place, 5, 1), ERR_SYNC);
+    reopen(place);
+    assert_int_equal(append(place, 5, 1), ERR_OK);
+    uint8_t choices[SIM_CHOICES_MAX];
+    memset(choices, SIM_DROPPED, sizeof choices);
+    struct sim *after = sim_make(2);
+    struct place other = {.options = place->options};
+    other.options.sys = sim_sys(after);
+    sim_crash(place->sim, choices, 1, after);
+    open_log(&other);
+    assert_int_equal(log_end_offset(other.partition), 6);
+    log_close(&other.log);
+    sim_drop(&after);
+}
+
 static void test_a_failed_write_is_final(void **state) {
     struct place *place = *state;
     int errors;
@@ -445,6 +466,7 @@ int main(void) {
         TEST(test_a_group_that_is_taken_back_leaves_its_producers_as_they_were),
         TEST(test_a_group_that_is_taken_back_stays_so_over_a_crash),
         TEST(test_a_failed_sync_is_final),
+        TEST(test_what_a_killed_process_left_unsynced_is_synced_before_it_counts),
         TEST(test_a_failed_write_is_final),
         TEST(test_any_operation_may_fail),
         TEST(test_unreadable_bytes_cost_only_what_is_in_them),

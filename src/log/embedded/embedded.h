@@ -235,8 +235,8 @@ struct log {
     _Atomic bool unrecorded; /* some partition's durable end moved since it was recorded */
     struct slice parts[LOG_PARTS_MAX];
     struct producer producers_before[FORMAT_PRODUCERS_MAX]; /* of the partition, ahead of the piece that is written */
-    struct arena arena; /* batches cut to what is new, until the group is done */
-    struct scan scan;   /* of whoever holds `commit` */
+    struct arena arena;                                     /* batches cut to what is new, until the group is done */
+    struct scan scan;                                       /* of whoever holds `commit` */
 
     _Atomic uint64_t appends, records, bytes, groups, syncs, sync_ns_total, sync_ns_max;
 };

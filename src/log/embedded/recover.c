@@ -346,9 +346,18 @@ static enum err recover_tail(struct recovery *r) {
     return ERR_OK;
 }
 
+/* A killed process may have left what is only in memory: it is made to last before anything rests on it. */
+static enum err sync_record(struct log_partition *partition) {
+    const struct sys *sys = partition->log->sys;
+    if (partition->log->options.read_only) return ERR_OK;
+    enum err err = sys->disk_ops->sync(partition->ends);
+    return err ? err : partition_sync_folder(partition);
+}
+
 static enum err read_record(struct recovery *r, struct diag *diag) {
     struct log_partition *partition = r->partition;
     enum err err = durable_end_read(partition, &r->recorded, &partition->producers, diag);
+    if (!err) err = sync_record(partition);
     if (err == ERR_OK) return list_segments(r);
     if (err != ERR_CORRUPT && err != ERR_NOT_FOUND) return err;
     err = list_segments(r);

@@ -301,7 +301,8 @@ static enum err load_topic(struct loading *loading, const char *name) {
 enum err topics_load(struct log *log, struct diag *diag) {
     struct loading loading = {.log = log, .diag = diag};
     buf_init(&loading.names, (LOG_TOPIC_NAME_MAX + 1) * LOG_TOPICS_MAX);
-    enum err err = log->sys->disk_ops->list(log->sys->disk, log->folder, find_topic_folder, &loading);
+    enum err err = log->options.read_only ? ERR_OK : log->sys->disk_ops->sync_folder(log->sys->disk, log->folder);
+    if (!err) err = log->sys->disk_ops->list(log->sys->disk, log->folder, find_topic_folder, &loading);
     for (size_t at = 0; at < loading.names.size && !err;) {
         const char *name = (const char *)loading.names.data + at;
         at += strlen(name) + 1;
