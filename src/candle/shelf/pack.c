@@ -18,9 +18,9 @@ static void widen(struct candle *sum, int64_t length_ms) {
     sum->close_time_ms = sum->open_time_ms + length_ms - 1;
 }
 
-/* Minutes that no row tells of are unknown. */
-struct candle shelf_tier_row(const struct candle *sum, uint32_t parts, uint32_t part_ms, uint32_t tier_ms) {
-    uint64_t known_ms = part_ms < 60000 ? (uint64_t)parts * part_ms : (uint64_t)sum->covered_minutes * 60000;
+/* What no row tells of is unknown. Of base rows shorter than a minute it is the rows that are counted as covered. */
+struct candle shelf_tier_row(const struct candle *sum, uint32_t part_ms, uint32_t tier_ms) {
+    uint64_t known_ms = (uint64_t)sum->covered_minutes * (part_ms < 60000 ? part_ms : 60000);
     struct candle row = *sum;
     if (known_ms < tier_ms) {
         if (row.coverage >= COVERAGE_QUIET) row.coverage = COVERAGE_PARTIAL;
@@ -48,7 +48,7 @@ enum err shelf_pack_sums(const struct shelf *shelf, const struct candle *rows, u
         if ((err = candle_sum(rows + at, end - at, &sum)) != ERR_OK) break;
         widen(&sum, quarter_ms);
         assert(pack->quarter_count < SHELF_QUARTERS_MAX);
-        pack->quarters[pack->quarter_count++] = shelf_tier_row(&sum, end - at, base_ms, quarter_ms);
+        pack->quarters[pack->quarter_count++] = shelf_tier_row(&sum, base_ms, quarter_ms);
         if (at == 0)
             pack->sum = sum;
         else

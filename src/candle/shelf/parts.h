@@ -148,8 +148,8 @@ enum err shelf_pack(const struct shelf *shelf, struct span period, const struct 
 /* The sums alone. */
 enum err shelf_pack_sums(const struct shelf *shelf, const struct candle *rows, uint32_t count,
                          struct shelf_pack *pack) MUST_USE;
-/* A sum of `parts` rows of `part_ms` as a row of a tier. */
-struct candle shelf_tier_row(const struct candle *sum, uint32_t parts, uint32_t part_ms, uint32_t tier_ms);
+/* A sum of base rows of `part_ms` as a row of a tier. */
+struct candle shelf_tier_row(const struct candle *sum, uint32_t part_ms, uint32_t tier_ms);
 
 /* --- rows put off (later.c) --- */
 enum err shelf_later_flush(struct shelf *shelf, struct store_batch *batch) MUST_USE;

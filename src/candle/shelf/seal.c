@@ -120,7 +120,7 @@ static enum err append_block(struct seal *seal, int tier, struct span period, co
 static enum err finish_day(struct seal *seal) {
     const struct tier *tiers = seal->shelf->tiers;
     if (seal->day_parts == 0) return ERR_OK;
-    const struct candle row = shelf_tier_row(&seal->day, seal->day_parts, tiers[TIER_BASE].ms, tiers[TIER_DAY].ms);
+    const struct candle row = shelf_tier_row(&seal->day, tiers[TIER_BASE].ms, tiers[TIER_DAY].ms);
     seal->day_parts = 0;
     return rows_add(&seal->days, &row);
 }
