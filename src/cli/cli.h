@@ -4,7 +4,15 @@
 
 #include "engine/engine.h"
 
-enum cli_exit { EXIT_DONE = 0, EXIT_NO = 1, EXIT_USAGE = 2, EXIT_INPUT = 3, EXIT_DAMAGED = 4, EXIT_IO = 5 };
+enum cli_exit {
+    EXIT_DONE = 0,
+    EXIT_NO = 1,
+    EXIT_USAGE = 2,
+    EXIT_INPUT = 3,
+    EXIT_DAMAGED = 4,
+    EXIT_IO = 5, /* a failed sync is one: the process that meets it ends with this */
+    EXIT_NOT_NOW = 6,
+};
 enum { CLI_OPTIONS_MAX = 24, CLI_WORDS_MAX = 4096 };
 
 struct cli_option {

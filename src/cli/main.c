@@ -80,10 +80,12 @@ int cli_usage(const struct cli *cli, const char *format, ...) {
 
 int cli_exit(enum err err) {
     if (err == ERR_USAGE) return EXIT_USAGE;
+    if (err == ERR_LOCKED) return EXIT_NOT_NOW;
     switch (err_class(err)) {
         case ERR_CLASS_NONE: return EXIT_DONE;
         case ERR_CLASS_INPUT: return EXIT_INPUT;
         case ERR_CLASS_CORRUPT: return EXIT_DAMAGED;
+        case ERR_CLASS_RESOURCE: return EXIT_NOT_NOW;
         default: return err == ERR_NOT_FOUND || err == ERR_EXISTS ? EXIT_INPUT : EXIT_IO;
     }
 }
@@ -92,6 +94,8 @@ int cli_fail(enum err err, const struct diag *diag) {
     char text[1200];
     struct diag plain = *diag;
     plain.err = err;
+    if (err == ERR_LOCKED && plain.hint[0] == '\0')
+        diag_hint(&plain, "stop it, ask it (most commands do by themselves), or take another folder with --data");
     diag_print(&plain, text, sizeof text);
     fprintf(stderr, "wick: %s\n", text);
     return cli_exit(err);

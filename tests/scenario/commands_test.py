@@ -70,7 +70,7 @@ def same_everywhere():
         for topic in ("prices", "candles.sealed.1m"):
             assert run(options.wick, "topic", "delete", topic, "--data", data)[0] == 2
         code, _, err = run(options.wick, "run", "--data", data, "--listen", "127.0.0.1:0")
-        assert code == 5 and data.encode() in err, (code, err)
+        assert code == 6 and data.encode() in err and b"stop it" in err and b"--data" in err, (code, err)
     finally:
         server.stop()
     assert len(must(options.wick, "topic", "read", "made", "--values", data=data + "-2").splitlines()) == 10

@@ -151,7 +151,7 @@ def two_programs_on_one_folder():
         second = Server(options.wick, data)
         code = second.process.wait(20)
         second._reader.join(2)
-        assert code != 0 and any("lock" in line or "another" in line for line in second.said), (code, second.said)
+        assert code == 6 and any("another process" in line and "stop it" in line for line in second.said), (code, second.said)
         assert server.get("/healthz")[0] == 200
     finally:
         server.stop()

@@ -132,7 +132,7 @@ def a_rebuild_owns_the_folder_first():
     with open(os.path.join(data, "log", "lock"), "r+") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, _, err = run(options.wick, "fsck", "--rebuild", data=data)
-        assert code == 5 and b"another process" in err and stored(data) == before, (code, err, stored(data))
+        assert code == 6 and b"another process" in err and stored(data) == before, (code, err, stored(data))
     two = file_of("rebuilt.yaml", "topics: {prices_partitions: 2}\n")
     code, _, err = run(options.wick, "fsck", "--rebuild", "--config", two, data=data)
     assert code == 3 and b"partitions" in err and stored(data) == before, (code, err, stored(data))

@@ -205,7 +205,7 @@ def judge(life, action, code, kind, stopped):
     if action == "kill":
         return None if stopped == -9 else how
     if not life.ready:  # a start that is refused says so
-        return None if stopped in (0, 5) else how
+        return None if stopped in (0, 5, 6) else how
     if action == "fail" and code == errno.EIO and not life.stopping:
         final = stopped == 5 and (kind != "sync" or SYNC_FAILED in how or STORE_FAILED in how)
         return None if final or kind == "pwritev" and stopped == 0 else how  # (a hint of the index may be left out)
