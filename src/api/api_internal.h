@@ -97,6 +97,8 @@ void api_when_folded(struct api *api, struct http_exchange *exchange, const uint
                      api_then then, void *context);
 
 /* --- arguments.c --- */
+/* An enum series_kind, or -1 where it is absent. ERR_UNKNOWN. */
+enum err argument_kind(struct slice text, struct diag *diag, int *ret_kind) MUST_USE;
 /* `kind`: "", "trade" or "price". ERR_NOT_FOUND, ERR_SYNTAX. */
 enum err argument_series(const struct api *api, struct slice name, struct slice kind, struct diag *diag,
                          uint32_t *ret_series) MUST_USE;

@@ -162,6 +162,48 @@ static void test_latest(void **state) {
     assert_int_equal(fixture.status, 400);
 }
 
+/* Of a pair that has both, `kind` chooses, also where no series is named. */
+static void test_kind(void **state) {
+    (void)state;
+    uint32_t number;
+    const struct series_key key = {SLICE("binance"), SLICE("BTC"), SLICE("USDT"), SERIES_TRADE};
+    put("BTC", "100", TIME);
+    put("ETH", "7", TIME);
+    assert_int_equal(series_intern(fixture.series, &key, &number), ERR_OK);
+    const struct event event = {.time_ms = TIME, .price = 3, .series = number};
+    assert_int_equal(latest_offer(fixture.latest, &event, 1), ERR_OK);
+    static const struct {
+        const char *target;
+        bool price, trade;
+    } cases[] = {
+        {"/v1/latest", true, true},
+        {"/v1/latest?kind=", true, true},
+        {"/v1/latest?kind=price", true, false},
+        {"/v1/latest?kind=Trade", false, true},
+        {"/v1/latest?base=btc", true, true},
+        {"/v1/latest?base=btc&kind=price", true, false},
+        {"/v1/latest?base=btc&kind=trade", false, true},
+        {"/v1/latest?group=base", true, true},
+        {"/v1/latest?group=base&kind=price", true, false},
+        {"/v1/latest?group=base&kind=trade", false, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(fixture_get(&fixture, cases[i].target), 200);
+        assert_int_equal(strstr(fixture_text(&fixture), "\"kind\":\"price\"") != NULL, cases[i].price);
+        assert_int_equal(strstr(fixture_text(&fixture), "\"kind\":\"trade\"") != NULL, cases[i].trade);
+    }
+    static const char *const bad[] = {"/v1/latest?kind=nft", "/v1/latest?base=BTC&kind=nft",
+                                      "/v1/latest?group=base&kind=nft", "/v1/gaps?kind=nft",
+                                      "/v1/latest?series=binance:BTC/USDT&kind=nft"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        fixture_get(&fixture, bad[i]);
+        fixture_expect(&fixture, 400, "\"code\":\"unknown\"");
+        fixture_expect(&fixture, 400, "\"at\":\"kind\"");
+    }
+    fixture_get(&fixture, "/v1/gaps?kind=price");
+    assert_string_equal(fixture_text(&fixture), "[]");
+}
+
 static void test_candles(void **state) {
     (void)state;
     put("BTC", "100", TIME);
@@ -560,6 +602,7 @@ int main(void) {
         TEST(test_post_refused),
         TEST(test_too_many_events),
         TEST(test_latest),
+        TEST(test_kind),
         TEST(test_candles),
         TEST(test_query),
         TEST(test_query_too_large),

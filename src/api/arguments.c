@@ -4,7 +4,7 @@
 
 static const int64_t time_max_ms = 253402300800000; /* year 10000 */
 
-static enum err read_kind(struct slice text, struct diag *diag, int *ret_kind) {
+enum err argument_kind(struct slice text, struct diag *diag, int *ret_kind) {
     if (text.size == 0) {
         *ret_kind = -1;
     } else if (slice_equal_nocase(text, SLICE("trade"))) {
@@ -27,7 +27,7 @@ enum err argument_series(const struct api *api, struct slice name, struct slice 
         diag_where(diag, "series");
         return ERR_MISSING;
     }
-    enum err err = read_kind(kind, diag, &number);
+    enum err err = argument_kind(kind, diag, &number);
     if (err == ERR_OK) err = series_parse(api->options.series, name, number, diag, ret_series);
     if (err != ERR_OK) diag_where(diag, "series");
     return err;

@@ -165,6 +165,7 @@ void handle_latest_post(struct api *api, struct http_exchange *exchange) {
 
 struct listing {
     struct slice base; /* empty: every one */
+    int kind;          /* -1: either */
     bool grouped;
 };
 
@@ -201,6 +202,7 @@ static enum err list_series(struct api *api, struct arena *arena, const struct l
         const struct series *series = series_get(api->options.series, i);
         if (series == NULL) continue;
         if (listing->base.size > 0 && !slice_equal_nocase(series->base, listing->base)) continue;
+        if (listing->kind >= 0 && (int)series->kind != listing->kind) continue;
         if (listing->grouped && !is_chosen(api, series)) continue;
         struct latest latest;
         if (latest_get(api->options.latest, i, &latest) != ERR_OK) continue;
@@ -256,24 +258,26 @@ static void answer_listing(struct api *api, struct http_exchange *exchange, void
     http_reply(exchange, 200, "application/json");
 }
 
+static enum err read_listing(const struct http_exchange *exchange, struct diag *diag, struct listing *ret_listing) {
+    const struct slice group = http_argument(exchange, "group");
+    *ret_listing = (struct listing){.base = http_argument(exchange, "base"), .grouped = group.size > 0};
+    if (group.size == 0 || slice_equal(group, SLICE("base")))
+        return argument_kind(http_argument(exchange, "kind"), diag, &ret_listing->kind);
+    (void)diag_set(diag, ERR_UNKNOWN, "the only group is base");
+    diag_where(diag, "group");
+    return ERR_UNKNOWN;
+}
+
 void handle_latest(struct api *api, struct http_exchange *exchange) {
     if (http_argument(exchange, "series").data != NULL) {
         answer_named(api, exchange);
         return;
     }
-    const struct slice group = http_argument(exchange, "group");
     struct diag diag = {0};
-    if (group.size > 0 && !slice_equal(group, SLICE("base"))) {
-        (void)diag_set(&diag, ERR_UNKNOWN, "the only group is base");
-        diag_where(&diag, "group");
-        http_reply_error(exchange, ERR_UNKNOWN, &diag);
-        return;
-    }
     struct listing *listing = arena_alloc(&exchange->arena, sizeof *listing);
-    if (listing == NULL) {
-        http_reply_error(exchange, ERR_NO_MEMORY, NULL);
-        return;
-    }
-    *listing = (struct listing){http_argument(exchange, "base"), group.size > 0};
-    api_when_folded(api, exchange, NULL, 0, answer_listing, listing);
+    enum err err = listing == NULL ? ERR_NO_MEMORY : read_listing(exchange, &diag, listing);
+    if (err != ERR_OK)
+        http_reply_error(exchange, err, &diag);
+    else
+        api_when_folded(api, exchange, NULL, 0, answer_listing, listing);
 }

@@ -253,6 +253,7 @@ struct gaps_call {
     struct api *api;
     struct http_exchange *exchange;
     uint32_t only; /* series, or SERIES_NONE for all */
+    int kind;      /* -1: either */
     int64_t from_ms, to_ms;
     uint32_t task_index, count;
     const struct series *series; /* being listed */
@@ -291,6 +292,7 @@ static enum err put_task_gaps(struct gaps_call *self, struct book *book) {
         self->series = series_get(table, i);
         if (self->series == NULL || self->series->ids != SERIES_IDS_DENSE) continue;
         if (self->only != SERIES_NONE && self->only != i) continue;
+        if (self->kind >= 0 && (int)self->series->kind != self->kind) continue;
         err = put_series_gaps(self, book);
     }
     return err;
@@ -325,8 +327,9 @@ static void next_task(struct gaps_call *self) {
 
 static enum err read_gaps(struct api *api, struct http_exchange *exchange, struct gaps_call *self, struct diag *diag) {
     const struct slice series = http_argument(exchange, "series");
-    enum err err = ERR_OK;
-    if (series.size > 0) err = argument_series(api, series, http_argument(exchange, "kind"), diag, &self->only);
+    enum err err = argument_kind(http_argument(exchange, "kind"), diag, &self->kind);
+    if (err == ERR_OK && series.size > 0)
+        err = argument_series(api, series, http_argument(exchange, "kind"), diag, &self->only);
     if (err == ERR_OK) err = argument_time(api, exchange, "from", 0, &self->from_ms, diag);
     if (err == ERR_OK) err = argument_time(api, exchange, "to", time_max_ms, &self->to_ms, diag);
     return err;
