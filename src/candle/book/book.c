@@ -105,7 +105,7 @@ enum err book_clock(struct book *book, int64_t append_ms, struct diag *diag) {
     for (uint32_t i = 0; i < book->touched.count && err == ERR_OK; i++) {
         struct lane_state *lane = book->touched.lanes[i];
         bool live = !book->options.bounded && lane->max_ms != INT64_MIN && lane->max_ms >= book->clock_ms - LIVE_MS;
-        if (live != lane->live) err = lane_thaw(book, lane);
+        if (live != lane->live && (err = lane_thaw(book, lane)) != ERR_OK) break;
         lane->live = live;
         lane->listed &= (uint8_t)~LISTED_TOUCHED;
         if (lane->live && lane->check_ms < book->next_clock_ms) book->next_clock_ms = lane->check_ms;

@@ -29,6 +29,7 @@ struct shelf {
     uint32_t seals;
     struct lane sealed_lane;
     int64_t sealed_until_ms; /* of that lane, since the last commit */
+    uint32_t fails_in;       /* the how manieth shelf_put_later from now finds no memory; 0: none */
 };
 
 static inline bool fake_before(const struct fake_row *a, const struct fake_row *b) {
@@ -85,6 +86,7 @@ enum err shelf_put(struct shelf *shelf, struct store_snapshot *snapshot, struct 
 
 enum err shelf_put_later(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch,
                          struct lane lane, const struct candle *candles, uint32_t count) {
+    if (shelf->fails_in > 0 && --shelf->fails_in == 0) return ERR_NO_MEMORY;
     return shelf_put(shelf, snapshot, batch, lane, candles, count);
 }
 

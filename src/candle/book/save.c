@@ -220,29 +220,32 @@ static enum err put_state(struct book *book, struct lane_state *lane, struct sto
     return ERR_OK;
 }
 
+/* What fails here leaves the rows dirty: it is done again, or the freeze is never committed. */
 static enum err put_rows(struct book *book, struct lane_state *lane, struct store_snapshot *snapshot,
                          struct store_batch *batch) {
     lane_settle(lane);
     book->rows.count = 0;
-    for (uint32_t i = 0; i < lane->chunk_count; i++) {
-        struct chunk *chunk = lane->chunks[i];
-        enum err err = buffer_bits(book, lane, chunk, chunk->dirty);
-        if (err) return err;
-        chunk->frozen |= chunk->dirty;
-        chunk->dirty = 0;
-    }
-    if (book->rows.count == 0) return ERR_OK;
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < lane->chunk_count && err == ERR_OK; i++)
+        err = buffer_bits(book, lane, lane->chunks[i], lane->chunks[i]->dirty);
+    if (err != ERR_OK || book->rows.count == 0) return err;
     rows_stored(book, lane);
-    return shelf_put_later(book->options.shelf, snapshot, batch, lane->lane, book->rows.candles, book->rows.count);
+    err = shelf_put_later(book->options.shelf, snapshot, batch, lane->lane, book->rows.candles, book->rows.count);
+    for (uint32_t i = 0; i < lane->chunk_count && err == ERR_OK; i++) {
+        lane->chunks[i]->frozen |= lane->chunks[i]->dirty;
+        lane->chunks[i]->dirty = 0;
+    }
+    return err;
 }
 
+/* The lane is freezing until all of it is in the batch. */
 enum err lane_freeze(struct book *book, struct lane_state *lane) {
     const struct freeze *freeze = &book->freeze;
     assert(freeze->batch != NULL);
     enum err err = put_rows(book, lane, freeze->snapshot, freeze->batch);
     if (err == ERR_OK) err = put_state(book, lane, freeze->batch);
     if (err == ERR_OK) err = lane_enlist(book, lane, LISTED_FROZEN);
-    lane->listed &= (uint8_t)~LISTED_FREEZING;
+    if (err == ERR_OK) lane->listed &= (uint8_t)~LISTED_FREEZING;
     return err;
 }
 
@@ -271,10 +274,10 @@ enum err book_freeze_some(struct book *book, uint32_t lanes, struct diag *diag, 
     struct freeze *freeze = &book->freeze;
     enum err err = ERR_OK;
     book->diag = diag;
-    for (uint32_t done = 0; freeze->next < book->freezing.count && done < lanes && err == ERR_OK; freeze->next++) {
+    for (uint32_t done = 0; freeze->next < book->freezing.count && done < lanes; freeze->next++) {
         struct lane_state *lane = book->freezing.lanes[freeze->next];
         if ((lane->listed & LISTED_FREEZING) == 0) continue;
-        err = lane_freeze(book, lane);
+        if ((err = lane_freeze(book, lane)) != ERR_OK) break;
         done++;
     }
     if (err == ERR_OK && freeze->batch != NULL) err = store_batch_err(freeze->batch);

@@ -101,6 +101,44 @@ static void test_leaves_and_returns(void **state) {
     assert_int_equal(row->reason, REASON_REPAIR);
 }
 
+/* A lane that cannot be frozen, within a fold that would change it, stays one to freeze: the checkpoint has all of the cut, or
+ * fails. */
+static void test_failed_lane_stays_in_the_freeze(void **state) {
+    struct setting *s = *state;
+    struct store_snapshot *snapshot;
+    struct store_batch batch;
+    struct diag diag = {0};
+    struct event late = trade_of(s->dense, 12, T0 + 2 * MINUTE, 700, 1);
+    enum event_fate fate;
+    struct book_counts counts = {0};
+    int64_t offset = 12;
+    uint32_t left;
+    open_book(s, false, 0);
+    trade(s, 10, 0);
+    trade(s, 11, 1);
+    store_batch_init(&batch, 1 << 26);
+    assert_int_equal(store_snapshot_open(s->store, &snapshot), ERR_OK);
+    assert_int_equal(book_freeze_begin(s->book, snapshot, &batch, &diag), ERR_OK);
+    s->shelf.fails_in = 1;
+    assert_int_equal(book_apply(s->book, &late, &offset, 1, &fate, &counts, &diag), ERR_NO_MEMORY);
+    s->shelf.fails_in = 1;
+    assert_int_equal(book_freeze_some(s->book, 64, &diag, &left), ERR_NO_MEMORY);
+    assert_int_equal(s->shelf.pending.count, 0);
+    assert_int_equal(book_freeze_some(s->book, 64, &diag, &left), ERR_OK);
+    assert_int_equal(left, 0);
+    store_snapshot_close(s->store, &snapshot);
+    const struct store_batch *batches[] = {&batch};
+    assert_int_equal(store_commit(s->store, batches, 1, 1, &diag), ERR_OK);
+    store_batch_deinit(&batch);
+    fake_commit(&s->shelf);
+    assert_non_null(stored_row(s, s->dense, BASIS_TRADES, 0));
+    assert_int_equal(stored_row(s, s->dense, BASIS_TRADES, 1)->trades, 1);
+    assert_null(stored_row(s, s->dense, BASIS_TRADES, 2));
+    open_book(s, false, 0); /* the state is that of the cut: its ids are known, the later one is not */
+    assert_int_equal(trade(s, 11, 1), FATE_DUPLICATE);
+    assert_int_equal(trade(s, 12, 2), FATE_USED);
+}
+
 /* A day that is over and has rested is sealed, once; a late trade seals it again. */
 static void test_days_are_sealed(void **state) {
     struct setting *s = *state;
@@ -349,10 +387,16 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
 #define RULE(name) cmocka_unit_test_setup_teardown(name, open_setting, close_setting)
-    const struct CMUnitTest tests[] = {RULE(test_leaves_and_returns),    RULE(test_days_are_sealed),
-                                       RULE(test_import_shares_ids),     RULE(test_import_of_many_days),
-                                       RULE(test_klines_by_day),         RULE(test_klines_in_place),
-                                       RULE(test_klines_out_of_order),   RULE(test_open_rows_of_the_first_hour),
-                                       RULE(test_as_many_events_as_fit), RULE(test_out_of_memory)};
+    const struct CMUnitTest tests[] = {RULE(test_leaves_and_returns),
+                                       RULE(test_failed_lane_stays_in_the_freeze),
+                                       RULE(test_days_are_sealed),
+                                       RULE(test_import_shares_ids),
+                                       RULE(test_import_of_many_days),
+                                       RULE(test_klines_by_day),
+                                       RULE(test_klines_in_place),
+                                       RULE(test_klines_out_of_order),
+                                       RULE(test_open_rows_of_the_first_hour),
+                                       RULE(test_as_many_events_as_fit),
+                                       RULE(test_out_of_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
