@@ -2,7 +2,8 @@
  * was late or invalid.
  *
  * Its own checkpoint rows: STORE_STATE ("<task>/outputs", "") = varint sequence of the late output, varint of the invalid
- * one. Latest prices are in candle/latest_row.h; the book adds its own. */
+ * one, varint append time of the newest record folded (rows of earlier versions end before it). Latest prices are in
+ * candle/latest_row.h; the book adds its own. */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -234,11 +235,13 @@ static void put_outputs(struct candle_processor *self, struct store_batch *batch
     buf_init(&value, 64);
     buf_put_varint(&value, output_sequence(self->late));
     buf_put_varint(&value, output_sequence(self->invalid));
+    buf_put_varint(&value, self->append_ms);
     store_batch_put(batch, &key, buf_slice(&value));
     buf_deinit(&value);
 }
 
-static enum err restore_outputs(struct candle_processor *self, struct store_snapshot *snapshot) {
+/* The clock that closes candles goes on where it was: what was over stays over, even if nothing more comes. */
+static enum err restore_outputs(struct candle_processor *self, struct store_snapshot *snapshot, struct diag *diag) {
     char partition[160];
     const struct store_key key = outputs_key(self, partition);
     struct slice value;
@@ -247,16 +250,17 @@ static enum err restore_outputs(struct candle_processor *self, struct store_snap
     if (err != ERR_OK) return err;
     struct reader in = reader_of(value);
     int64_t late = reader_varint(&in), invalid = reader_varint(&in);
+    if (reader_left(&in) > 0) self->append_ms = reader_varint(&in);
     if (reader_end(&in) != ERR_OK) return ERR_CORRUPT;
     output_restore(self->late, (int32_t)late);
     output_restore(self->invalid, (int32_t)invalid);
-    return ERR_OK;
+    return self->append_ms > 0 ? book_clock(self->book, self->append_ms, diag) : ERR_OK;
 }
 
 static enum err load(struct processor *processor, struct store_snapshot *snapshot, struct diag *diag) {
     struct candle_processor *self = self_of(processor);
     enum err err = latest_rows_restore(self->options.store, snapshot, self->name, self->options.latest);
-    if (err == ERR_OK) err = restore_outputs(self, snapshot);
+    if (err == ERR_OK) err = restore_outputs(self, snapshot, diag);
     if (err != ERR_OK) return diag_set(diag, err, "the checkpointed state of task %s cannot be read", self->name);
     return ERR_OK;
 }
@@ -352,6 +356,7 @@ static enum err open_book(const struct candle_processor *self, struct diag *diag
         .task = self->name,
         .base_ms = self->options.base_ms,
         .price_grace_ms = self->options.price_grace_ms,
+        .seal_rest = self->options.seal_rest,
     };
     return book_open(&options, diag, ret_book);
 }
@@ -360,7 +365,11 @@ enum err candle_processor_reload(struct processor *processor, struct diag *diag)
     struct candle_processor *self = self_of(processor);
     struct book *book = NULL;
     enum err err = open_book(self, diag, &book);
-    if (err != ERR_OK) return err;
+    if (err == ERR_OK && self->append_ms > 0) err = book_clock(book, self->append_ms, diag);
+    if (err != ERR_OK) {
+        book_close(&book);
+        return err;
+    }
     book_close(&self->book);
     self->book = book;
     return ERR_OK;

@@ -29,6 +29,7 @@ struct shelf_options {
     uint32_t base_ms;            /* 60000 or 1000 */
     int64_t retention_ms[3];     /* of base, 15m, 1d rows by their own time; 0: for ever */
     const struct sys *sys;       /* the append time of blocks; NULL: a block's records carry the end of its rows */
+    uint64_t waste_bytes;        /* of a topic, for which compaction is worth it; 0: 1 MiB */
 };
 
 enum err shelf_open(const struct shelf_options *options, struct diag *diag, struct shelf **ret_shelf) MUST_USE;

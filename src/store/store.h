@@ -119,6 +119,10 @@ struct store *store_memory_share(struct store *store);
  * mode with the rows before applied, otherwise with all or none. Commits after it work again (the process has come back).
  * UINT32_MAX takes a crash back that has not come. */
 void store_memory_crash(struct store *store, uint32_t rows);
+/* Calls `before` ahead of each write that is seen by itself: a row in ROW_BY_ROW mode, otherwise a commit. NULL: no calls. */
+void store_memory_watch(struct store *store, void (*before)(void *context), void *context);
+/* Other rows, which begin as those that are there now: what would be left if the process died here. */
+struct store *store_memory_copy(struct store *store);
 void store_close(struct store **store);
 
 /* Settles what a crash has left of a commit. Then format version and the identity of the log this store was made from, in

@@ -175,9 +175,10 @@ static bool is_worth_it(const struct shelf_compaction *c, int tier, uint64_t *re
     const struct noted *noted = &c->tiers[tier];
     *ret_bytes = c->shelf->tiers[tier].partition != NULL ? log_partition_bytes(c->shelf->tiers[tier].partition) : 0;
     uint64_t waste = *ret_bytes > noted->bytes ? *ret_bytes - noted->bytes : 0;
-    if (waste < WASTE_MIN_BYTES || waste < noted->bytes / WASTE_SHARE) return false;
+    const uint64_t least = c->shelf->options.waste_bytes > 0 ? c->shelf->options.waste_bytes : WASTE_MIN_BYTES;
+    if (waste < least || waste < noted->bytes / WASTE_SHARE) return false;
     /* What the last time could not drop is not tried again before as much has come to it. */
-    return *ret_bytes >= c->shelf->compacted_bytes[tier] + WASTE_MIN_BYTES / 4;
+    return *ret_bytes >= c->shelf->compacted_bytes[tier] + least / 4;
 }
 
 bool shelf_compaction_wanted(const struct shelf_compaction *compaction) {

@@ -37,6 +37,8 @@ struct data {
     uint64_t random;
     bool crash;
     uint32_t crash_rows;
+    void (*before)(void *context);
+    void *before_context;
 };
 
 struct memory_store {
@@ -241,32 +243,34 @@ static void apply(struct data *data, struct write *write) {
     *root = grown;
 }
 
-/* How many of the writes take effect; the others are dropped. *ret_dies: the process does not see the end of it. */
-static uint32_t writes_surviving(struct data *data, uint32_t count, bool *ret_dies) {
-    *ret_dies = data->crash && data->crash_rows <= count;
-    if (!data->crash) return count;
-    const uint32_t rows = *ret_dies ? data->crash_rows : count;
+/* Ahead of writes that are seen at once; false: the process dies instead. */
+static bool goes_on(struct data *data, uint32_t rows) {
+    if (data->before != NULL) data->before(data->before_context);
+    if (!data->crash) return true;
+    if (data->crash_rows < rows) return false;
     data->crash_rows -= rows;
-    data->crash = !*ret_dies;
-    return rows < count && data->mode == STORE_MEMORY_TRANSACTIONAL ? 0 : rows;
+    return true;
 }
 
-/* False: the process has died. */
+static void apply_one(struct data *data, struct write *write) {
+    pthread_mutex_lock(&data->lock);
+    apply(data, write);
+    pthread_mutex_unlock(&data->lock);
+}
+
+/* False: the process has died, at the end of it at the latest. */
 static bool apply_all(struct data *data, struct writes *writes) {
-    bool dies;
-    uint32_t surviving = writes_surviving(data, writes->count, &dies);
-    bool at_once = data->mode == STORE_MEMORY_TRANSACTIONAL;
-    if (at_once) pthread_mutex_lock(&data->lock);
-    for (uint32_t i = 0; i < writes->count; i++) {
-        if (i >= surviving) {
-            entry_drop(writes->list[i].entry);
-            continue;
-        }
-        if (!at_once) pthread_mutex_lock(&data->lock);
-        apply(data, &writes->list[i]);
-        if (!at_once) pthread_mutex_unlock(&data->lock);
+    uint32_t done = 0;
+    if (data->mode == STORE_MEMORY_ROW_BY_ROW) {
+        while (done < writes->count && goes_on(data, 1)) apply_one(data, &writes->list[done++]);
+    } else if (goes_on(data, writes->count)) {
+        pthread_mutex_lock(&data->lock);
+        while (done < writes->count) apply(data, &writes->list[done++]);
+        pthread_mutex_unlock(&data->lock);
     }
-    if (at_once) pthread_mutex_unlock(&data->lock);
+    const bool dies = done < writes->count || (data->crash && data->crash_rows == 0);
+    if (dies) data->crash = false;
+    while (done < writes->count) entry_drop(writes->list[done++].entry);
     return !dies;
 }
 
@@ -452,4 +456,19 @@ void store_memory_crash(struct store *store, uint32_t rows) {
     struct data *data = memory_of(store)->data;
     data->crash = rows != UINT32_MAX;
     data->crash_rows = rows;
+}
+
+void store_memory_watch(struct store *store, void (*before)(void *context), void *context) {
+    struct data *data = memory_of(store)->data;
+    data->before = before;
+    data->before_context = context;
+}
+
+struct store *store_memory_copy(struct store *store) {
+    const struct data *from = memory_of(store)->data;
+    struct store *copy = NULL;
+    if (store_memory_open(from->mode, from->random, &copy) != ERR_OK) abort();
+    struct data *to = memory_of(copy)->data;
+    for (int i = 0; i < STORE_TABLE_COUNT; i++) to->roots[i] = node_ref(from->roots[i]);
+    return copy;
 }
