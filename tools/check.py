@@ -4,7 +4,7 @@ What counts as one test: a case of a cmocka program, a line "ok NAME" / "FAIL NA
 script, a case of the page's tests, a rule of tools/, a fuzz target, a planted bug. A stage that cannot be built is one
 failure, with the end of its log.
 """
-import argparse, glob, json, os, re, shutil, signal, subprocess, sys, time
+import argparse, concurrent.futures, glob, json, os, re, shutil, signal, subprocess, sys, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILDS = os.path.join(ROOT, "build-check")
@@ -23,7 +23,16 @@ CONFIGURATIONS = {
 STAGES = ["rules", "unit", "scenario", "examples", "kill", "page", "sanitized", "fuzz", "threads"]
 COMMON = ["-Dwerror=true", "-Dtests=enabled", "-Db_ndebug=false"]
 # What has threads; the rest of the suite is single-threaded.
-THREADED = re.compile(r"(^|:)\s*(sys|log|net|api|flow|engine|store)/")
+THREADED = re.compile(r"(^|:)\s*((sys|log|net|api|flow|engine|store)/|candle/(latest|series)$)")
+# The whole program sanitized: scenarios that go through engine and command line, and which of their cases ("": all).
+SANITIZED_SCENARIOS = {
+    "sanitized": {"prices": "", "recordings": "^(trx-.*|ada-klines|verdicts-.*)$", "beside": "^(several-files|copied)$",
+                  "klines": "^(several-at-once|pipe|other-lengths|killed)$", "commands": "^(wrong-use|folders-that-are-not)$",
+                  "damage": "^(rot-behind-a-crash-refuses-writes-loudly|a-damaged-store-is-made-anew|no-file-of-the-folder-is-trusted)$"},
+    "threads": {"prices": "", "reload": "", "recordings": "^(ada-klines|verdicts-.*)$",
+                "beside": "^(prices-and-file|trades-and-file|copied)$", "klines": "^several-at-once$",
+                "retention": "^minutes leave, 15m and 1d stay$"},
+}
 # Tests most likely to find a planted bug, tried before the rest: suite or test names as `meson test` lists them.
 PLANT_FIRST = {
     "no-fdatasync": "log/", "answer-before-sync": "log/", "fold-before-sync": "log/", "no-checksum": "log/|codec/",
@@ -157,7 +166,9 @@ class Runner:
 
     def script(self, name, words, timeout, env=None):
         """A test script that prints lines "ok NAME", "FAIL NAME: why", "SKIP NAME: why"."""
-        code, text = self.command(name, words, timeout, env, may_fail=True)
+        self.count_script(name, *self.command(name, words, timeout, env, may_fail=True))
+
+    def count_script(self, name, code, text):
         counted = Totals()
         for line in text.splitlines():
             match = re.match(r"(ok|FAIL|SKIP) (.+)", line)
@@ -192,16 +203,38 @@ class Runner:
 
     def sanitized(self):
         folder = self.build("sanitized")
-        self.meson_tests("sanitized", folder, 4, {
-            "WICK_SEEDS": "10", "ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1",
-            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1"})
+        asan, ubsan = "detect_stack_use_after_return=1:strict_string_checks=1", "print_stacktrace=1:halt_on_error=1"
+        self.meson_tests("sanitized", folder, 4, {"WICK_SEEDS": "10", "ASAN_OPTIONS": asan, "UBSAN_OPTIONS": ubsan})
+        self.sanitized_scenarios("sanitized", folder, {"ASAN_OPTIONS": asan, "UBSAN_OPTIONS": ubsan})
 
     def threads(self):
         folder = self.build("threads")
-        self.meson_tests("threads", folder, 6, {
-            "WICK_SEEDS": "5",
-            "TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={ROOT}/tools/tsan.supp"},
-            only=THREADED.pattern)
+        tsan = f"halt_on_error=1:second_deadlock_stack=1:suppressions={ROOT}/tools/tsan.supp"
+        self.meson_tests("threads", folder, 6, {"WICK_SEEDS": "5", "TSAN_OPTIONS": tsan}, only=THREADED.pattern)
+        self.sanitized_scenarios("threads", folder, {"TSAN_OPTIONS": tsan})
+
+    def sanitized_scenarios(self, stage, folder, options):
+        """Scenarios with the stage's program, as many at a time as there are cores. Whatever a script makes of it, each report of
+        a sanitizer is a failure."""
+        wick = self.wick(folder)
+
+        def run(item):
+            script, cases = item
+            name = f"{stage}-{script}"
+            scratch = os.path.join(BUILDS, "scratch", name)
+            shutil.rmtree(scratch, ignore_errors=True)
+            os.makedirs(scratch)
+            env = {key: f"{value}:log_path={scratch}/report" for key, value in options.items()}
+            words = [sys.executable, os.path.join(ROOT, "tests", "scenario", f"{script}_test.py"), "--wick", wick, "--scratch", scratch]
+            return name, self.command(name, words, 600, {**env, "WICK_CASES": cases}, may_fail=True), scratch
+
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            for name, (code, text), scratch in pool.map(run, SANITIZED_SCENARIOS[stage].items()):
+                self.count_script(name, code, text)
+                for path in sorted(glob.glob(f"{glob.escape(scratch)}/report.*")):
+                    with open(path, errors="replace") as report:
+                        self.say(tail(report.read()))
+                    self.totals.add(failed=[f"{name}: a sanitizer's report, {os.path.relpath(path, ROOT)}"])
 
     def fuzz(self):
         """Each target over its seeds and some seconds of new inputs."""

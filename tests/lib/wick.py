@@ -32,7 +32,9 @@ class Report:
         print(f"SKIP {name}: {why}", flush=True)
 
     def case(self, name, function, *words):
-        """Runs a function that raises AssertionError (or anything) when the case fails."""
+        """Runs a function that raises AssertionError (or anything) when the case fails. $WICK_CASES, a pattern, chooses some."""
+        if not re.search(os.environ.get("WICK_CASES", ""), name):
+            return True
         try:
             function(*words)
         except Exception as error:  # whatever went wrong is the case's failure
