@@ -237,6 +237,32 @@ static void test_a_repeated_sequence_is_written_once(void **state) {
     log_close(&log);
 }
 
+static void test_bytes_are_counted_that_were_appended(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "out", (struct log_topic_options){0});
+    static const struct {
+        int first, count;
+        enum err want;
+        bool duplicate;
+    } cases[] = {{0, 4, ERR_OK, false}, {0, 4, ERR_OK, true}, {9, 1, ERR_CONFLICT, false}, {2, 6, ERR_OK, false}};
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct log_append a;
+        make_batch(place, NULL, cases[i].first, cases[i].count);
+        record_batch_set_producer(&place->builder, 7, 0, cases[i].first);
+        assert_int_equal(submit(place, log, p, &a), cases[i].want);
+        assert_int_equal(a.duplicate, cases[i].duplicate);
+        if (!a.err && !a.duplicate) bytes += a.batch_bytes; /* of the last only what is new */
+    }
+    struct log_stats stats;
+    log_stats(log, &stats);
+    assert_int_equal(stats.records, 8);
+    assert_int_equal(stats.bytes, bytes);
+    assert_int_equal(stats.bytes, log_partition_bytes(p));
+    log_close(&log);
+}
+
 static void flip(const struct place *place, const char *file, uint64_t at, uint8_t mask) {
     char path[256];
     snprintf(path, sizeof path, "%s/%s", place->folder, file);
@@ -701,6 +727,7 @@ int main(void) {
         TEST(test_rot_in_an_old_segment_is_read_around),
         TEST(test_rot_in_the_tail_refuses_appends_until_it_is_cut),
         TEST(test_retention_drops_whole_old_segments_unless_they_are_wanted),
+        TEST(test_bytes_are_counted_that_were_appended),
         TEST(test_offsets_are_found_by_time),
         TEST(test_compaction_keeps_the_newest_of_each_key_at_its_offset),
         TEST(test_retention_is_the_callers),

@@ -327,14 +327,16 @@ static enum err sync_group(struct group *group) {
 }
 
 static void count_group(struct log *log, const struct group *group) {
-    uint64_t appends = 0, records = 0;
+    uint64_t appends = 0, records = 0, bytes = 0;
     for (const struct log_append *append = group->done_head; append != NULL; append = append->next) {
         appends++;
-        if (!append->err && !append->duplicate) records += append->record_count;
+        if (append->err || append->duplicate) continue;
+        records += append->record_count;
+        bytes += append->batch_bytes;
     }
     atomic_fetch_add_explicit(&log->appends, appends, memory_order_relaxed);
     atomic_fetch_add_explicit(&log->records, records, memory_order_relaxed);
-    atomic_fetch_add_explicit(&log->bytes, group->bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&log->bytes, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&log->groups, 1, memory_order_relaxed);
 }
 
