@@ -400,6 +400,24 @@ static void test_retention_drops_whole_old_segments_unless_they_are_wanted(void 
     assert_int_equal(fsck(place).ok, 1);
 }
 
+/* A quiet topic, and a program that is started anew more often than its segments may grow old. */
+static void test_retention_by_age_does_not_need_one_long_run(void **state) {
+    struct place *place = *state;
+    for (int day = 0; day < 8; day++) {
+        struct log *log = open_log(place);
+        struct log_partition *p = topic_of(log, "t", (struct log_topic_options){.retention_ms = 80000});
+        append(place, log, p, day, 1);
+        place->now_ms += 15000;
+        log_close(&log);
+    }
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0});
+    struct diag diag;
+    assert_int_equal(log_retain(log, place->now_ms, &diag), ERR_OK);
+    assert_int_equal(log_start_offset(p), 2); /* the first two were one segment, of which both are over age */
+    log_close(&log);
+}
+
 static enum err find_time(void *context, const struct record *record) {
     int64_t *want = context;
     if (record->timestamp_ms >= want[0] && want[1] < 0) want[1] = record->offset;
@@ -727,6 +745,7 @@ int main(void) {
         TEST(test_rot_in_an_old_segment_is_read_around),
         TEST(test_rot_in_the_tail_refuses_appends_until_it_is_cut),
         TEST(test_retention_drops_whole_old_segments_unless_they_are_wanted),
+        TEST(test_retention_by_age_does_not_need_one_long_run),
         TEST(test_bytes_are_counted_that_were_appended),
         TEST(test_offsets_are_found_by_time),
         TEST(test_compaction_keeps_the_newest_of_each_key_at_its_offset),

@@ -423,6 +423,13 @@ static enum err forget_cut(struct log_partition *partition) {
     return err ? err : durable_end_record(partition, 0, 0);
 }
 
+/* When the last segment began, which decides when it is full; 0 where there is nothing in it. */
+static int64_t first_time_ms(struct recovery *r) {
+    struct record_batch batch;
+    scan_start(&r->scan, r->file, r->position);
+    return scan_batch(&r->scan, 0, &batch) == ERR_OK ? batch.base_timestamp_ms : 0;
+}
+
 /* Damaged partitions keep no file to write to. */
 static void install(struct recovery *r) {
     struct log_partition *partition = r->partition;
@@ -435,6 +442,7 @@ static void install(struct recovery *r) {
                                   : r->recorded.segment;
     atomic_store(&partition->damaged, r->damaged);
     if (!partition->log->options.read_only && !r->damaged && r->file != NULL) {
+        partition->segment_time_ms = first_time_ms(r);
         partition->file = r->file;
         r->file = NULL;
         index_writer_open(&partition->indexes, partition, partition->segment_base, partition->position, false);
