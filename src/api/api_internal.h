@@ -166,6 +166,16 @@ void put_decimal(struct buf *out, struct decimal value); /* with its quotes */
 void put_name(struct buf *out, struct slice name);       /* a JSON string; fast for what needs no escape */
 /* `,"name":` in front of a value. */
 void put_member(struct buf *out, const char *name);
+/* A member with a whole number. */
+void put_number(struct buf *out, const char *name, int64_t value);
+/* The terms of a ledger's row, as everything here names them: the first is the sum of the others. */
+enum { LEDGER_TERMS = 7 };
+extern const struct ledger_term {
+    const char *name;
+    size_t offset;
+} ledger_terms[LEDGER_TERMS];
+uint64_t ledger_term_of(const struct ledger_row *row, uint32_t index);
+void put_ledger_terms(struct buf *out, const struct ledger_row *row);
 void put_latest(struct buf *out, const struct series *series, const struct latest *latest);
 /* JSON objects separated by commas. */
 struct candle_list {

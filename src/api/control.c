@@ -96,29 +96,17 @@ static void start_import(struct api *api, struct http_exchange *exchange) {
     reply(exchange);
 }
 
-static void put_count(struct buf *out, const char *name, uint64_t value) {
-    put_member(out, name);
-    put_i64(out, (int64_t)value);
-}
-
 void control_put_result(struct buf *out, const struct import_result *result) {
-    const struct ledger_row *ledger = &result->row.ledger;
     buf_put_text(out, "{\"file\":");
     json_put_string(out, slice_text(result->row.path));
     buf_put_text(out, ",\"format\":");
     json_put_string(out, slice_text(result->format));
-    put_count(out, "import", result->row.number);
+    put_number(out, "import", (int64_t)result->row.number);
     buf_put_text(out, result->repeated ? ",\"repeated\":true" : ",\"repeated\":false");
-    put_count(out, "read", ledger->read);
-    put_count(out, "used", ledger->used);
-    put_count(out, "late", ledger->late);
-    put_count(out, "duplicate", ledger->duplicate);
-    put_count(out, "invalid", ledger->invalid);
-    put_count(out, "filtered", ledger->filtered);
-    put_count(out, "pending", ledger->pending);
-    put_count(out, "skipped", result->skipped);
-    put_count(out, "from", (uint64_t)result->row.from_ms);
-    put_count(out, "to", (uint64_t)result->row.to_ms);
+    put_ledger_terms(out, &result->row.ledger);
+    put_number(out, "skipped", (int64_t)result->skipped);
+    put_number(out, "from", result->row.from_ms);
+    put_number(out, "to", result->row.to_ms);
     buf_put_u8(out, '}');
 }
 
@@ -134,10 +122,10 @@ static void look_import(struct api *api, struct http_exchange *exchange) {
     }
     struct buf *out = &exchange->answer;
     buf_printf(out, "{\"state\":\"%s\"", names[p.state]);
-    put_count(out, "read_bytes", p.progress.read_bytes);
-    put_count(out, "total_bytes", p.progress.total_bytes);
-    put_count(out, "plain_bytes", p.progress.plain_bytes);
-    put_count(out, "lines", p.progress.lines);
+    put_number(out, "read_bytes", (int64_t)p.progress.read_bytes);
+    put_number(out, "total_bytes", (int64_t)p.progress.total_bytes);
+    put_number(out, "plain_bytes", (int64_t)p.progress.plain_bytes);
+    put_number(out, "lines", (int64_t)p.progress.lines);
     if (p.state == CONTROL_DONE) {
         put_member(out, "result");
         control_put_result(out, &p.result);

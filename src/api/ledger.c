@@ -17,11 +17,6 @@ struct ledger_line {
     int64_t offset, end;
 };
 
-static void put_count(struct buf *out, const char *name, uint64_t value) {
-    put_member(out, name);
-    put_i64(out, (int64_t)value);
-}
-
 static void put_line(struct ledger_list *list, const struct ledger_line *line) {
     struct buf *out = list->out;
     const struct ledger_row *row = line->row;
@@ -29,21 +24,13 @@ static void put_line(struct ledger_list *list, const struct ledger_line *line) {
     list->balanced &= balances;
     buf_put_text(out, list->count++ > 0 ? ",{\"topic\":" : "{\"topic\":");
     put_name(out, slice_text(line->topic));
-    put_count(out, "partition", line->partition);
+    put_number(out, "partition", line->partition);
     put_member(out, "processor");
     put_name(out, line->processor);
-    put_count(out, "read", row->read);
-    put_count(out, "used", row->used);
-    put_count(out, "late", row->late);
-    put_count(out, "duplicate", row->duplicate);
-    put_count(out, "invalid", row->invalid);
-    put_count(out, "filtered", row->filtered);
-    put_count(out, "pending", row->pending);
+    put_ledger_terms(out, row);
     buf_put_text(out, balances ? ",\"balanced\":true" : ",\"balanced\":false");
-    put_member(out, "offset");
-    put_i64(out, line->offset);
-    put_member(out, "end");
-    put_i64(out, line->end);
+    put_number(out, "offset", line->offset);
+    put_number(out, "end", line->end);
     buf_put_u8(out, '}');
 }
 

@@ -1,3 +1,5 @@
+#include <assert.h>
+
 #include "api/api_internal.h"
 
 /* At most 20 bytes. */
@@ -84,4 +86,26 @@ enum err candle_list_add(void *context, const struct candle *candle) {
     if (list->separator == '\n') buf_put_u8(list->out, '\n');
     list->count++;
     return buf_err(list->out);
+}
+
+const struct ledger_term ledger_terms[LEDGER_TERMS] = {
+    {"read", offsetof(struct ledger_row, read)},       {"used", offsetof(struct ledger_row, used)},
+    {"late", offsetof(struct ledger_row, late)},       {"duplicate", offsetof(struct ledger_row, duplicate)},
+    {"invalid", offsetof(struct ledger_row, invalid)}, {"filtered", offsetof(struct ledger_row, filtered)},
+    {"pending", offsetof(struct ledger_row, pending)},
+};
+_Static_assert(sizeof(struct ledger_row) == LEDGER_TERMS * sizeof(uint64_t), "every term is told");
+
+uint64_t ledger_term_of(const struct ledger_row *row, uint32_t index) {
+    assert(index < LEDGER_TERMS);
+    return *(const uint64_t *)(const void *)((const char *)row + ledger_terms[index].offset);
+}
+
+void put_number(struct buf *out, const char *name, int64_t value) {
+    put_member(out, name);
+    put_i64(out, value);
+}
+
+void put_ledger_terms(struct buf *out, const struct ledger_row *row) {
+    for (uint32_t i = 0; i < LEDGER_TERMS; i++) put_number(out, ledger_terms[i].name, (int64_t)ledger_term_of(row, i));
 }

@@ -6,11 +6,6 @@
 
 /* --- GET /v1/status --- */
 
-static void put_number(struct buf *out, const char *name, int64_t value) {
-    put_member(out, name);
-    put_i64(out, value);
-}
-
 static void put_tasks(struct api *api, struct buf *out, bool behind_only) {
     bool first = true;
     for (uint32_t i = 0; i < task_group_count(api->options.tasks); i++) {

@@ -110,11 +110,6 @@ static void put_text(struct buf *out, const struct why_call *self) {
 
 /* --- the facts as fields --- */
 
-static void put_number(struct buf *out, const char *name, int64_t value) {
-    put_member(out, name);
-    put_i64(out, value);
-}
-
 static void put_lane(struct buf *out, const struct why_call *self) {
     const struct book_lane_info *info = &self->info;
     put_member(out, "lane");
