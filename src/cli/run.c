@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "api/page.h"
@@ -72,9 +73,18 @@ static void renew_secrets(struct cli *cli, struct engine *engine) {
     free(config);
 }
 
+/* The soft limit is for programs that use select(2). */
+static void take_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)!setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int serve(struct cli *cli) {
     sigset_t signals;
     block_signals(&signals);
+    take_descriptors();
     struct diag diag = {0};
     struct engine *engine = NULL;
     enum err err = engine_open(cli->sys, &cli->config, ENGINE_SERVE, &diag, &engine);

@@ -43,20 +43,32 @@ static void quiesce(struct server_loop *loop) {
     atomic_store(&loop->quiesce, false);
 }
 
+static bool is_full(struct server_loop *loop) {
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    return info != NULL && info->num_connections >= loop->connections_max;
+}
+
+static int64_t wait_ms(struct server_loop *loop) {
+    MHD_UNSIGNED_LONG_LONG timeout_ms;
+    if (MHD_get_timeout(loop->daemon, &timeout_ms) != MHD_YES || timeout_ms > LOOP_IDLE_MS) return LOOP_IDLE_MS;
+    return (int64_t)timeout_ms;
+}
+
 static void *loop_main(void *context) {
     struct server_loop *loop = context;
+    bool room_again = false;
     struct pollfd waiting[2] = {{.fd = loop->epoll_fd, .events = POLLIN}, {.fd = loop->event_fd, .events = POLLIN}};
     while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
-        MHD_UNSIGNED_LONG_LONG timeout_ms = LOOP_IDLE_MS;
-        if (MHD_get_timeout(loop->daemon, &timeout_ms) != MHD_YES || timeout_ms > LOOP_IDLE_MS)
-            timeout_ms = LOOP_IDLE_MS;
+        const int64_t timeout_ms = room_again ? 0 : wait_ms(loop);
         if (poll(waiting, 2, (int)timeout_ms) > 0 && (waiting[1].revents & POLLIN) != 0) {
             uint64_t rung;
             (void)!read(loop->event_fd, &rung, sizeof rung);
         }
         if (atomic_load_explicit(&loop->quiesce, memory_order_acquire)) quiesce(loop);
         resume_all(loop);
+        const bool was_full = is_full(loop);
         (void)MHD_run(loop->daemon);
+        room_again = was_full && !is_full(loop); /* it listens again from the next run on */
     }
     return NULL;
 }

@@ -7,6 +7,7 @@
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -139,8 +140,30 @@ static size_t keep_escaped(void *context, struct MHD_Connection *mhd, char *text
     return strlen(text);
 }
 
+/* What clients may take of the descriptors: a log that cannot open its next segment would refuse writes for their sake. What
+ * is open now is mostly one file a partition, each of which may open a few more. At a loop's limit libmicrohttpd stops
+ * listening until a connection ends. */
+static uint32_t descriptors_for_clients(void) {
+    enum { RESERVED = 16, RESERVED_FOR_EACH = 2, CLIENTS_MIN = 8 };
+    struct rlimit limit;
+    const int used = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0); /* the lowest free one: about as many are taken */
+    if (used >= 0) close(used);
+    if (used < 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0) return UINT32_MAX;
+    const uint64_t kept = RESERVED + (1 + RESERVED_FOR_EACH) * (uint64_t)used;
+    if (limit.rlim_cur < kept + CLIENTS_MIN) return CLIENTS_MIN;
+    return limit.rlim_cur - kept < UINT32_MAX ? (uint32_t)(limit.rlim_cur - kept) : UINT32_MAX;
+}
+
+static uint32_t connections_of_loop(const struct server_loop *loop, bool local) {
+    const struct server *server = loop->server;
+    const uint32_t wanted =
+        (server->options.connections_max - 1) / server->options.threads + 1 + SERVER_SPARE_CONNECTIONS;
+    const uint32_t all = server->descriptors_for_clients, of_local = all / 4;
+    const uint32_t most = local ? of_local : (all - of_local) / server->options.threads;
+    return wanted < most ? wanted : most > 0 ? most : 1;
+}
+
 static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tls) {
-    struct server *server = loop->server;
     const struct MHD_OptionItem tls_options[] = {
         {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)secrets_certificate},
         {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)tls_priorities},
@@ -149,12 +172,10 @@ static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tl
     const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
     const unsigned flags =
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_TURBO | (tls ? MHD_USE_TLS : 0u);
-    const uint32_t tcp_loops = server->options.threads;
-    const uint32_t connections = (server->options.connections_max - 1) / tcp_loops + 1 + SERVER_SPARE_CONNECTIONS;
     return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, loop,                           //
                             MHD_OPTION_LISTEN_SOCKET, fd,                                         //
                             MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,  //
-                            MHD_OPTION_CONNECTION_LIMIT, connections,                             //
+                            MHD_OPTION_CONNECTION_LIMIT, loop->connections_max,                   //
                             MHD_OPTION_STRICT_FOR_CLIENT, 1,                                      //
                             MHD_OPTION_URI_LOG_CALLBACK, request_begin, loop,                     //
                             MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,                     //
@@ -164,10 +185,11 @@ static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tl
 }
 
 /* Takes the descriptor. */
-static enum err open_loop(struct server *server, int fd, bool tls, struct diag *diag) {
+static enum err open_loop(struct server *server, int fd, bool tls, bool local, struct diag *diag) {
     struct server_loop *loop = &server->loops[server->loop_count++];
     loop->server = server;
     loop->event_fd = -1;
+    loop->connections_max = connections_of_loop(loop, local);
     loop->daemon = start_daemon(loop, fd, tls);
     if (loop->daemon != NULL) return loop_start(loop, diag);
     close(fd);
@@ -182,7 +204,7 @@ static enum err open_tcp(struct server *server, struct diag *diag) {
     for (uint32_t i = 0; i < server->options.threads && err == ERR_OK; i++) {
         const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         err = own < 0 ? diag_set(diag, ERR_LIMIT, "no descriptors for the HTTP server: %s", strerror(errno))
-                      : open_loop(server, own, server_secrets(server)->chain != NULL, diag);
+                      : open_loop(server, own, server_secrets(server)->chain != NULL, false, diag);
     }
     close(fd);
     return err;
@@ -193,7 +215,7 @@ static enum err open_unix(struct server *server, struct diag *diag) {
     enum err err = listen_unix(server, diag, &fd);
     if (err != ERR_OK) return err;
     server->unix_made = true;
-    return open_loop(server, fd, false, diag);
+    return open_loop(server, fd, false, true, diag);
 }
 
 /* --- opening --- */
@@ -232,6 +254,7 @@ void server_drop(struct server *server) {
 
 static enum err start(struct server *server, struct diag *diag) {
     const struct sys *sys = server->options.sys;
+    server->descriptors_for_clients = descriptors_for_clients();
     server->loops = calloc(server->options.threads + 1, sizeof *server->loops);
     if (server->loops == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the HTTP server");
     if (addresses_open(&server->addresses) != ERR_OK)

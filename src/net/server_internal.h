@@ -57,6 +57,7 @@ struct server_loop {
     struct MHD_Daemon *daemon;
     struct sys_thread *thread;
     int epoll_fd, event_fd;
+    uint32_t connections_max; /* libmicrohttpd listens again below it */
     atomic_bool stop;
     atomic_bool quiesce;                /* asked for, and not done yet: take no more connections */
     _Atomic(struct exchange *) resumed; /* answered, to be resumed by the thread */
@@ -133,6 +134,7 @@ struct server {
     struct server_options options;
     struct server_loop *loops; /* TCP's, then the Unix socket's */
     uint32_t loop_count;
+    uint32_t descriptors_for_clients;
     bool unix_made;
     char address[128];
     struct secrets *_Atomic secrets; /* the newest set; never NULL once open */

@@ -54,9 +54,9 @@ class Server:
             words += ["--config", config]
         self.data = data
 
-        def limit():  # {resource.RLIMIT_..: soft}; the hard limit stays
-            for kind, soft in (limits or {}).items():
-                resource.setrlimit(kind, (soft, resource.getrlimit(kind)[1]))
+        def limit():  # {resource.RLIMIT_..: (soft, hard)}
+            for kind, values in (limits or {}).items():
+                resource.setrlimit(kind, values)
 
         self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                                         text=True, env=dict(os.environ, **(env or {})), cwd=os.path.dirname(data) or ".",
@@ -127,6 +127,11 @@ class Server:
                 self.kill()
                 raise RuntimeError(f"wick did not stop within {timeout} s of SIGTERM")
         return self.process.returncode
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            user, system = stat.read().rsplit(")", 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def memory_bytes(self):
         """RssAnon."""

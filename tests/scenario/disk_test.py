@@ -205,7 +205,7 @@ def filled_before_a_later_start(disk, folder):
 def limited_file_size():
     """RLIMIT_FSIZE is a full disk of one file; its signal ends nothing."""
     folder = Folder(os.path.join(options.scratch, "limited"))
-    folder.start(limits={resource.RLIMIT_FSIZE: 1 << 20})
+    folder.start(limits={resource.RLIMIT_FSIZE: (1 << 20, resource.RLIM_INFINITY)})
     try:
         assert folder.post_until(503, 100), "no limit was met"
         assert folder.post(2000)[1] == "no-space"
