@@ -19,6 +19,7 @@ struct api_options {
     struct latest_table *latest;
     struct task_group *tasks;
     struct candle_desk *desk;
+    const char *folder; /* of the data, which outlives the api: what is free there is told; NULL: it is not */
     struct log_partition *const *prices; /* partitions of topic `prices` */
     uint32_t prices_count;
     struct log_partition *prices_invalid; /* `prices.invalid` */

@@ -136,7 +136,10 @@ void fixture_open(struct fixture *fixture, uint32_t partitions, bool with_server
         assert_non_null(mkdtemp(fixture->folder));
     }
     open_parts(fixture);
-    must(task_group_open(&(struct task_group_options){.sys = sys_real(), .log = fixture->log, .store = fixture->store},
+    must(task_group_open(&(struct task_group_options){.sys = sys_real(),
+                                                      .log = fixture->log,
+                                                      .store = fixture->store,
+                                                      .checkpoint_ms = fixture->checkpoint_ms},
                          &diag, &fixture->tasks),
          &diag);
     for (uint32_t i = 0; i < partitions; i++) open_task(fixture, i);
@@ -149,6 +152,7 @@ void fixture_open(struct fixture *fixture, uint32_t partitions, bool with_server
         .latest = fixture->latest,
         .tasks = fixture->tasks,
         .desk = fixture->desk,
+        .folder = fixture->folder,
         .prices = fixture->prices,
         .prices_count = partitions,
         .prices_invalid = fixture->invalid,

@@ -10,6 +10,7 @@ enum { FIXTURE_PARTITIONS_MAX = 4 };
 struct fixture {
     char folder[64];
     uint32_t partitions;
+    int64_t checkpoint_ms;  /* 0: its default */
     uint64_t reserve_bytes; /* free disk space that the log keeps back; 0: its default */
     struct log *log;
     struct store *store;

@@ -199,6 +199,7 @@ void handle_why(struct api *api, struct http_exchange *exchange);
 void handle_gaps(struct api *api, struct http_exchange *exchange);
 void handle_ledger(struct api *api, struct http_exchange *exchange);
 void handle_status(struct api *api, struct http_exchange *exchange);
+int64_t api_uptime_ms(const struct api *api);
 void handle_metrics(struct api *api, struct http_exchange *exchange);
 void handle_health(struct api *api, struct http_exchange *exchange);
 void handle_ready(struct api *api, struct http_exchange *exchange);
@@ -238,6 +239,8 @@ struct hub_rates {
     uint64_t candles_closed;
 };
 void hub_rates(struct hub *hub, struct hub_rates *ret_rates);
+/* Seconds for which a task's checkpoint has stood behind what the task has folded, as far as samples tell. */
+double hub_checkpoint_age(struct hub *hub, uint32_t task);
 /* Most decimals seen in the prices of a series since the start. */
 uint8_t hub_decimals(const struct hub *hub, uint32_t series);
 

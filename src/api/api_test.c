@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "api/api_fixture.h"
-#include "api/api_internal.h"
+#include "api/stream.h"
 #include "net/net_test.h"
 // cmocka.h needs its standard headers before it
 #include <cmocka.h>
@@ -350,6 +350,47 @@ static void test_operations(void **state) {
     fixture_expect(&fixture, 200, "wick_prices_accepted_total 1\n");
 }
 
+static double metric(const char *name) {
+    const char *at = strstr(fixture_text(&fixture), name);
+    if (at == NULL) print_error("%s is missing\n", name);
+    assert_non_null(at);
+    return strtod(at + strlen(name), NULL);
+}
+
+/* What docs/howto/operate.md says to alarm on: the ledger's balance, the age of the checkpoint, free space. */
+static void test_metrics_to_alarm_on(void **state) {
+    (void)state;
+    static const char *const fates[] = {"used", "late", "duplicate", "invalid", "filtered", "pending"};
+    char name[160];
+    double sum = 0;
+    fixture_close(&fixture);
+    fixture_remove(&fixture);
+    fixture.checkpoint_ms = 600000;
+    fixture_open(&fixture, 1, false);
+    put("BTC", "100", TIME);
+    put("BTC", "101", TIME + 90000);
+    put("BTC", "99", TIME); /* late */
+    fixture_get(&fixture, "/v1/ledger");
+    fixture_get(&fixture, "/metrics");
+    for (size_t i = 0; i < sizeof fates / sizeof *fates; i++) {
+        snprintf(name, sizeof name,
+                 "\nwick_events_total{topic=\"prices\",partition=\"0\",task=\"candles/prices/0\",fate=\"%s\"} ",
+                 fates[i]);
+        sum += metric(name);
+    }
+    assert_true(sum == 3);
+    assert_true(metric("\nwick_events_read_total{topic=\"prices\",partition=\"0\",task=\"candles/prices/0\"} ") == 3);
+    assert_true(metric("\nwick_ledger_balanced{task=\"candles/prices/0\"} ") == 1);
+    assert_true(metric("\nwick_disk_free_bytes ") > 0);
+    static const char age[] = "\nwick_task_checkpoint_age_seconds{task=\"candles/prices/0\"} ";
+    assert_true(metric(age) == 0);
+    hub_sample(fixture.api->hub, 5000);
+    nanosleep(&(struct timespec){0, 20000000}, NULL);
+    hub_sample(fixture.api->hub, 7000);
+    fixture_get(&fixture, "/metrics");
+    assert_true(metric(age) >= 0.02);
+}
+
 /* Each metric has its HELP and TYPE in front of it, once; names, labels and values are well formed. */
 static void test_metrics_format(void **state) {
     (void)state;
@@ -608,6 +649,7 @@ int main(void) {
         TEST(test_query_too_large),
         TEST(test_series_why_gaps),
         TEST(test_operations),
+        TEST(test_metrics_to_alarm_on),
         TEST(test_metrics_format),
         TEST(test_openapi),
         TEST(test_documented),

@@ -4,7 +4,7 @@
 
 #include "api/stream.h"
 
-enum { ROW_NONE = UINT32_MAX, CHANGES_MAX = 65536, WATCHERS_MAX = 256 };
+enum { ROW_NONE = UINT32_MAX, CHANGES_MAX = 65536 };
 
 /* --- cursors --- */
 
@@ -285,48 +285,11 @@ static void on_turn_ended(struct candle_watcher *watcher) {
     self->count = 0;
 }
 
-/* --- rates --- */
-
-static uint64_t count_events(struct api *api) {
-    uint64_t sum = 0;
-    for (uint32_t i = 0; api->options.tasks != NULL && i < task_group_count(api->options.tasks); i++) {
-        struct task_info info;
-        task_group_info(api->options.tasks, i, &info);
-        sum += info.ledger.read;
-    }
-    return sum;
-}
-
-static void sample(struct hub *hub, int64_t now_ms) {
-    enum { COUNT = sizeof hub->samples / sizeof *hub->samples };
-    if (now_ms - hub->sampled_ms < 1000) return;
-    hub->sampled_ms = now_ms;
-    memmove(hub->samples + 1, hub->samples, (COUNT - 1) * sizeof *hub->samples);
-    hub->samples[0].ns = sys_monotonic_ns(hub->api->options.sys);
-    hub->samples[0].events = count_events(hub->api);
-    hub->samples[0].candles = atomic_load(&hub->closed);
-    uint32_t last = 0;
-    while (last + 1 < COUNT && hub->samples[last + 1].ns != 0) last++;
-    const double seconds = (double)(hub->samples[0].ns - hub->samples[last].ns) / 1e9;
-    if (seconds <= 0) return;
-    pthread_mutex_lock(&hub->lock);
-    hub->rates.events_per_second = (double)(hub->samples[0].events - hub->samples[last].events) / seconds;
-    hub->rates.candles_per_second = (double)(hub->samples[0].candles - hub->samples[last].candles) / seconds;
-    pthread_mutex_unlock(&hub->lock);
-}
-
 void hub_tick(struct hub *hub, int64_t now_ms) {
-    sample(hub, now_ms);
+    hub_sample(hub, now_ms);
     if (hub->session_count > 0 || !atomic_load(&hub->active)) return;
     if (hub->idle_since_ms == 0) hub->idle_since_ms = now_ms;
     if (now_ms - hub->idle_since_ms > ACTIVE_MS) atomic_store(&hub->active, false);
-}
-
-void hub_rates(struct hub *hub, struct hub_rates *ret_rates) {
-    pthread_mutex_lock(&hub->lock);
-    *ret_rates = hub->rates;
-    pthread_mutex_unlock(&hub->lock);
-    ret_rates->candles_closed = atomic_load(&hub->closed);
 }
 
 uint8_t hub_decimals(const struct hub *hub, uint32_t series) {
@@ -338,7 +301,7 @@ uint8_t hub_decimals(const struct hub *hub, uint32_t series) {
 enum err hub_watch_tasks(struct hub *hub) {
     const struct candle_desk *desk = hub->api->options.desk;
     const uint32_t count = desk != NULL ? candle_desk_count(desk) : 0;
-    if (count > WATCHERS_MAX) return ERR_LIMIT;
+    if (count > HUB_TASKS_MAX) return ERR_LIMIT;
     for (uint32_t i = hub->watcher_count; i < count; i++) {
         struct processor *processor;
         (void)candle_desk_task_at(desk, i, &processor);
@@ -362,7 +325,7 @@ enum err hub_open(struct api *api, struct diag *diag, struct hub **ret_hub) {
     sys->random(sys->context, &hub->run, sizeof hub->run);
     hub->decimals = calloc(SERIES_COUNT_MAX, sizeof *hub->decimals); /* pages that are never touched cost nothing */
     enum err err = hub->decimals == NULL ? ERR_NO_MEMORY : json_parser_open(NULL, &hub->json);
-    hub->watchers = calloc(WATCHERS_MAX, sizeof *hub->watchers); /* tasks keep their addresses */
+    hub->watchers = calloc(HUB_TASKS_MAX, sizeof *hub->watchers); /* tasks keep their addresses */
     if (hub->watchers == NULL) err = ERR_NO_MEMORY;
     if (err == ERR_OK) err = hub_watch_tasks(hub);
     *ret_hub = hub;

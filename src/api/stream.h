@@ -22,6 +22,7 @@ enum {
     DIRTY_MAX = 512,       /* buckets of a subscription; past it a snapshot says everything */
     FLUSH_ITEMS_MAX = 256, /* a task's turn with one session stays short */
     HUB_ROWS_MAX = 65536,
+    HUB_TASKS_MAX = 256,
     STREAM_CURSOR_MAX = 48,
     OPEN_EVERY_MS = 100,
     LATEST_EVERY_MS = 250,
@@ -124,6 +125,11 @@ struct hub_watcher {
     uint32_t count, capacity;
 };
 
+struct hub_checkpoint {
+    int64_t offset;
+    int64_t since_ns; /* it has stood there, behind what is folded; 0: it is not behind */
+};
+
 struct hub {
     struct api *api;
     uint64_t run;
@@ -143,6 +149,7 @@ struct hub {
     int64_t sampled_ms;
     pthread_mutex_t lock; /* guards what follows */
     struct hub_rates rates;
+    struct hub_checkpoint checkpoints[HUB_TASKS_MAX];
     uint64_t sequence, forgotten; /* cursors below `forgotten` cannot resume */
     struct hub_row *rows;
     uint32_t *buckets;
@@ -158,6 +165,7 @@ bool hub_cursor_read(struct hub *hub, struct slice text, uint64_t *ret_sequence)
 /* The first session has come: changes are noted from here on. False without memory. */
 bool hub_activate(struct hub *hub);
 void hub_tick(struct hub *hub, int64_t now_ms);
+void hub_sample(struct hub *hub, int64_t now_ms); /* rates.c */
 enum err hub_link(struct hub *hub, struct subscription *subscription) MUST_USE;
 void hub_unlink(struct hub *hub, struct subscription *subscription);
 /* With the lock held. */
