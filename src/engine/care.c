@@ -27,6 +27,9 @@ struct care {
     struct import_register imports;
 };
 
+/* What is due does not depend on the wall clock, which may jump. */
+static int64_t timer_ms(const struct engine_parts *parts) { return sys_monotonic_ns(parts->sys) / 1000000; }
+
 static void forget(struct care *care) {
     shelf_compaction_close(&care->compaction);
     import_register_deinit(&care->imports);
@@ -88,11 +91,11 @@ static void *care_main(void *argument) {
     struct care *care = argument;
     while (!atomic_load(&care->stop)) {
         sys_bell_wait(&care->bell, ROUND_MS);
-        int64_t now_ms = sys_wall_ms(care->parts->sys);
+        int64_t now_ms = timer_ms(care->parts);
         if (now_ms - care->retained_ms >= RETAIN_MS) {
             struct diag diag;
             care->retained_ms = now_ms;
-            (void)!log_retain(care->parts->log, now_ms, &diag);
+            (void)!log_retain(care->parts->log, sys_wall_ms(care->parts->sys), &diag);
         }
         if (care->compaction == NULL && is_due(care, now_ms)) look(care, now_ms);
         if (care->compaction != NULL && store_turn_over(care->parts->store)) compact(care);
@@ -104,7 +107,7 @@ enum err care_open(const struct engine_parts *parts, struct importer *importer, 
                    struct care **ret_care) {
     struct care *care = calloc(1, sizeof *care);
     if (care == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory");
-    int64_t now_ms = sys_wall_ms(parts->sys);
+    int64_t now_ms = timer_ms(parts);
     *care = (struct care){.parts = parts,
                           .importer = importer,
                           .retained_ms = now_ms - RETAIN_MS + QUIET_MS,

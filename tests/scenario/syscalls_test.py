@@ -19,6 +19,7 @@ with open(config, "w") as file:
     file.write("log: {segment: 1MiB}\ncheckpoint: {every: 20ms}\n")
 START = (int(time.time()) - 30 * 86400) // 86400 * 86400_000
 SYNC_FAILED, STORE_FAILED = "fdatasync failed, which is final", "cannot write the store"
+EXIT_IO, EXIT_NOT_NOW = 5, 6
 PATIENCE = 20  # seconds until a server that was refused something has to serve again
 
 
@@ -205,12 +206,12 @@ def judge(life, action, code, kind, stopped):
     if action == "kill":
         return None if stopped == -9 else how
     if not life.ready:  # a start that is refused says so
-        return None if stopped in (0, 5, 6) else how
+        return None if stopped in (0, EXIT_IO, EXIT_NOT_NOW) else how
     if action == "fail" and code == errno.EIO and not life.stopping:
-        final = stopped == 5 and (kind != "sync" or SYNC_FAILED in how or STORE_FAILED in how)
+        final = stopped == EXIT_IO and (kind != "sync" or SYNC_FAILED in how or STORE_FAILED in how)
         return None if final or kind == "pwritev" and stopped == 0 else how  # (a hint of the index may be left out)
     # LMDB tells neither a short write nor a refused header page from a failing disk: that ends the program too.
-    return None if stopped == 0 or kind == "pwrite" and stopped == 5 and STORE_FAILED in how else how
+    return None if stopped == 0 or kind in ("pwrite", "pwritev") and stopped == EXIT_IO and STORE_FAILED in how else how
 
 
 def sample(count, most):

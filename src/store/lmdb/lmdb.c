@@ -144,7 +144,7 @@ static int commit_once(struct lmdb_store *lmdb, const struct store_batch *const 
 /* Waits until no snapshot is open and keeps new ones out; false if they stay too long. */
 static bool gate_close(struct lmdb_store *lmdb) {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += GROW_WAIT_MS / 1000;
     pthread_mutex_lock(&lmdb->gate);
     lmdb->growing = true;
@@ -517,7 +517,11 @@ enum err store_lmdb_open(const struct sys *sys, const char *folder, uint64_t map
     lmdb->read_only = read_only;
     lmdb->map_bytes = map_bytes != 0 ? map_bytes : MAP_BYTES_DEFAULT;
     pthread_mutex_init(&lmdb->gate, NULL);
-    pthread_cond_init(&lmdb->gate_free, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&lmdb->gate_free, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     int rc = read_only ? 0 : lmdb_make(sys, folder, lmdb->map_bytes);
     if (rc == 0) rc = env_open(lmdb, folder);
     if (rc != 0) err = fail(diag, rc, "cannot open the store");
