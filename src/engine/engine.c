@@ -138,7 +138,6 @@ static enum err open_api(struct engine *engine, struct diag *diag) {
         .latest = engine->parts.latest,
         .tasks = engine->parts.tasks,
         .desk = engine->parts.desk,
-        .folder = engine->config.data,
         .prices = engine->prices,
         .prices_count = engine->prices_count,
         .prices_invalid = engine->prices_invalid,
@@ -241,7 +240,7 @@ static void *keeper_main(void *argument) {
     bool told = false;
     struct status_append status[PRICE_PARTITIONS_MAX] = {0};
     int64_t seen_end[PRICE_PARTITIONS_MAX] = {0}, active_ms[PRICE_PARTITIONS_MAX] = {0};
-    int64_t started_ms = sys_wall_ms(engine->parts.sys), told_ms = started_ms;
+    int64_t started_ms = sys_monotonic_ns(engine->parts.sys) / 1000000, told_ms = started_ms;
     for (uint32_t i = 0; i < engine->prices_count; i++) {
         record_batch_builder_init(&status[i].builder);
         seen_end[i] = log_end_offset(engine->prices[i]);
@@ -249,7 +248,7 @@ static void *keeper_main(void *argument) {
     }
     while (!atomic_load(&engine->stop)) {
         sys_bell_wait(&engine->keeper_bell, STATUS_MS);
-        int64_t now_ms = sys_wall_ms(engine->parts.sys);
+        int64_t now_ms = sys_monotonic_ns(engine->parts.sys) / 1000000;
         bool hour = now_ms - told_ms >= EXPIRE_MS;
         if (hour) told_ms = now_ms;
         for (uint32_t i = 0; i < engine->prices_count; i++) {
