@@ -94,6 +94,8 @@ int cli_fail(enum err err, const struct diag *diag) {
     char text[1200];
     struct diag plain = *diag;
     plain.err = err;
+    if (err == ERR_FOREIGN && plain.hint[0] == '\0')
+        diag_hint(&plain, "open it with the wick that wrote it, or bring back the folder as it was");
     if (err == ERR_LOCKED && plain.hint[0] == '\0')
         diag_hint(&plain, "stop it, ask it (most commands do by themselves), or take another folder with --data");
     diag_print(&plain, text, sizeof text);

@@ -188,6 +188,7 @@ static enum err look_up(struct import *import) {
     if (err != ERR_OK) return err;
     err = import_rows_visit(import->parts->store, snapshot, visit_number, &numbering);
     store_snapshot_close(import->parts->store, &snapshot);
+    if (err == ERR_FOREIGN) return store_other_version(import->diag, "the import register");
     if (err != ERR_OK) return err;
     row->number = numbering.next;
     import->result.repeated = numbering.known;

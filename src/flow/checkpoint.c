@@ -44,8 +44,11 @@ enum err checkpoint_get(struct store *store, struct store_snapshot *snapshot, co
     uint8_t identity[16];
     log_identity(log, identity);
     struct reader in = reader_of(value);
-    if (reader_u8(&in) != CHECKPOINT_VERSION)
-        return diag_set(diag, ERR_FOREIGN, "the checkpoint of task %s has a format this version does not know", task);
+    if (reader_u8(&in) != CHECKPOINT_VERSION) {
+        err = store_other_version(diag, "the checkpoint");
+        diag_where(diag, "task %s", task);
+        return err;
+    }
     if (!slice_equal(reader_take(&in, sizeof identity), slice_of(identity, sizeof identity)))
         return refuse_foreign(task, input, diag);
     struct checkpoint checkpoint = {.offset = (int64_t)reader_uvarint(&in)};

@@ -220,14 +220,18 @@ static void hex16(const uint8_t *bytes, char text[static 33]) {
     for (int i = 0; i < 16; i++) snprintf(text + 2 * i, 3, "%02x", bytes[i]);
 }
 
+enum err store_other_version(struct diag *diag, const char *what) {
+    diag_set(diag, ERR_FOREIGN, "%s was written by another version of wick", what);
+    diag_hint(diag, "go on with that version, or make the store anew from the log: wick fsck --rebuild");
+    return ERR_FOREIGN;
+}
+
 static enum err identity_compare(struct slice value, const uint8_t *log_identity, struct diag *diag) {
     struct reader r = reader_of(value);
     uint32_t version = reader_le32(&r);
     struct slice identity = reader_take(&r, 16);
     if (reader_end(&r) != ERR_OK) return diag_set(diag, ERR_CORRUPT, "the store's identity row is malformed");
-    if (version != STORE_FORMAT_VERSION)
-        return diag_set(diag, ERR_FOREIGN, "the store has format version %u, this program reads %d", version,
-                        STORE_FORMAT_VERSION);
+    if (version != STORE_FORMAT_VERSION) return store_other_version(diag, "the store");
     if (memcmp(identity.data, log_identity, 16) == 0) return ERR_OK;
     char theirs[33], ours[33];
     hex16(identity.data, theirs);

@@ -128,6 +128,8 @@ void store_close(struct store **store);
 /* Settles what a crash has left of a commit. Then format version and the identity of the log this store was made from, in
  * STORE_META: written where there is none, otherwise compared (ERR_FOREIGN, with both in `diag`). */
 enum { STORE_FORMAT_VERSION = 1 };
+/* What to do about a row of a version that is not ours: `what` names it. ERR_FOREIGN. */
+enum err store_other_version(struct diag *diag, const char *what) MUST_USE;
 enum err store_identify(struct store *store, const uint8_t log_identity[static 16], uint64_t stamp,
                         struct diag *diag) MUST_USE;
 

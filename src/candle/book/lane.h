@@ -341,7 +341,7 @@ _Static_assert(STATE_RECENTS_BYTES + (IDSET_RANGES_MAX + (EPOCHS_MAX + 1) * EPOC
                "dense ids and their epochs beside events without");
 void lane_state_key(struct lane lane, uint8_t key[static STATE_KEY_SIZE]);
 void lane_state_encode(struct buf *out, const struct lane_state *lane);
-/* Into a lane just made, whose ids_kind is known. ERR_CORRUPT. */
+/* Into a lane just made, whose ids_kind is known. ERR_CORRUPT, ERR_FOREIGN (of another version). */
 enum err lane_state_decode(struct reader *in, struct lane_state *lane) MUST_USE;
 /* Every lane of the task, from the store. */
 enum err book_restore(struct book *book, struct diag *diag) MUST_USE;

@@ -183,7 +183,7 @@ static enum err get_days(struct reader *in, struct lane_state *lane) {
 }
 
 static enum err get_head(struct reader *in, struct lane_state *lane) {
-    if (reader_u8(in) != STATE_VERSION) return ERR_CORRUPT;
+    if (reader_u8(in) != STATE_VERSION) return reader_err(in) != ERR_OK ? ERR_CORRUPT : ERR_FOREIGN;
     lane->live = (reader_u8(in) & FLAG_LIVE) != 0;
     lane->max_ms = get_time(in, INT64_MIN);
     lane->newest_ms = get_time(in, INT64_MIN);
@@ -254,6 +254,7 @@ static enum err restore_lane(void *context, struct slice row, struct slice value
     struct lane_state *lane;
     enum err err = lane_restored(book, series, basis, &lane);
     if (err == ERR_OK) err = lane_state_decode(&in, lane);
+    if (err == ERR_FOREIGN) return store_other_version(restore->diag, "a fold state");
     if (err) return diag_set(restore->diag, err, "the fold state of series number %u cannot be read", series);
     lane->saved_series = true;
     if (lane->stored_until_ms != INT64_MIN) lane->kept_from_ms = lane->stored_until_ms + book->base_ms;

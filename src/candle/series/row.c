@@ -34,7 +34,7 @@ static void get_text(struct reader *in, char *text, size_t size) {
 static enum err decode(struct slice row, struct slice value, struct series *ret_series) {
     struct reader key = reader_of(row), in = reader_of(value);
     struct series series = {.number = reader_be32(&key)};
-    if (reader_u8(&in) != ROW_VERSION) return ERR_CORRUPT;
+    if (reader_u8(&in) != ROW_VERSION) return ERR_FOREIGN;
     uint8_t kind = reader_u8(&in), ids = reader_u8(&in);
     uint64_t grace_ms = reader_uvarint(&in);
     get_text(&in, series.name, sizeof series.name);
@@ -65,6 +65,7 @@ enum err series_rows_load(struct series_table *table, struct store *store, struc
                           struct diag *diag) {
     struct store_key key = {STORE_SERIES, SLICE("series"), SLICE("")};
     enum err err = store_scan(store, snapshot, &key, SLICE_NONE, false, visit, table);
+    if (err == ERR_FOREIGN) return store_other_version(diag, "the series table");
     if (err) return diag_set(diag, err, "the stored series table cannot be read");
     return ERR_OK;
 }
