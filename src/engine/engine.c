@@ -138,6 +138,7 @@ static enum err open_api(struct engine *engine, struct diag *diag) {
         .latest = engine->parts.latest,
         .tasks = engine->parts.tasks,
         .desk = engine->parts.desk,
+        .folder = engine->config.data,
         .prices = engine->prices,
         .prices_count = engine->prices_count,
         .prices_invalid = engine->prices_invalid,
