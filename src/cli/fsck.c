@@ -40,7 +40,11 @@ static enum err report_log(void *context, const struct log_finding *finding) {
         snprintf(place, sizeof place, "%s at byte %llu", finding->file[0] ? finding->file : finding->topic,
                  (unsigned long long)finding->position_bytes);
     if (finding->kind == LOG_FINDING_ROT || finding->kind == LOG_FINDING_FOREIGN) f->damaged++;
-    put_finding(f, kind_name[finding->kind], place, finding->text, finding->repair);
+    char text[sizeof finding->text + 80];
+    bool lost = finding->kind == LOG_FINDING_ROT && finding->first_offset >= 0;
+    snprintf(text, sizeof text, lost ? "%s; offsets %lld to %lld are lost" : "%s", finding->text,
+             (long long)finding->first_offset, (long long)finding->last_offset);
+    put_finding(f, kind_name[finding->kind], place, text, finding->repair);
     return ERR_OK;
 }
 
@@ -110,6 +114,28 @@ static enum err tell_lost(const struct engine *engine) {
     return err;
 }
 
+/* The first damage of each partition that the rebuild came across. */
+struct passed_over {
+    struct log *log;
+    uint32_t count;
+};
+
+static enum err tell_passed_over(void *context, const struct log_topic_info *info) {
+    struct passed_over *over = context;
+    for (uint32_t i = 0; i < info->options.partition_count; i++) {
+        struct log_partition *partition;
+        struct log_finding finding = {.kind = LOG_FINDING_OK};
+        struct diag diag = {0};
+        if (log_partition_find(over->log, info->name, i, &partition) != ERR_OK) continue;
+        log_partition_damage(partition, &finding);
+        if (finding.kind == LOG_FINDING_OK) continue;
+        (void)!log_finding_diag(&finding, &diag);
+        cli_print("not restored: %s: %s\n", diag.where, diag.what);
+        over->count++;
+    }
+    return ERR_OK;
+}
+
 static int rebuild(struct cli *cli) {
     struct diag diag = {0};
     if (cli_server_runs(cli)) {
@@ -119,12 +145,15 @@ static int rebuild(struct cli *cli) {
     }
     struct engine *engine = NULL;
     enum err err = engine_rebuild(cli->sys, &cli->config, &diag, &engine);
-    if (err == ERR_OK && diag.err != ERR_OK) cli_print("not restored: %s\n", diag.what);
+    bool damaged = err == ERR_OK && diag.err != ERR_OK;
+    if (damaged) cli_print("not restored: %s\n", diag.what);
+    struct passed_over over = {err == ERR_OK ? engine_parts(engine)->log : NULL, 0};
+    if (err == ERR_OK) err = log_topic_visit(over.log, tell_passed_over, &over);
     if (err == ERR_OK) err = tell_lost(engine);
     engine_close(&engine);
     if (err != ERR_OK) return cli_fail(err, &diag);
     cli_print("the store is made anew from the log; the old one is in %s/store.old\n", cli->config.data);
-    return EXIT_DONE;
+    return damaged || over.count > 0 ? EXIT_DAMAGED : EXIT_DONE;
 }
 
 static int run(struct cli *cli) {
@@ -157,7 +186,9 @@ const struct cli_command command_fsck = {
         "Reads every byte, beside a running wick all but the end that is being written; --rebuild and --cut want the "
         "folder to themselves. Torn ends (a crash in the middle of a write) are repaired by the next start; rot is "
         "not, "
-        "and the command to go on is printed.",
+        "and the command to go on is printed. A rebuild lists what the log no longer has, and exits with 4 if that is "
+        "for "
+        "damage.",
     .options = options,
     .run = run,
 };

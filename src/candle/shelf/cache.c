@@ -233,6 +233,20 @@ static enum err fetch_batch(struct fetch *fetch, struct diag *diag) {
     return err;
 }
 
+/* In `diag` stands what the log found, if it did: file, byte and offsets. */
+static enum err block_lost(const struct shelf *shelf, int tier, const struct location *location, enum err err,
+                           struct diag *diag) {
+    const struct diag found = diag != NULL && diag->err == err ? *diag : (struct diag){0};
+    diag_set(diag, ERR_CORRUPT,
+             "the sealed candles from %" PRId64 " (offset %" PRId64 " of %s) are not to be had: %.200s",
+             location->period_start_ms, location->offset, shelf->tiers[tier].topic,
+             found.what[0] != '\0' ? found.what : err_message(err));
+    if (found.where[0] != '\0') diag_where(diag, "%s", found.where);
+    diag_where(diag, "%s/%u@%" PRId64, shelf->tiers[tier].topic, location->partition, location->offset);
+    diag_hint(diag, "import their file again; what the log still has of their events, wick fsck --rebuild folds again");
+    return ERR_CORRUPT;
+}
+
 enum err shelf_block_get(struct shelf *shelf, int tier, const struct location *location, struct diag *diag,
                          struct shelf_pin **ret_pin) {
     struct shelf_cache *cache = shelf->cache;
@@ -245,6 +259,7 @@ enum err shelf_block_get(struct shelf *shelf, int tier, const struct location *l
     }
     if (shelf->tiers[tier].partition == NULL)
         return diag_set(diag, ERR_CORRUPT, "%s is missing", shelf->tiers[tier].topic);
+    if (diag != NULL) diag->err = ERR_OK;
     struct fetch fetch = {.shelf = shelf, .tier = tier, .wanted = location->offset, .err = ERR_CORRUPT};
     enum err err = fetch_batch(&fetch, diag);
     if (err == ERR_OK && fetch.pin != NULL) {
@@ -253,9 +268,6 @@ enum err shelf_block_get(struct shelf *shelf, int tier, const struct location *l
     }
     if (err == ERR_OK) err = fetch.err;
     shelf_pin_release(shelf, &fetch.pin);
-    diag_set(diag, ERR_CORRUPT, "the sealed candles from %" PRId64 " are not to be had: %s", location->period_start_ms,
-             err_message(err));
-    diag_where(diag, "%s/%u@%" PRId64, shelf->tiers[tier].topic, location->partition, location->offset);
-    diag_hint(diag, "wick fsck --rebuild makes the index anew");
-    return err == ERR_NO_MEMORY ? err : ERR_CORRUPT;
+    if (err == ERR_NO_MEMORY) return diag_set(diag, err, "no memory to read sealed candles");
+    return block_lost(shelf, tier, location, err, diag);
 }

@@ -778,6 +778,73 @@ static void tiers_that_are_not_kept_are_refused(void **state) {
     store_snapshot_close(f->store, &s);
 }
 
+static void flip(const struct fixture *f, uint64_t at) {
+    char path[160];
+    snprintf(path, sizeof path, "%s/candles.sealed.1m-0/%020d.log", f->folder, 0);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    assert_int_equal(fputc(byte ^ 0x10, file), byte ^ 0x10);
+    fclose(file);
+}
+
+/* How many days of both lanes cannot be read; what can be is as it was. */
+static uint32_t rotten_days(struct fixture *f) {
+    uint32_t rotten = 0;
+    struct store_snapshot *s = look(f);
+    for (int lane = 0; lane < 2; lane++)
+        for (int day = 0; day < DAYS; day++) {
+            struct walk w = {.rows = f->models[lane].rows, .has = f->models[lane].has, .at = day * 1440, .step = 1};
+            w.until = w.at + 1440;
+            const struct shelf_range range = {f->lanes[lane], 60000, START_MS + day * DAY_MS,
+                                              START_MS + (day + 1) * DAY_MS, false};
+            struct diag diag = {0};
+            enum err err = shelf_scan(f->shelf, s, &range, visit, &w, &diag);
+            if (err == ERR_OK) {
+                assert_int_equal(w.at, w.until);
+                continue;
+            }
+            rotten++;
+            assert_int_equal(err, ERR_CORRUPT);
+            if (strncmp(diag.where, "candles.sealed.1m-0/00000000000000000000.log at byte ", 53) != 0)
+                fail_msg("no place is told: %s", diag.where);
+        }
+    store_snapshot_close(f->store, &s);
+    return rotten;
+}
+
+static void a_rotten_block_is_named_and_its_neighbours_are_read(void **state) {
+    struct fixture *f = *state;
+    static struct candle rows[MINUTES];
+    for (int lane = 0; lane < 2; lane++)
+        for (int day = 0; day < DAYS; day++) { /* a batch each */
+            for (int64_t i = day * 1440; i < (day + 1) * 1440; i++) {
+                f->models[lane].rows[i] = rows[i] = make_row(&f->random, i, 0);
+                f->models[lane].has[i] = true;
+            }
+            struct store_snapshot *s = look(f);
+            assert_int_equal(shelf_seal(f->shelf, s, f->lanes[lane], rows + day * 1440, 1440, NULL), ERR_OK);
+            assert_int_equal(shelf_flush(f->shelf, &f->batch, NULL), ERR_OK);
+            store_snapshot_close(f->store, &s);
+            commit(f);
+        }
+    struct log_partition *partition = NULL;
+    assert_int_equal(log_partition_find(f->log, "candles.sealed.1m", 0, &partition), ERR_OK);
+    uint64_t bytes = log_partition_bytes(partition);
+    assert_int_equal(rotten_days(f), 0);
+    for (uint64_t at = 30; at < bytes; at += bytes / 41) {
+        shelf_close(&f->shelf);
+        log_close(&f->log);
+        flip(f, at);
+        open_log(f);
+        open_shelf(f);
+        assert_int_equal(rotten_days(f), 1);
+        flip(f, at);
+    }
+}
+
 int main(void) {
 #define CASE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 #define CASE_SIM(test) cmocka_unit_test_setup_teardown(test, setup_sim, teardown)
@@ -797,6 +864,7 @@ int main(void) {
         CASE_SIM(tombstones_are_tried_again_on_a_full_disk),
         CASE(tier_rows_outlive_what_they_were_made_of),
         CASE(tiers_that_are_not_kept_are_refused),
+        CASE(a_rotten_block_is_named_and_its_neighbours_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

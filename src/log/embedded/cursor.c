@@ -97,7 +97,8 @@ static enum err report(struct log_cursor *cursor, int64_t lost_to, const char *t
     snprintf(finding.file, sizeof finding.file, "%s/%020lld.log", folder == NULL ? partition->folder : folder + 1,
              (long long)cursor->segment.base_offset);
     snprintf(finding.text, sizeof finding.text, "%s", text);
-    finding_repair(partition, cursor->chain.expected, &finding);
+    /* Of a compacted topic a cut would give up the newest record of keys that are all right. */
+    if (!partition->topic->options.compacted) finding_repair(partition, cursor->chain.expected, &finding);
     partition_set_damage(partition, &finding);
     cursor->finding = finding;
     cursor->chain.expected = lost_to;
