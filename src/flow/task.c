@@ -278,12 +278,15 @@ enum err task_group_catch_up(struct task_group *group, struct diag *diag) {
     return ERR_OK;
 }
 
-/* Instead of a step: a held group only answers. It has reached the level once nothing that it folded is on its way. */
+/* Instead of a step: a held group only answers. It has reached the level once nothing that it folded is on its way, to the
+ * store or to watchers. */
 static bool step_held(struct task_group *group, int wanted) {
     bool worked = false;
     if (atomic_load(&group->reached) == wanted) {
         for (uint32_t i = 0; wanted == TASK_HOLD && i < group->count; i++) worked |= run_calls(group->tasks[i]);
     } else if (!group->dirty && group->freezing == NULL && atomic_load(&group->handover) == HANDOVER_FREE) {
+        for (uint32_t i = 0; i < group->count; i++)
+            if (group->tasks[i]->unpublished) publish(group->tasks[i]);
         atomic_store(&group->reached, wanted);
         sys_bell_ring(&group->hold_bell);
         worked = true;

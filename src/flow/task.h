@@ -76,7 +76,7 @@ enum err task_group_start(struct task_group *group, struct diag *diag) MUST_USE;
 enum err task_group_step(struct task_group *group, struct diag *diag, bool *ret_worked) MUST_USE;
 enum err task_group_checkpoint(struct task_group *group, struct diag *diag) MUST_USE;
 /* For who must have the store alone for a while (an import beside live tasks); one at a time, any thread but the group's own.
- * On return the group has reached the level, with everything that was folded in the store; what arrives meanwhile waits in
+ * On return the group has reached the level, with everything that was folded in the store and told; what arrives meanwhile waits in
  * the log. Under TASK_STOP the holder may add tasks, take stamps, and touch what belongs to the tasks' thread. ERR_CLOSED:
  * `cancelled` (may be NULL) said so while waiting, and the group runs again; else why a task has stopped. */
 enum task_hold {

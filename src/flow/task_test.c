@@ -5,6 +5,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -21,6 +23,9 @@ struct summing {
     struct store *store;
     struct output *odd;
     int64_t sum;
+    int64_t told;     /* the sum when a turn ended last */
+    int64_t waits_at; /* before this number is folded, until `go` */
+    atomic_bool waits, go;
     bool lose_count;  /* breaks the ledger */
     int64_t fails_at; /* this number ends the fold, in the middle of what is read together */
 };
@@ -31,6 +36,8 @@ static enum err sum_record(void *context, const struct record *record) {
     struct summing *s = context;
     int64_t value = strtoll((const char *)record->value.data, NULL, 10);
     if (s->fails_at != 0 && value == s->fails_at) return ERR_NO_MEMORY;
+    atomic_store(&s->waits, value == s->waits_at);
+    while (value == s->waits_at && !atomic_load(&s->go)) usleep(100);
     s->sum += value;
     fold_ledger->read++;
     if (!s->lose_count) fold_ledger->used++;
@@ -84,6 +91,11 @@ static enum err sum_flush(struct processor *processor, struct store_batch *batch
     return output_flush(((struct summing *)processor)->odd, true);
 }
 
+static void sum_turn_ended(struct processor *processor) {
+    struct summing *s = (struct summing *)processor;
+    s->told = s->sum;
+}
+
 static void sum_committed(struct processor *processor) { (void)processor; }
 
 static void sum_close(struct processor **processor) {
@@ -98,6 +110,7 @@ static const struct processor_ops sum_ops = {
     .name = "sum",
     .load = sum_load,
     .fold = sum_fold,
+    .turn_ended = sum_turn_ended,
     .freeze = sum_freeze,
     .flush = sum_flush,
     .committed = sum_committed,
@@ -129,15 +142,19 @@ static struct log_partition *open_topic(struct rig *rig, const char *name) {
     return partition;
 }
 
-static enum err open_group(struct rig *rig, struct diag *diag) {
-    const struct task_group_options options = {.sys = sys_of(rig), .log = rig->log, .store = rig->store};
-    assert_int_equal(task_group_open(&options, diag, &rig->group), ERR_OK);
+static enum err open_group_with(struct rig *rig, const struct task_group_options *options, struct diag *diag) {
+    assert_int_equal(task_group_open(options, diag, &rig->group), ERR_OK);
     rig->summing = calloc(1, sizeof *rig->summing);
     assert_non_null(rig->summing);
     rig->summing->base.ops = &sum_ops;
     rig->summing->store = rig->store;
     assert_int_equal(output_open(rig->log, rig->odd, "sum/odd", &rig->summing->odd), ERR_OK);
     return task_group_add(rig->group, "sum", rig->numbers, &rig->summing->base, diag, &rig->task);
+}
+
+static enum err open_group(struct rig *rig, struct diag *diag) {
+    return open_group_with(rig, &(struct task_group_options){.sys = sys_of(rig), .log = rig->log, .store = rig->store},
+                           diag);
 }
 
 static void open_log_of(struct rig *rig) {
@@ -334,13 +351,7 @@ static void test_threads(void **state) {
     task_group_abandon(&rig->group);
     const struct task_group_options options = {
         .sys = sys_real(), .log = rig->log, .store = rig->store, .checkpoint_ms = 5};
-    assert_int_equal(task_group_open(&options, &diag, &rig->group), ERR_OK);
-    rig->summing = calloc(1, sizeof *rig->summing);
-    assert_non_null(rig->summing);
-    rig->summing->base.ops = &sum_ops;
-    rig->summing->store = rig->store;
-    assert_int_equal(output_open(rig->log, rig->odd, "sum/odd", &rig->summing->odd), ERR_OK);
-    assert_int_equal(task_group_add(rig->group, "sum", rig->numbers, &rig->summing->base, &diag, &rig->task), ERR_OK);
+    assert_int_equal(open_group_with(rig, &options, &diag), ERR_OK);
     assert_int_equal(task_group_start(rig->group, &diag), ERR_OK);
     int64_t expected = 0;
     for (int i = 1; i <= 50; i++) {
@@ -497,6 +508,43 @@ static void test_stopped_task_is_not_checkpointed(void **state) {
     assert_string_equal(odd_numbers(rig), "1 3 5 7 ");
 }
 
+static int64_t standing_clock(void *context) {
+    (void)context;
+    return 1000000000;
+}
+
+static void *hold_main(void *context) {
+    struct rig *rig = context;
+    struct diag diag = {0};
+    assert_int_equal(task_group_hold(rig->group, TASK_STOP, NULL, NULL, &diag), ERR_OK);
+    return NULL;
+}
+
+/* Who holds the tasks may close what they hold: by then it was told, though they are behind and, by the clock, it is not time
+ * to. */
+static void test_held_tasks_have_told_all(void **state) {
+    enum { COUNT = 400, WAITS_AT = 100 };
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    pthread_t holder;
+    struct sys standing = *sys_real();
+    standing.monotonic_ns = standing_clock;
+    task_group_abandon(&rig->group);
+    const struct task_group_options options = {.sys = &standing, .log = rig->log, .store = rig->store};
+    assert_int_equal(open_group_with(rig, &options, &diag), ERR_OK);
+    rig->summing->waits_at = WAITS_AT;
+    for (int i = 1; i <= COUNT; i++) append_numbers(rig, i, 1);
+    assert_int_equal(log_start(rig->log, &diag), ERR_OK);
+    assert_int_equal(task_group_start(rig->group, &diag), ERR_OK);
+    while (!atomic_load(&rig->summing->waits)) usleep(100);
+    assert_int_equal(pthread_create(&holder, NULL, hold_main, rig), 0);
+    usleep(50000); /* so that it asks before the tasks go on */
+    atomic_store(&rig->summing->go, true);
+    pthread_join(holder, NULL);
+    assert_int_equal(rig->summing->told, rig->summing->sum);
+    task_group_close(&rig->group);
+}
+
 int main(void) {
 #define TEST_SIM(name) cmocka_unit_test_setup_teardown(name, setup_sim, teardown)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -512,6 +560,7 @@ int main(void) {
         TEST_SIM(test_output_is_stuck_while_the_disk_is_full),
         TEST(test_records_that_fill_a_batch_begin_another),
         TEST_SIM(test_checkpoint_waits_for_room),
+        TEST(test_held_tasks_have_told_all),
         TEST(test_stopped_task_is_not_checkpointed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
