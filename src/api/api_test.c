@@ -94,6 +94,39 @@ static void test_too_many_events(void **state) {
     buf_deinit(&body);
 }
 
+/* An event that no task would read is refused here, by its index, and what is kept of it says how long it was. */
+static void test_a_large_event_is_refused(void **state) {
+    (void)state;
+    static const char *const marks[2][3] = {{"[", ",", "]"}, {"", "\n", "\n"}};
+    struct buf large, body;
+    buf_init(&large, 4 * 1024 * 1024);
+    buf_init(&body, 4 * 1024 * 1024);
+    buf_put_u8(&large, '{');
+    for (int i = 0; i < 1024 * 1024; i++) buf_put_u8(&large, ' ');
+    buf_put_text(&large, price_json("BTC", "7", TIME) + 1);
+    buf_put_u8(&large, 0);
+    for (int64_t i = 0; i < 2; i++) {
+        buf_clear(&body);
+        buf_put_text(&body, marks[i][0]);
+        buf_put_text(&body, price_json("BTC", "1", TIME + i));
+        buf_put_text(&body, marks[i][1]);
+        buf_put_text(&body, (const char *)large.data);
+        buf_put_text(&body, marks[i][1]);
+        buf_put_text(&body, price_json("ETH", "2", TIME + i));
+        buf_put_text(&body, marks[i][2]);
+        buf_put_u8(&body, 0);
+        fixture_post(&fixture, "/v1/prices", (const char *)body.data);
+        fixture_expect(&fixture, 200,
+                       "{\"accepted\":2,\"duplicate\":0,\"invalid\":[{\"index\":1,\"reason\":\"an event of 10");
+        assert_int_equal(log_end_offset(fixture.invalid), i + 1);
+    }
+    fixture_post(&fixture, "/v1/prices", (const char *)large.data);
+    fixture_expect(&fixture, 200, "{\"accepted\":0,\"duplicate\":0,\"invalid\":[{\"index\":0,");
+    assert_int_equal(log_end_offset(fixture.prices[0]), 4);
+    buf_deinit(&large);
+    buf_deinit(&body);
+}
+
 /* A full disk: writes are told to come again, reads go on. */
 static void test_no_space(void **state) {
     (void)state;
@@ -642,6 +675,7 @@ int main(void) {
         TEST(test_post_many),
         TEST(test_post_refused),
         TEST(test_too_many_events),
+        TEST(test_a_large_event_is_refused),
         TEST(test_latest),
         TEST(test_kind),
         TEST(test_candles),

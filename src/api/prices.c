@@ -5,11 +5,11 @@
 #include <stdlib.h>
 
 #include "api/api_internal.h"
+#include "flow/output.h"
 
 enum {
     PART_BYTES = 1024 * 1024,
     KEY_MAX = 128,
-    INVALID_VALUE_MAX = 1024 * 1024,
     ANSWER_INVALID_MAX = 32 * 1024 * 1024,
     SUBMISSIONS_KEPT = 1024,
     KEPT_BYTES = 64 * 1024,
@@ -205,11 +205,12 @@ static enum err put_invalid(struct submission *submission, const struct price_it
     json_put_string(list, slice_text(detail));
     buf_put_u8(list, '}');
     if (options->prices_invalid == NULL) return buf_err(list);
-    const struct record_header headers[] = {{SLICE("reason"), slice_text(err_name(reason))},
-                                            {SLICE("detail"), slice_text(detail)}};
+    struct record_header headers[3] = {{SLICE("reason"), slice_text(err_name(reason))},
+                                       {SLICE("detail"), slice_text(detail)}};
+    char text[24];
     struct record record = {
         .timestamp_ms = submission->now_ms, .value = item->source, .headers = headers, .header_count = 2};
-    if (record.value.size > INVALID_VALUE_MAX) record.value.size = INVALID_VALUE_MAX;
+    record_cut(&record, headers, text);
     struct part *part;
     enum err err = put_record(submission, options->prices_count, options->prices_invalid, &record, &part);
     return err != ERR_OK ? err : buf_err(list);

@@ -10,6 +10,8 @@
 enum event_kind { EVENT_TRADE = 0, EVENT_AGGREGATED_TRADE = 1, EVENT_PRICE = 2 };
 enum event_side { EVENT_SIDE_NONE = 0, EVENT_TAKER_BUY = 1, EVENT_TAKER_SELL = 2 };
 
+enum { EVENTS_A_RECORD_MAX = 2048 }; /* a message of a venue may hold many trades */
+
 struct event {
     __int128 price;
     __int128 quantity; /* of a price: its base volume over 24 h */

@@ -13,8 +13,8 @@
 #include "flow/output.h"
 
 enum {
-    EVENTS_MAX = 1024, /* folded at a time */
-    RECORD_EVENTS_MAX = 256,
+    FOLD_EVENTS = 768, /* at a time, and what a record has more */
+    EVENTS_MAX = FOLD_EVENTS + EVENTS_A_RECORD_MAX,
     WATCHERS_MAX = 4,
     FUTURE_MS = 5 * 60 * 1000,
     FREEZE_LANES = 64, /* between two turns: less than a millisecond */
@@ -61,22 +61,24 @@ static struct candle_processor *self_of(struct processor *processor) {
 
 /* --- what was refused, for people to read --- */
 
-static enum err put_refused(struct output *output, const struct origin_record *from, const char *reason,
-                            const char *detail) {
-    char offset[24];
+/* One copy, of however many events of the record are refused. */
+static enum err put_refused(struct output *output, const struct origin_record *from, uint32_t events,
+                            const char *reason, const char *detail) {
+    char offset[24], count[16], size[24];
     snprintf(offset, sizeof offset, "%lld", (long long)from->offset);
-    const struct record_header headers[] = {
-        {SLICE("reason"), slice_text(reason)},
-        {SLICE("detail"), slice_text(detail)},
-        {SLICE("offset"), slice_text(offset)},
-    };
-    const struct record record = {
-        .timestamp_ms = from->timestamp_ms,
-        .key = from->key,
-        .value = from->value,
-        .headers = headers,
-        .header_count = detail[0] != '\0' ? 3 : 1,
-    };
+    snprintf(count, sizeof count, "%u", events);
+    struct record_header headers[5] = {{SLICE("reason"), slice_text(reason)}};
+    struct record record = {.timestamp_ms = from->timestamp_ms,
+                            .key = from->key,
+                            .value = from->value,
+                            .headers = headers,
+                            .header_count = 1};
+    if (detail[0] != '\0') {
+        headers[record.header_count++] = (struct record_header){SLICE("detail"), slice_text(detail)};
+        headers[record.header_count++] = (struct record_header){SLICE("offset"), slice_text(offset)};
+    }
+    if (events > 1) headers[record.header_count++] = (struct record_header){SLICE("events"), slice_text(count)};
+    record_cut(&record, headers, size);
     return output_add(output, &record);
 }
 
@@ -105,14 +107,30 @@ static void count_fates(struct ledger_row *ledger, const struct book_counts *cou
     ledger->filtered += counts->fate[FATE_FILTERED];
 }
 
+/* The events of a record that met this fate, told at the first of them; 0 at the others. */
+static uint32_t record_fates(const struct candle_processor *self, uint32_t i) {
+    const int64_t offset = self->offsets[i];
+    for (uint32_t j = i; j-- > 0 && self->offsets[j] == offset;)
+        if (self->fates[j] == self->fates[i]) return 0;
+    uint32_t count = 0;
+    for (uint32_t j = i; j < self->event_count && self->offsets[j] == offset; j++)
+        count += self->fates[j] == self->fates[i];
+    return count;
+}
+
+static enum err copy_refused(struct candle_processor *self, uint32_t i, struct output *output, const char *reason) {
+    const uint32_t events = record_fates(self, i);
+    return events == 0 ? ERR_OK : put_refused(output, &self->origins[i], events, reason, "");
+}
+
 static enum err after_fate(struct candle_processor *self, uint32_t i) {
     switch (self->fates[i]) {
         case FATE_USED: {
             enum err err = latest_offer(self->options.latest, &self->events[i], self->offsets[i]);
             return err != ERR_OK ? err : mark_latest(self, self->events[i].series);
         }
-        case FATE_LATE: return put_refused(self->late, &self->origins[i], "late", "");
-        case FATE_INVALID: return put_refused(self->invalid, &self->origins[i], "refused", "");
+        case FATE_LATE: return copy_refused(self, i, self->late, "late");
+        case FATE_INVALID: return copy_refused(self, i, self->invalid, "refused");
         default: return ERR_OK;
     }
 }
@@ -133,12 +151,12 @@ static enum err fold_events(struct candle_processor *self) {
     return err;
 }
 
-static enum err refuse(struct candle_processor *self, const struct record *record, enum err reason,
+static enum err refuse(struct candle_processor *self, const struct record *record, uint32_t events, enum err reason,
                        const char *detail) {
     const struct origin_record origin = {record->key, record->value, record->offset, record->timestamp_ms};
-    self->ledger->read++;
-    self->ledger->invalid++;
-    return put_refused(self->invalid, &origin, err_name(reason), detail);
+    self->ledger->read += events;
+    self->ledger->invalid += events;
+    return put_refused(self->invalid, &origin, events, err_name(reason), detail);
 }
 
 static bool is_status(const struct record *record) {
@@ -149,35 +167,30 @@ static bool is_status(const struct record *record) {
 
 /* Keeps the events of one record that are not from the future, beside where they came from. */
 static enum err keep_events(struct candle_processor *self, const struct record *record, uint32_t count) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (self->events[self->event_count + i].time_ms > record->timestamp_ms + FUTURE_MS) {
-            enum err err = refuse(self, record, ERR_FUTURE, "event time is more than 5 minutes ahead of append time");
-            if (err != ERR_OK) return err;
-            memmove(&self->events[self->event_count + i], &self->events[self->event_count + i + 1],
-                    (count - i - 1) * sizeof *self->events);
-            count--;
-            i--;
-            continue;
-        }
-        self->offsets[self->event_count + i] = record->offset;
-        self->origins[self->event_count + i] =
-            (struct origin_record){record->key, record->value, record->offset, record->timestamp_ms};
+    const uint32_t first = self->event_count;
+    for (uint32_t i = first; i < first + count; i++) {
+        if (self->events[i].time_ms > record->timestamp_ms + FUTURE_MS) continue;
+        const uint32_t at = self->event_count++;
+        if (at != i) self->events[at] = self->events[i];
+        self->offsets[at] = record->offset;
+        self->origins[at] = (struct origin_record){record->key, record->value, record->offset, record->timestamp_ms};
     }
-    self->event_count += count;
-    return ERR_OK;
+    const uint32_t future = first + count - self->event_count;
+    if (future == 0) return ERR_OK;
+    return refuse(self, record, future, ERR_FUTURE, "event time is more than 5 minutes ahead of append time");
 }
 
 static enum err visit_record(void *context, const struct record *record) {
     struct candle_processor *self = context;
     if (is_status(record) || record->value.data == NULL) return ERR_OK;
     enum err err = ERR_OK;
-    if (self->event_count + RECORD_EVENTS_MAX > EVENTS_MAX && (err = fold_events(self)) != ERR_OK) return err;
+    if (self->event_count > FOLD_EVENTS && (err = fold_events(self)) != ERR_OK) return err;
     struct diag diag = {0};
     uint32_t count = 0;
     err = self->options.decoder->ops->decode(self->options.decoder, record, &diag, self->events + self->event_count,
-                                             RECORD_EVENTS_MAX, &count);
+                                             EVENTS_A_RECORD_MAX, &count);
     if (err == ERR_END) return ERR_OK;
-    if (err_class(err) == ERR_CLASS_INPUT) return refuse(self, record, err, diag.what);
+    if (err_class(err) == ERR_CLASS_INPUT) return refuse(self, record, 1, err, diag.what);
     if (err != ERR_OK) return err;
     return keep_events(self, record, count);
 }

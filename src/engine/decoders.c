@@ -4,8 +4,6 @@
 #include "engine/engine.h"
 #include "venue/venue.h"
 
-enum { VALUE_BYTES_MAX = 1024 * 1024 };
-
 struct price_event_decoder {
     struct event_decoder base;
     struct price_decoder *decoder;
@@ -16,6 +14,8 @@ static enum err decode_price(struct event_decoder *decoder, const struct record 
                              struct event *events, uint32_t max, uint32_t *ret_count) {
     struct price_event_decoder *self = (struct price_event_decoder *)decoder;
     (void)max;
+    if (record->value.size > PRICE_EVENT_BYTES_MAX)
+        return price_decode(self->decoder, record->value, diag, events); /* refused unread */
     if (record->slack_bytes >= INPUT_PADDING_BYTES) {
         enum err err = price_decode(self->decoder, record->value, diag, events);
         if (err == ERR_OK) *ret_count = 1;
@@ -23,7 +23,7 @@ static enum err decode_price(struct event_decoder *decoder, const struct record 
     }
     buf_clear(&self->padded);
     uint8_t *to = buf_reserve(&self->padded, record->value.size + INPUT_PADDING_BYTES);
-    if (to == NULL) return diag_set(diag, ERR_TOO_LARGE, "a price event of %zu bytes", record->value.size);
+    if (to == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for an event");
     memcpy(to, record->value.data, record->value.size);
     memset(to + record->value.size, 0, INPUT_PADDING_BYTES);
     enum err err = price_decode(self->decoder, slice_of(to, record->value.size), diag, events);
@@ -45,7 +45,7 @@ enum err price_event_decoder_open(struct series_table *series, struct event_deco
     struct price_event_decoder *self = calloc(1, sizeof *self);
     if (self == NULL) return ERR_NO_MEMORY;
     self->base.ops = &price_ops;
-    buf_init(&self->padded, VALUE_BYTES_MAX);
+    buf_init(&self->padded, PRICE_EVENT_BYTES_MAX + INPUT_PADDING_BYTES);
     enum err err = price_decoder_open(series, &self->decoder);
     if (err != ERR_OK) {
         free(self);

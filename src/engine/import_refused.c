@@ -38,21 +38,21 @@ enum err import_refuse(struct import *import, struct output *output, const struc
                        const char *reason) {
     char line[24];
     snprintf(line, sizeof line, "%llu", (unsigned long long)item->line);
-    const struct record_header headers[] = {
+    struct record_header headers[5] = {
         {SLICE("reason"), slice_text(reason)},
         {SLICE("detail"), slice_text(item->reason)},
         {SLICE("file"), slice_text(import->result.row.path)},
         {SLICE("line"), slice_text(line)},
     };
-    const struct record record = {
+    char size[24];
+    struct record record = {
         .timestamp_ms = sys_wall_ms(import->parts->sys),
         .value = item->source,
         .headers = headers,
         .header_count = 4,
     };
-    enum err err = output_add(output, &record);
-    if (err == ERR_TOO_LARGE && (err = output_submit(output)) == ERR_OK) err = output_add(output, &record);
-    return err;
+    record_cut(&record, headers, size);
+    return output_add(output, &record);
 }
 
 enum err import_refuse_event(struct import *import, uint32_t index) {

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -42,6 +43,14 @@ struct output {
     _Atomic bool gap;
     struct sys_bell bell;
 };
+
+void record_cut(struct record *record, struct record_header *headers, char text[static 24]) {
+    if (record->key.size > REFUSED_KEY_MAX) record->key.size = REFUSED_KEY_MAX;
+    if (record->value.size <= REFUSED_VALUE_MAX) return;
+    int size = snprintf(text, 24, "%zu", record->value.size);
+    headers[record->header_count++] = (struct record_header){SLICE("cut"), slice_of(text, (size_t)size)};
+    record->value.size = REFUSED_VALUE_MAX;
+}
 
 enum err output_open(struct log *log, struct log_partition *partition, const char *name, struct output **ret_output) {
     struct output *output = calloc(1, sizeof *output);

@@ -11,10 +11,16 @@
 
 struct output;
 
+/* For records of what was refused: a value or key that is too large to be kept is cut, and a header says how long it was.
+ * `headers` are the record's, with room for one more; `text` holds the number. */
+enum { REFUSED_VALUE_MAX = 1024 * 1024, REFUSED_KEY_MAX = 4096 };
+void record_cut(struct record *record, struct record_header *headers, char text[static 24]);
+
 /* `name` (task and purpose) gives the producer id. `partition` NULL: everything is dropped. */
 enum err output_open(struct log *log, struct log_partition *partition, const char *name,
                      struct output **ret_output) MUST_USE;
 void output_close(struct output **output);
+/* What does not fit the batch that is being filled begins another one. */
 enum err output_add(struct output *output, const struct record *record) MUST_USE;
 /* Submits what was added since the last call as one batch. */
 enum err output_submit(struct output *output) MUST_USE;

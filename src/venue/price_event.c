@@ -212,8 +212,13 @@ static void remember(struct price_decoder *decoder, const struct json_value *obj
     price_shapes_learn(&decoder->shapes, object, tag_of);
 }
 
+static enum err too_large(struct slice text, struct diag *diag) {
+    return diag_set(diag, ERR_TOO_LARGE, "an event of %zu bytes, of which %d may be", text.size, PRICE_EVENT_BYTES_MAX);
+}
+
 enum err price_decode(struct price_decoder *decoder, struct slice text, struct diag *diag, struct event *ret_event) {
     assert(decoder != NULL && ret_event != NULL);
+    if (text.size > PRICE_EVENT_BYTES_MAX) return too_large(text, diag);
     const uint8_t *at = text.data, *end = text.data + text.size;
     struct event event;
     if (text.size > 0 && price_match(&decoder->shapes, &at, end, &event) && at == end) {
@@ -261,6 +266,11 @@ static struct slice trim(struct slice text) {
 static enum err give(const struct body *body, uint32_t index, struct slice source, enum err err,
                      const struct diag *diag, const struct event *event) {
     if (err != ERR_OK && err_class(err) != ERR_CLASS_INPUT) return err;
+    struct diag large = {0};
+    if (err == ERR_OK && source.size > PRICE_EVENT_BYTES_MAX) {
+        err = too_large(source, &large);
+        diag = &large;
+    }
     struct price_item item;
     item.source = source;
     item.index = index;

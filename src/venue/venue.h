@@ -19,7 +19,8 @@
 struct price_decoder;
 enum err price_decoder_open(struct series_table *series, struct price_decoder **ret_decoder) MUST_USE;
 void price_decoder_close(struct price_decoder **decoder);
-/* One JSON object. INPUT errors name the field in `diag`. Objects of one shape are read by the remembered shape. `text` must
+enum { PRICE_EVENT_BYTES_MAX = 1024 * 1024 };
+/* One JSON object of at most so many bytes. INPUT errors name the field in `diag`. Objects of one shape are read by the remembered shape. `text` must
  * have INPUT_PADDING_BYTES readable bytes behind it. */
 enum err price_decode(struct price_decoder *decoder, struct slice text, struct diag *diag,
                       struct event *ret_event) MUST_USE;

@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "venue/market.h"
 
-enum { HUOBI_FRAME_MAX = 4 * 1024 * 1024, HUOBI_TRADES_MAX = 2048 };
+enum { HUOBI_FRAME_MAX = 4 * 1024 * 1024, HUOBI_TRADES_MAX = EVENTS_A_RECORD_MAX };
 
 struct huobi_decoder;
 enum err huobi_decoder_open(struct market *market, struct huobi_decoder **ret_decoder) MUST_USE;
