@@ -49,9 +49,11 @@ static struct slice name_of(const struct series *series) {
     return slice_of(series->name, (size_t)((const char *)series->quote.data + series->quote.size - series->name));
 }
 
+/* A record a message. */
 static enum err copy_events(struct copy *copy, uint32_t count) {
     struct import *import = copy->import;
     bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
+    bool frames = import_format_of(import->reader) == IMPORT_HUOBI_FRAMES; /* each is read by itself */
     enum err err = ERR_OK;
     copy->now_ms = sys_wall_ms(import->parts->sys);
     for (uint32_t i = 0; i < count && err == ERR_OK; i++) {
@@ -59,6 +61,7 @@ static enum err copy_events(struct copy *copy, uint32_t count) {
         struct slice source;
         const struct series *series = series_get(import->parts->series, import->events[i].series);
         import_touch_range(import, import->events[i].time_ms);
+        if (frames && i > 0) continue;
         if ((err = import_source(import->reader, i, &line, &source)) != ERR_OK) return err;
         err = copy_record(copy, prices ? name_of(series) : slice_text(series->symbol), source);
     }

@@ -56,6 +56,10 @@ enum err import_refuse(struct import *import, struct output *output, const struc
 }
 
 enum err import_refuse_event(struct import *import, uint32_t index) {
+    if (import_format_of(import->reader) ==
+        IMPORT_HUOBI_FRAMES) /* is kept once, however many of its trades are refused */
+        for (uint32_t i = 0; i < index; i++)
+            if (import->fates[i] == import->fates[index]) return ERR_OK;
     struct import_item item = {0};
     const char *reason = "late", *why = "";
     struct output *output = import->late;

@@ -1,5 +1,5 @@
 """Bad files, configurations and arguments: a clear error with the place, the right exit code, and nothing lost."""
-import gzip, json, os, sys, time
+import gzip, json, os, struct, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import Report, arguments, must, price_event, rows, run
@@ -99,6 +99,29 @@ def copies_keep_what_they_refuse():
         assert both[0] and both[0] == both[1], f"{name}: {both[0][:1]} {both[1][:1]}"
 
 
+def frames_are_copied_whole():
+    """A message of many trades is one record, and its trades, up to 2,048, are the same as by reference."""
+    a, b, frames, trade = data_of("frames-referred"), data_of("frames-copied"), b"", 0
+    for count in (1, 5, 300, 2048):
+        trades = [{"id": 10 ** 20 + trade + i, "tradeId": trade + i, "ts": now + (trade + i) * 10, "amount": 1 + i % 7, "price": 100 + i % 11,
+                   "direction": "buy"} for i in range(count)]
+        trade += count
+        text = json.dumps({"ch": "market.btcusdt.trade.detail", "ts": now, "tick": {"id": trade, "ts": now, "data": trades[::-1]}})
+        packed = gzip.compress(text.encode())
+        frames += struct.pack("<QI", now * 1000, len(packed)) + packed
+    path = file_of("HTX.frames", frames)
+    for data, words in ((a, ()), (b, ("--copy",))):
+        answer = json.loads(must(options.wick, "import", *words, "--as", "huobi-frames", "--venue", "huobi", path, "--format", "json", data=data))
+        assert (answer["read"], answer["used"], answer["invalid"]) == (trade, trade, 0), answer
+    kept = must(options.wick, "topic", "read", "inbound-data-huobi", "--values", data=b).splitlines()
+    assert [len(json.loads(line)["tick"]["data"]) for line in kept] == [1, 5, 300, 2048], len(kept)
+    totals = [row for row in rows(options.wick, "ledger", data=b) if row["topic"] == "inbound-data-huobi"]
+    assert [(row["read"], row["used"]) for row in totals] == [(trade, trade)], totals
+    both = [[(r["open_time"], r["open"], r["close"], r["volume"], r["trades"]) for r in rows(options.wick, "candles", "huobi:BTC/USDT", data=d)]
+            for d in (a, b)]
+    assert both[0] and both[0] == both[1], both
+
+
 def what_no_candle_can_hold():
     """The future and impossible products are refused with their line, and move no watermark."""
     current = int(time.time() * 1000)
@@ -129,6 +152,6 @@ def odd_files():
 
 
 for name, case in (("arguments", arguments_), ("configurations", configurations), ("files-that-are-not", files_that_are_not),
-                   ("bad-lines-are-kept", bad_lines_are_kept), ("copies-keep-what-they-refuse", copies_keep_what_they_refuse), ("what-no-candle-can-hold", what_no_candle_can_hold), ("odd-files", odd_files)):
+                   ("bad-lines-are-kept", bad_lines_are_kept), ("copies-keep-what-they-refuse", copies_keep_what_they_refuse), ("frames-are-copied-whole", frames_are_copied_whole), ("what-no-candle-can-hold", what_no_candle_can_hold), ("odd-files", odd_files)):
     report.case(name, case)
 sys.exit(report.done())
