@@ -40,6 +40,12 @@ PLANT_FIRST = {
     "dedup-off": "candle/", "double-apply": "flow/|engine/|sim", "close-by-arrival": "candle/", "ledger-term": "flow/|candle/",
     "quiet-without-proof": "candle/",
 }
+PLANTS = 12
+# What the simulations promise to see they must see themselves, whatever a unit test finds.
+SIMULATED = {name: ["sim-log-crash"] for name in ("no-fdatasync", "answer-before-sync", "fold-before-sync", "no-checksum",
+                                                  "no-folder-sync", "cut-at-rot")}
+SIMULATED |= {name: ["sim-engine", "sim-engine-crash"] for name in ("checkpoint-before-data", "double-apply")}
+STATES_MIN = {"sim/log_crash": 1_000_000, "sim/engine_crash": 8_000}
 
 
 class Totals:
@@ -143,7 +149,7 @@ class Runner:
                                     cwd=ROOT).stdout.splitlines()
             chosen = [line.split(" / ")[-1].strip() for line in listed if re.search(only, line.split(" / ")[-1].strip())]
             if not chosen:
-                return 0
+                raise StageFailed(f"no test is called like {only}", "")
             words += chosen
         code, _ = self.command(f"tests-{name}", words, 3600 if self.long else 800, env, may_fail=True)
         path = os.path.join(folder, "meson-logs", f"check-{name}.json")
@@ -199,7 +205,15 @@ class Runner:
         self.totals.add(0 if missing else 1, [f"tools/setup does not install {name}" for name in missing])
 
     def unit(self):
-        self.meson_tests("unit", os.path.join(BUILDS, "plants"), 4, env={"WICK_SEEDS": "1000"} if self.long else None)
+        folder = os.path.join(BUILDS, "plants")
+        self.meson_tests("unit", folder, 4, env={"WICK_SEEDS": "1000" if self.long else "100"})
+        for name, least in STATES_MIN.items():
+            states = states_visited(os.path.join(folder, "meson-logs", "check-unit.json"), name)
+            if states >= least:
+                self.totals.add(1)
+                self.say(f"  {name}: {states} states")
+            else:
+                self.totals.add(failed=[f"{name}: {states} states, not {least}"])
 
     def sanitized(self):
         folder = self.build("sanitized")
@@ -240,9 +254,10 @@ class Runner:
         """Each target over its seeds and some seconds of new inputs."""
         folder = os.path.join(BUILDS, "sanitized", "fuzz")
         seconds = 120 if self.long else 3
-        for target in sorted(glob.glob(os.path.join(folder, "fuzz-*"))):
-            if os.path.isdir(target):
-                continue
+        targets = [path for path in sorted(glob.glob(os.path.join(folder, "fuzz-*"))) if not os.path.isdir(path)]
+        if not targets:
+            raise StageFailed("there is no fuzz target", "")
+        for target in targets:
             name = os.path.basename(target)[5:]
             found = os.path.join(BUILDS, "fuzz-found", name)
             os.makedirs(found, exist_ok=True)
@@ -318,13 +333,25 @@ class Runner:
         """True if a test fails with the bug planted."""
         folder = os.path.join(BUILDS, "plants")
         env = {"WICK_PLANT": name}
+        for program in SIMULATED.get(name, []):
+            if not self.simulation_sees(folder, program, name, env):
+                return False
         first = PLANT_FIRST.get(name)
         if first and self.meson_tests(f"plant-{name}", folder, 1, env, only=first, stop_early=True) > 0:
             return True
         return self.meson_tests(f"plant-{name}", folder, 1, env, stop_early=True) > 0
 
+    def simulation_sees(self, folder, program, plant, env):
+        code, text = self.command(f"plant-{plant}-{program}", [os.path.join(folder, "tests", "sim", program)], 300, env, may_fail=True)
+        seen = code == 1 and re.search(r"^(.* )?violations [1-9]", text, re.M) is not None
+        if not seen:
+            self.say(f"  {program} does not see {plant}: {code}\n{tail(text)}")
+        return seen
+
     def all_plants(self):
         self.build("plants")
+        if len(plant_names()) != PLANTS:
+            self.totals.add(failed=[f"{len(plant_names())} planted bugs, not {PLANTS}"])
         for name in plant_names():
             started = time.monotonic()
             if self.plant(name):
@@ -388,6 +415,15 @@ def count_page(name, text, counted, done):
             counted.add(skipped=[f"{name}: {case}"])
 
 
+def states_visited(path, name):
+    with open(path) as lines:
+        for entry in map(json.loads, lines):
+            if entry["name"].split(" / ")[-1] == name:
+                states = re.findall(r"^states (\d+) violations 0\b", entry.get("stdout") or "", re.M)
+                return int(states[-1]) if states else 0
+    return 0
+
+
 def libraries_not_set_up():
     """What meson.build asks for and tools/setup does not look for."""
     with open(os.path.join(ROOT, "meson.build")) as build, open(os.path.join(ROOT, "tools", "setup")) as setup:
@@ -398,7 +434,7 @@ def libraries_not_set_up():
 
 def plant_names():
     with open(os.path.join(ROOT, "src", "base", "plant.h")) as file:
-        return re.findall(r'^\s*X\(PLANT_\w+, "([^"]+)"', file.read(), re.M)
+        return re.findall(r'^\s*X\(PLANT_\w+,\s*"([^"]+)"', file.read(), re.M)
 
 
 def main():

@@ -309,9 +309,10 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
 }
 
 int main(int argc, char **argv) {
-    uint64_t runs = argc > 1 ? strtoull(argv[1], NULL, 10) : testing_seeds(150);
+    uint64_t runs = argc > 1 ? strtoull(argv[1], NULL, 10) : testing_seeds(100);
     uint64_t first = argc > 2 ? strtoull(argv[2], NULL, 10) : testing_first_seed();
     uint64_t trace = 0;
+    world_tune_memory();
     struct totals totals = {0}, again = {0};
     for (uint64_t i = 0; i < runs; i++) {
         uint64_t one = run(first + i, &totals);

@@ -1,5 +1,6 @@
 #include "engine_world.h"
 
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,8 @@ __attribute__((format(printf, 2, 3))) static void wrong(struct verdict *verdict,
     vsnprintf(verdict->what, sizeof verdict->what, format, arguments);
     va_end(arguments);
 }
+
+void world_tune_memory(void) { (void)mallopt(M_MMAP_THRESHOLD, 96 * 1024); /* said, it does not grow */ }
 
 /* --- what is sent --- */
 
@@ -151,7 +154,7 @@ static enum err open_task(struct machine *m, enum world_stream stream, struct di
 static enum err open_log(struct machine *m, struct diag *diag) {
     const struct log_options options = {.sys = sim_sys(m->sim),
                                         .folder = "log",
-                                        .segment_bytes = 4096,
+                                        .segment_bytes = 2048,
                                         .reserve_bytes = 1,
                                         .allocate_bytes = 512,
                                         .record_bytes = 4096};

@@ -22,6 +22,10 @@ struct sent {
     bool in_flight;
 };
 
+/* Many machines live and die in one process: large tables come from the kernel, zeroed where they are touched, which is nearly
+ * nowhere. */
+void world_tune_memory(void);
+
 /* What is sent to each topic, in this order, one event a record. */
 struct script {
     struct sent events[STREAMS][SCRIPT_EVENTS_MAX];
