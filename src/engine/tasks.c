@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "engine/engine_work.h"
+#include "sys/phase.h"
 #include "venue/venue.h"
 
 static enum err make_topic(struct engine *engine, const char *name, uint32_t partitions, struct diag *diag) {
@@ -62,6 +63,7 @@ static enum err add_task(struct engine *engine, const char *topic, uint32_t inde
         .decoder = decoder,
         .base_ms = engine->parts.base_ms,
         .price_grace_ms = (uint32_t)engine->config.candles_grace_ms,
+        .seal_rest = phase_seal_rest(),
         .late = late,
         .invalid = invalid,
         .read_only = engine->mode == ENGINE_LOOK,

@@ -53,6 +53,11 @@ void phase_end(enum phase phase) {
     kill_here(phase, 1);
     __atomic_fetch_sub(&counters[phase], 1, __ATOMIC_SEQ_CST);
 }
+
+uint32_t phase_seal_rest(void) {
+    const char *text = getenv("WICK_SEAL_REST");
+    return text != NULL ? (uint32_t)strtoul(text, NULL, 10) : 0;
+}
 #else
 typedef int phase_not_built;
 #endif

@@ -8,10 +8,14 @@ What must hold (docs/faults.md: D1, D2, D6, D7, D8):
 
 The program (a test build) says through a shared page which phase it is in (src/sys/phase.h); the page outlives it, so a
 kill counts for the phases in which it really fell. Most kills are aimed at a phase (WICK_KILL), the others fall anywhere.
+Days are sealed a few freezes after they end (WICK_SEAL_REST), so that `wick run` seals all the time; an import seals at its
+end. At last recovery itself is killed, again and again, at its system calls (tests/lib/fault.c), without a start between.
 """
-import decimal, http.client, json, mmap, multiprocessing, os, random, signal, struct, subprocess, sys, time
+import http.client, json, mmap, multiprocessing, os, random, shutil, signal, struct, subprocess, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from fault import Faults, build
+from oracle import Oracle
 from wick import Report, Server, arguments, must, price_event, run
 
 PHASES = ["append", "sync", "roll", "checkpoint", "seal", "recovery"]
@@ -120,89 +124,9 @@ def serve_client(number, seed, start_ms, pipe):
         pipe.send((client.acknowledged, client.in_doubt, error))
 
 
-class Oracle:
-    """What the log holds, read once and kept; what the candles must be."""
-
-    def __init__(self):
-        self.next_offset, self.seen, self.candles, self.problems = 0, {}, {}, []
-
-    def read_log(self, wick, data):
-        out = must(wick, "topic", "read", "prices", "--from", str(self.next_offset), data=data)
-        for line in out.splitlines():
-            record = json.loads(line)
-            if record["offset"] != self.next_offset:
-                self.problems.append(f"offset {record['offset']} follows {self.next_offset - 1}")
-            self.next_offset = record["offset"] + 1
-            value = record["value"]
-            if value.startswith('{"source":'):  # status of a live source
-                continue
-            if value in self.seen:
-                self.problems.append(f"offset {record['offset']} repeats {self.seen[value]}")
-            self.seen[value] = record["offset"]
-            self.fold(json.loads(value))
-
-    def fold(self, event):
-        series = f"{event['exchange']}:{event['baseCurrency']}/{event['quoteCurrency']}"
-        at, price = event["timestampInMs"], decimal.Decimal(event["price"])
-        key = (series, at // MINUTE * MINUTE)
-        c = self.candles.get(key)
-        order = (at, price)
-        if c is None:
-            self.candles[key] = {"first": order, "last": order, "high": price, "low": price, "trades": 1}
-            return
-        c["first"], c["last"] = min(c["first"], order), max(c["last"], order)
-        c["high"], c["low"] = max(c["high"], price), min(c["low"], price)
-        c["trades"] += 1
-
-    def compare_events(self, fleet):
-        problems = list(self.problems)
-        lost = [line for line in fleet.acknowledged if line not in self.seen]
-        if lost:
-            problems.append(f"{len(lost)} acknowledged events are not in the log, the first: {lost[0]}")
-        sent = set(fleet.acknowledged + fleet.in_doubt)
-        invented = [value for value in self.seen if value not in sent]
-        if invented:
-            problems.append(f"{len(invented)} records were never sent, the first: {invented[0][:200]}")
-        return problems
-
-    def compare_candles(self, server):
-        problems, found = [], 0
-        for series in sorted({key[0] for key in self.candles}):
-            times = [t for s, t in self.candles if s == series]
-            position, end = min(times), max(times) + MINUTE
-            while position < end:
-                rows = server.json(f"/v1/candles?series={series}&kind=price&interval=1m&from={position}&to={end}&limit=20000")
-                for row in rows:
-                    if row["trades"] == 0:
-                        continue
-                    found += 1
-                    want = self.candles.get((series, row["open_time"]))
-                    if want is None:
-                        problems.append(f"{series} {row['open_time']}: a candle without events")
-                        continue
-                    got = tuple(decimal.Decimal(row[k]) for k in ("open", "high", "low", "close")) + (row["trades"],)
-                    expected = (want["first"][1], want["high"], want["low"], want["last"][1], want["trades"])
-                    if got != expected:
-                        problems.append(f"{series} {row['open_time']}: {got}, the log says {expected}")
-                if not rows:
-                    break
-                position = rows[-1]["open_time"] + MINUTE
-        if found != len(self.candles):
-            problems.append(f"{found} candles, {len(self.candles)} by the log")
-        return problems
-
-    def compare_ledger(self, server):
-        ledger = server.json("/v1/ledger")
-        rows = [row for row in ledger["rows"] if row["topic"] == "prices"]
-        problems = [] if ledger["balanced"] else ["the ledger does not balance"]
-        if not rows or rows[0]["used"] != len(self.seen) or any(rows[0][k] for k in ("late", "duplicate", "invalid", "pending")):
-            problems.append(f"{len(self.seen)} events are in the log, the ledger says {rows}")
-        return problems
-
-
 def aim(phase, chance):
     """The environment that makes the program kill itself in a phase: at its begin, or when its work is done."""
-    times = {"append": 60, "sync": 60, "roll": 2, "checkpoint": 6, "seal": 20, "recovery": 1}[phase]
+    times = {"append": 60, "sync": 60, "roll": 2, "checkpoint": 6, "seal": 3, "recovery": 1}[phase]
     return {"WICK_KILL": f"{PHASES.index(phase)},{chance.randrange(1, times + 1)},{chance.randrange(2)}"}
 
 
@@ -222,7 +146,8 @@ def import_kills(options, page, env, chance, want, report):
          "--seed", str(options.seed), "--out", path)
     for _ in range(want * 3):
         page.clear()
-        code, _, _ = run(options.wick, "import", path, data=data, env=dict(env, **aim("seal", chance)))
+        at = {"WICK_KILL": f"{PHASES.index('seal')},{chance.randrange(1, 21)},{chance.randrange(2)}"}
+        code, _, _ = run(options.wick, "import", path, data=data, env=dict(env, **at))
         kills += 1 if code == -signal.SIGKILL and "seal" in page.all_inside() else 0
         if code == -signal.SIGKILL:
             shown = json.loads(must(options.wick, "ledger", "--format", "json", data=data).splitlines()[0])
@@ -240,6 +165,47 @@ def import_kills(options, page, env, chance, want, report):
     return kills
 
 
+def recovery_kills(options, config, data, chance, want):
+    """Kills at the system calls of a start, none of which gets through: the longest row of them."""
+    faults = Faults(build("fault", options.scratch), os.path.join(options.scratch, "again"))
+    copy, row, longest, fell = os.path.join(faults.folder, "data"), 0, 0, {}
+    shutil.move(data, copy)  # below the folder that is watched
+    counts = None
+    for _ in range(want * 2):
+        if counts is None or row % 20 == 0:
+            counts = calls_of_a_start(options, config, copy, faults)
+        kind = chance.choice([kind for kind in ("open", "sync", "pwrite", "pwritev", "truncate", "allocate") if counts[kind] > 0])
+        faults.reset()
+        faults.arm(kind, "kill", chance.randrange(1, counts[kind] + 1))
+        server = Server(options.wick, copy, config, faults.env)
+        try:
+            server.wait_ready()
+            row = 0  # it made fewer calls than the copy's start
+        except RuntimeError:
+            row += 1
+            fell[kind] = fell.get(kind, 0) + 1
+        server.kill()
+        longest = max(longest, row)
+        if longest >= want:
+            break
+    shutil.move(copy, data)
+    print(f"{longest} kills of recovery in a row, at: " + ", ".join(f"{kind} {count}" for kind, count in sorted(fell.items())))
+    return longest
+
+
+def calls_of_a_start(options, config, data, faults):
+    """How many calls of each kind a start makes before it serves, seen on a copy."""
+    probe = os.path.join(faults.folder, "probe")
+    shutil.rmtree(probe, ignore_errors=True)
+    shutil.copytree(data, probe, ignore=shutil.ignore_patterns("socket"))
+    faults.reset()
+    server = Server(options.wick, probe, config, faults.env)
+    server.address(20)
+    counts = faults.counts()
+    server.kill()
+    return counts
+
+
 def main():
     options = arguments("kills the program under load")
     report, chance = Report(), random.Random(options.seed)
@@ -247,18 +213,17 @@ def main():
     with open(config, "w") as file:
         file.write(CONFIG)
     page = Page(os.path.join(options.scratch, "phases"))
-    env = {"WICK_PHASES": os.path.join(options.scratch, "phases")}
+    env = {"WICK_PHASES": os.path.join(options.scratch, "phases"), "WICK_SEAL_REST": "1"}
     want_each, want_all = (200, 2000) if options.long else (20, 200)
     fleet, oracle = Fleet(options.seed), Oracle()
     counts, kills = dict.fromkeys(PHASES, 0), 0
     deadline = time.monotonic() + (1500 if options.long else 240)
-    counts["seal"] = import_kills(options, page, env, chance, want_each, report)
-    aimed = [name for name in PHASES if name != "seal"]
+    imports = import_kills(options, page, env, chance, want_each, report)
 
     while (kills < want_all or min(counts.values()) < want_each) and not fleet.errors and time.monotonic() < deadline:
-        rare = min(aimed, key=lambda name: counts[name])
+        rare = min(PHASES, key=lambda name: counts[name])
         # A third of the kills are not aimed: they fall anywhere.
-        phase = rare if counts[rare] < want_each else chance.choice(aimed + [None, None, None])
+        phase = rare if counts[rare] < want_each else chance.choice(PHASES + [None, None, None])
         page.clear()
         server = Server(options.wick, data, config, dict(env, **(aim(phase, chance) if phase else {})))
         if phase == "recovery":
@@ -280,19 +245,22 @@ def main():
         for name in page.all_inside():
             counts[name] += 1
 
+    row = recovery_kills(options, config, data, chance, 100)
     server = Server(options.wick, data, config, env)
     server.wait_ready()
     oracle.read_log(options.wick, data)
-    events = oracle.compare_events(fleet)
+    events = oracle.compare_events(fleet.acknowledged, fleet.in_doubt)
     candles = oracle.compare_candles(server)
     ledger = oracle.compare_ledger(server)
     code = server.stop()
     acknowledged = len(fleet.acknowledged)
-    print(f"{kills} kills: " + ", ".join(f"{name} {count}" for name, count in counts.items())
+    print(f"{kills} kills and {imports} of imports: " + ", ".join(f"{name} {count}" for name, count in counts.items())
           + f"; {acknowledged} events acknowledged, {len(fleet.in_doubt)} in doubt, "
           f"{len(oracle.seen)} in the log, {len(oracle.candles)} candles")
     report.check("load", not fleet.errors and acknowledged > 0, "; ".join(fleet.errors[:3]) or "nothing was acknowledged")
     report.check("kills", kills >= want_all, f"{kills} of {want_all}")
+    report.check("kills-of-imports-that-seal", imports >= want_each, f"{imports} of {want_each}")
+    report.check("kills-of-recovery-in-a-row", row >= 100, f"{row} of 100")
     for name in PHASES:
         report.check(f"kills-in-{name}", counts[name] >= want_each, f"{counts[name]} of {want_each}")
     report.check("acknowledged-events-are-there-once", not events, "; ".join(events[:5]))

@@ -34,6 +34,9 @@ class Faults:
     def disarm(self):
         struct.pack_into("I", self.map, 4 * (len(KINDS) + 3), 0)
 
+    def reset(self):
+        self.map[:64] = bytes(64)
+
     def counts(self):
         return dict(zip(KINDS, struct.unpack_from(f"{len(KINDS)}I", self.map)))
 

@@ -76,6 +76,12 @@ class Server:
                 self._address.set()
         self._address.set()
 
+    def address(self, timeout=30):
+        """Its port, once it listens."""
+        if not self._address.wait(timeout) or self.port is None:
+            raise RuntimeError("wick does not listen: " + " | ".join(self.said[-5:]))
+        return self.port
+
     def wait_ready(self, timeout=30):
         """Seconds from now until /readyz says 200."""
         started = time.monotonic()
