@@ -55,9 +55,9 @@ class Folder:
             time.sleep(pause)
         return False
 
-    def reads_go_on(self):
-        assert len(self.server.json("/v1/latest?series=kraken:D1/USD")["latest"]) == 1
-        rows = self.server.json(f"/v1/candles?series=kraken:D1/USD&kind=price&from={START}&to={START + 600_000}")
+    def reads_go_on(self, series="kraken:D1/USD"):
+        assert len(self.server.json(f"/v1/latest?series={series}")["latest"]) == 1
+        rows = self.server.json(f"/v1/candles?series={series}&kind=price&from={START}&to={START + 600_000}")
         assert rows and rows[0]["trades"] > 0, rows
         assert self.server.get("/healthz")[0] == 200
 
@@ -170,6 +170,62 @@ def filled_before_a_checkpoint(disk, folder):
     refused_and_resumes(disk, folder)
 
 
+def filled_before_a_late_event_and_a_seal(disk, folder):
+    """What a checkpoint appends to topics before it commits: it is tried again until it is there, once."""
+    day, quick = 86400_000, os.path.join(options.scratch, "quick.yaml")
+    with open(config) as file, open(quick, "w") as to:
+        to.write(file.read().replace("50ms", "10ms"))
+    folder.server = server = Server(options.wick, folder.data, quick)
+    server.wait_ready()
+
+    def put(*events):
+        status, body = server.request("POST", "/v1/prices", "\n".join(events))
+        assert status == 200, f"{status} {body[:200]!r}"
+        folder.acknowledged += events
+        time.sleep(0.013)
+
+    def tick():
+        folder.counter += 1
+        put(price_event("T", START + 4 * day + folder.counter, "1"))
+
+    def topic(name):
+        return must(options.wick, "topic", "read", name, "--values", data=folder.data).splitlines()
+
+    put(*(price_event(f"S{n % 40}", START + n * 1000, f"{n}.5") for n in range(2000)))
+    put(*(price_event(f"S{n}", START + 2 * day, "7") for n in range(40)))
+    for _ in range(60):
+        tick()
+    disk.fill(leave=4 << 20)  # below the reserve: rows are saved until a day is to be sealed
+    for _ in range(150):
+        tick()
+    late = price_event("S3", START, "9.75")
+    put(late)
+    time.sleep(1.2)
+    task = server.json("/v1/status")["tasks"][0]
+    assert task["checkpoint"] < task["end"] and not topic("candles.sealed.1m"), f"the disk was not full: {task}"
+    folder.reads_go_on("kraken:S3/USD")
+    disk.free()
+    folder.checkpoints()
+    assert topic("prices.late") == [late.encode()]
+    for _ in range(400):
+        if len(topic("candles.sealed.1m")) >= 40:
+            break
+        for _ in range(20):
+            tick()
+    folder.checkpoints()
+    server.kill()
+    folder.start()
+    sealed = len(topic("candles.sealed.1m"))
+    assert sealed >= 40, f"{sealed} days are sealed"
+    for n in (0, 3, 39):
+        rows = folder.server.json(f"/v1/candles?series=kraken:S{n}/USD&kind=price&from={START}&to={START + day}&interval=1d")
+        assert [row["trades"] for row in rows] == [50], rows
+    ledger = folder.server.json("/v1/ledger")
+    assert ledger["balanced"] and sum(row["late"] for row in ledger["rows"]) == 1, ledger
+    assert topic("prices.late") == [late.encode()]
+    assert folder.server.stop() == 0
+
+
 def filled_before_the_first_start(disk, folder):
     disk.fill()
     server = Server(options.wick, folder.data, config)
@@ -252,6 +308,7 @@ def failing_sync():
 
 for name, case in (("below-the-reserve", below_the_reserve), ("filled-between-requests", filled_between_requests),
                    ("filled-before-a-checkpoint", filled_before_a_checkpoint),
+                   ("filled-before-a-late-event-and-a-seal", filled_before_a_late_event_and_a_seal),
                    ("filled-before-the-first-start", filled_before_the_first_start),
                    ("filled-before-a-later-start", filled_before_a_later_start)):
     on_small_disk(name, case)
