@@ -38,6 +38,7 @@ struct route {
     const char *body;                                   /* what a POST takes, in words; NULL: nothing */
     const char *answers;                                /* content type */
     struct route_argument arguments[API_ARGUMENTS_MAX]; /* all there are: others are refused */
+    const char *schema, *body_schema;                   /* of answer and body: types of schemas.c */
 };
 extern const struct route api_routes[];
 extern const uint32_t api_route_count;
@@ -213,6 +214,10 @@ void handle_page(struct http_exchange *exchange);
 
 /* --- openapi.c --- */
 void openapi_write(struct buf *out);
+
+/* --- schemas.c --- */
+void schema_put(struct buf *out, const char *type); /* a schema, or a reference to one */
+void schemas_write(struct buf *out);                /* those referred to, as members of an object */
 
 /* --- prices.c --- */
 void submissions_free(struct api *api);

@@ -17,13 +17,50 @@ static void put_argument(struct buf *out, const struct route_argument *argument,
 static void put_body(struct buf *out, const struct route *route) {
     buf_put_text(out, ",\"requestBody\":{\"required\":true,\"description\":");
     put_name(out, slice_text(route->body));
-    buf_put_text(out, ",\"content\":{\"application/json\":{\"schema\":{}}}}");
+    buf_put_text(out, ",\"content\":{\"application/json\":{\"schema\":");
+    schema_put(out, route->body_schema);
+    buf_put_text(out, "}}}");
     if (strcmp(route->path, "/v1/prices") == 0)
         buf_put_text(
             out,
             ",\"parameters\":[{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"required\":false,\"description\":"
             "\"1 to 128 printable bytes; a retry within 24 hours appends only what is missing\","
             "\"schema\":{\"type\":\"string\",\"maxLength\":128}}]");
+}
+
+static void put_content(struct buf *out, const struct route *route) {
+    buf_put_u8(out, '{');
+    put_name(out, slice_text(route->answers));
+    buf_put_text(out, ":{\"schema\":");
+    schema_put(out, route->schema);
+    buf_put_u8(out, '}');
+    for (uint32_t i = 0; i < API_ARGUMENTS_MAX && route->arguments[i].name != NULL; i++)
+        if (strcmp(route->arguments[i].name, "format") == 0)
+            buf_put_text(out,
+                         ",\"text/csv; charset=utf-8\":{\"schema\":{\"type\":\"string\"}},"
+                         "\"application/x-ndjson\":{\"schema\":{\"type\":\"string\"}}");
+    buf_put_u8(out, '}');
+}
+
+/* Other answers than the one wanted. */
+static void put_others(struct buf *out, const struct route *route) {
+    static const char *const others[] = {"429", "503"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        const bool ready = strcmp(route->path, "/readyz") == 0 && i == 1;
+        buf_printf(out, ",\"%s\":", others[i]);
+        if (ready) {
+            buf_put_text(out,
+                         "{\"description\":\"not yet, and why; or overloaded\",\"content\":{\"application/json\":"
+                         "{\"schema\":{\"anyOf\":[");
+            schema_put(out, route->schema);
+            buf_put_u8(out, ',');
+            schema_put(out, "error");
+            buf_put_text(out, "]}}}}");
+        } else {
+            buf_put_text(out, "{\"$ref\":\"#/components/responses/busy\"}");
+        }
+    }
+    buf_put_text(out, ",\"default\":{\"$ref\":\"#/components/responses/error\"}");
 }
 
 static void put_operation(struct buf *out, const struct route *route) {
@@ -36,9 +73,11 @@ static void put_operation(struct buf *out, const struct route *route) {
         buf_put_u8(out, ']');
     }
     if (route->body != NULL) put_body(out, route);
-    buf_put_text(out, ",\"responses\":{\"200\":{\"description\":\"as asked\",\"content\":{");
-    put_name(out, slice_text(route->answers));
-    buf_put_text(out, ":{}}},\"default\":{\"$ref\":\"#/components/responses/error\"}}}");
+    buf_put_text(out, ",\"responses\":{\"200\":{\"description\":\"as asked\",\"content\":");
+    put_content(out, route);
+    buf_put_u8(out, '}');
+    put_others(out, route);
+    buf_put_text(out, "}}");
 }
 
 static bool is_first_of_path(uint32_t index) {
@@ -61,7 +100,7 @@ static void put_path(struct buf *out, uint32_t index) {
 }
 
 void openapi_write(struct buf *out) {
-    buf_put_text(out, "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"Candlewick\",\"version\":\"" WICK_VERSION
+    buf_put_text(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"Candlewick\",\"version\":\"" WICK_VERSION
                       "\",\"description\":\"Candles you can prove. Prices and volumes are exact decimal strings, times "
                       "milliseconds since 1970 UTC. Changes are watched over the websocket /v1/stream.\"},\"paths\":{");
     for (uint32_t i = 0; i < api_route_count; i++) {
@@ -69,12 +108,18 @@ void openapi_write(struct buf *out) {
         if (i > 0) buf_put_u8(out, ',');
         put_path(out, i);
     }
-    buf_put_text(
-        out,
-        "},\"components\":{\"securitySchemes\":{\"token\":{\"type\":\"http\",\"scheme\":\"bearer\"}},\"responses\":{"
-        "\"error\":{\"description\":\"what was wrong, and where\",\"content\":{\"application/json\":{\"schema\":{"
-        "\"type\":\"object\",\"properties\":{\"error\":{\"type\":\"object\",\"properties\":{\"code\":{\"type\":"
-        "\"string\"},\"message\":{\"type\":\"string\"},\"at\":{\"type\":\"string\"}}}}}}}}}}}");
+    buf_put_text(out,
+                 "},\"components\":{\"securitySchemes\":{\"token\":{\"type\":\"http\",\"scheme\":\"bearer\"}},"
+                 "\"responses\":{\"error\":{\"description\":\"what was wrong, and where\",\"content\":{"
+                 "\"application/json\":{\"schema\":");
+    schema_put(out, "error");
+    buf_put_text(out,
+                 "}}},\"busy\":{\"description\":\"overloaded: ask again\",\"headers\":{\"Retry-After\":{\"schema\":{"
+                 "\"type\":\"integer\"}}},\"content\":{\"application/json\":{\"schema\":");
+    schema_put(out, "error");
+    buf_put_text(out, "}}}},\"schemas\":{");
+    schemas_write(out);
+    buf_put_text(out, "}}}");
 }
 
 void handle_openapi(struct api *api, struct http_exchange *exchange) {
