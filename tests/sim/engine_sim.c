@@ -1,6 +1,6 @@
 /* The whole engine on a simulated machine from one seed: prices and trades are appended, folded, checkpointed, sealed; the
  * machine crashes at random operations of the disk and at random rows of the store's commits, with random outcomes for
- * whatever was not synced; clients send again what was not acknowledged. After each restart and in the end, nothing
+ * whatever was not synced, and its disk is full now and then; clients send again what was not acknowledged. After each restart and in the end, nothing
  * acknowledged is missing, the ledger accounts for every record, what was late is in `<topic>.late` exactly once, and the
  * candles are those of a fold that never crashed. Odd seeds have the transactional store, even ones that of row by row.
  *
@@ -26,7 +26,7 @@ struct flight {
 };
 
 struct totals {
-    uint64_t states, crashes, row_crashes, restarts, checkpoints, seals;
+    uint64_t states, crashes, row_crashes, restarts, checkpoints, seals, full;
 };
 
 struct world {
@@ -39,6 +39,9 @@ struct world {
     uint64_t trace;
     uint64_t crash_in; /* watched operations until the next crash; 0: none is planned */
     bool crashed;
+    bool full; /* the disk; for `full_for` steps, or so many without it */
+    uint32_t full_for;
+    _Atomic bool gaps[STREAMS]; /* in what clients send */
     uint8_t choices[SIM_CHOICES_MAX];
     struct sim *after;
 };
@@ -140,6 +143,10 @@ static void restart(struct world *w) {
         struct sim *dead = w->machine.sim;
         w->machine.sim = w->after;
         w->after = dead;
+        w->full = false;
+        w->full_for = 0;
+        sim_set_free_bytes(w->machine.sim, UINT64_MAX);
+        for (int s = 0; s < STREAMS; s++) w->gaps[s] = false;
         store_memory_crash(w->machine.rows, UINT32_MAX);
         sim_watch(w->after, NULL, NULL);
         sim_watch(w->machine.sim, before_operation, w);
@@ -173,6 +180,10 @@ static void send_some(struct world *w) {
     uint32_t first = 0;
     while (first < EVENTS && (events[first].acknowledged || events[first].in_flight)) first++;
     if (flight == NULL || first == EVENTS) return;
+    bool on_its_way = false;
+    for (uint32_t i = first; i < EVENTS; i++) on_its_way |= events[i].in_flight;
+    if (w->gaps[stream] && on_its_way) return;
+    w->gaps[stream] = false;
     struct sent *sent = flight->sent = &events[first];
     flight->world = w;
     const struct record record = {
@@ -189,6 +200,7 @@ static void send_some(struct world *w) {
         .record_count = 1,
         .done = appended,
         .context = flight,
+        .gap = &w->gaps[stream],
     };
     log_submit(w->machine.log, &flight->append);
 }
@@ -218,9 +230,21 @@ static void judge(struct world *w) {
     note(w, machine_candles_hash(&w->machine));
 }
 
+/* Below the log's reserve, or to the last byte. */
+static void fill_disk(struct world *w) {
+    if (w->full_for > 0 && --w->full_for > 0) return;
+    w->full = !w->full && w->crash_in > 0;
+    w->full_for = 1 + (uint32_t)below(w, w->full ? 60 : 200);
+    sim_set_free_bytes(w->machine.sim, !w->full ? UINT64_MAX : below(w, 2) == 0 ? 0 : below(w, 8192));
+}
+
 static enum err checkpoint(struct world *w, struct diag *diag) {
     const int64_t sealed = shelf_sealed_end(w->machine.shelf);
     enum err err = task_group_checkpoint(w->machine.tasks, diag);
+    if (w->full && err == ERR_NO_SPACE) {
+        w->totals.full++;
+        return ERR_OK;
+    }
     if (w->crashed || err != ERR_OK) return err;
     w->totals.checkpoints++;
     w->totals.seals += (uint64_t)(shelf_sealed_end(w->machine.shelf) - sealed);
@@ -232,6 +256,7 @@ static void act(struct world *w) {
     bool worked;
     uint32_t appends;
     enum err err = ERR_OK;
+    fill_disk(w);
     switch (below(w, 16)) {
         case 0:
         case 1:
@@ -249,7 +274,7 @@ static void act(struct world *w) {
         case 13:
         case 14: err = checkpoint(w, &diag); break;
         case 15:
-            if (below(w, 8) == 0) err = machine_compact(&w->machine, &diag);
+            if (below(w, 8) == 0 && !w->full) err = machine_compact(&w->machine, &diag);
             break;
     }
     sim_advance(w->machine.sim, (int64_t)below(w, 50));
@@ -263,6 +288,7 @@ static void add_totals(struct totals *totals, const struct totals *more) {
     totals->restarts += more->restarts;
     totals->checkpoints += more->checkpoints;
     totals->seals += more->seals;
+    totals->full += more->full;
 }
 
 static void begin(struct world *w) {
@@ -295,6 +321,7 @@ static uint64_t run(uint64_t seed, struct totals *totals) {
         compare(w);
     }
     w->crash_in = 0;
+    sim_set_free_bytes(w->machine.sim, UINT64_MAX);
     judge(w);
     machine_drop(&w->machine);
     for (uint32_t i = 0; i < IN_FLIGHT_MAX; i++) record_batch_builder_deinit(&w->flights[i].builder);
@@ -323,14 +350,16 @@ int main(int argc, char **argv) {
         }
     }
     printf(
-        "runs %llu: %llu crashes, %llu of them between rows of a commit, %llu restarts, %llu checkpoints, %llu blocks "
-        "sealed\n",
+        "runs %llu: %llu crashes, %llu of them between rows of a commit, %llu restarts, %llu checkpoints, %llu on a "
+        "full "
+        "disk, %llu blocks sealed\n",
         (unsigned long long)runs, (unsigned long long)totals.crashes, (unsigned long long)totals.row_crashes,
-        (unsigned long long)totals.restarts, (unsigned long long)totals.checkpoints, (unsigned long long)totals.seals);
+        (unsigned long long)totals.restarts, (unsigned long long)totals.checkpoints, (unsigned long long)totals.full,
+        (unsigned long long)totals.seals);
     printf("states %llu violations 0 trace %016llx\n", (unsigned long long)totals.states, (unsigned long long)trace);
     /* A run of any length must have seen all of it. */
     bool seen = totals.crashes >= runs && totals.row_crashes >= runs / 2 && totals.checkpoints >= runs &&
-                totals.seals >= runs / 2;
+                totals.seals >= runs / 2 && totals.full >= runs;
     if (runs >= 10 && !seen) printf("too little happened\n");
     return runs >= 10 && !seen;
 }
