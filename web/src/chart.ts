@@ -68,7 +68,7 @@ export class Chart {
   private lastClose = '';
   private cursor = -1; // the place that the keyboard chose, and its time: places move, times do not
   private cursorTime = 0;
-  private readonly countdown = new Countdown(() => Number(this.lastClose));
+  private readonly countdown = new Countdown(() => Number(this.lastClose), () => this.lastColor());
   private readonly holes = new Holes(() => this.visibleHoles());
   private colors = { up: '', down: '', upVolume: '', downVolume: '' };
 
@@ -151,7 +151,7 @@ export class Chart {
     this.series.setData([]);
     this.volume.setData([]);
     this.setDecimals(decimals);
-    this.countdown.set('', '');
+    this.countdown.set('');
     this.setAuto(true);
     this.api.timeScale().applyOptions({ secondsVisible: feed.view.interval.endsWith('s'), timeVisible: !/[dwM]$/.test(feed.view.interval) });
   }
@@ -196,11 +196,12 @@ export class Chart {
   }
 
   setCountdown(text: string): void {
-    const rows = this.feed?.rows;
-    const last = rows?.[rows.length - 1];
-    if (!last || !this.feed!.atEnd) return this.countdown.set('', '');
-    const up = Number(last.close) >= Number(last.open);
-    this.countdown.set(this.stale ? '' : text, up ? this.colors.up : this.colors.down);
+    this.countdown.set(this.stale || !this.feed?.atEnd || !this.feed.rows.length ? '' : text);
+  }
+
+  private lastColor(): string {
+    const last = this.feed?.rows[this.feed.rows.length - 1];
+    return last && Number(last.close) < Number(last.open) ? this.colors.down : this.colors.up;
   }
 
   /** Keeps the candles below what lies over the chart's top. */

@@ -26,7 +26,7 @@ export function duration(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000));
   const units: [string, number][] = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
   const at = units.findIndex(([, size]) => s >= size);
-  if (at < 0) return '0 s';
+  if (at < 0) return '< 1 s';
   const [name, size] = units[at];
   const whole = `${Math.floor(s / size)} ${name}`;
   const next = units[at + 1];

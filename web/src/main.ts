@@ -433,19 +433,22 @@ function firstView(): void {
   open();
 }
 
+let finding = false;
 async function findSeries(): Promise<void> {
+  if (finding) return;
+  finding = true;
   try {
     await catalog.refresh();
     statusProblem = '';
   } catch (error) {
     onFailure(error as Error, () => void findSeries());
     return;
+  } finally {
+    finding = false;
   }
   byId('problem').hidden = true;
-  if (view.series && !catalog.find(view.series, view.kind) && catalog.all.length) {
-    onFailure(new Error(`There is no series ${view.series}.`), () => void findSeries());
-    Object.assign(view, { series: '', kind: '' });
-  }
+  const missing = view.series && catalog.all.length && !catalog.find(view.series, view.kind) ? view.series : '';
+  if (missing) Object.assign(view, { series: '', kind: '' });
   if (catalog.all.length) {
     if (!feed) firstView();
   } else {
@@ -453,6 +456,7 @@ async function findSeries(): Promise<void> {
     showBlank('no-series', view);
     setTimeout(() => void findSeries(), EMPTY_PERIOD_MS);
   }
+  if (missing) onFailure(new Error(`There is no series ${missing}; this is ${view.series}.`), () => void findSeries());
   if (!prices.size) api.latest().then((answer) => prices.update(answer.latest), () => {});
 }
 

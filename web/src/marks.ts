@@ -6,17 +6,16 @@ const UNDER_LABEL = 17; // pixels from the middle of the last price's label to t
 /** Until the candle in progress ends, on the price axis. */
 export class Countdown implements ISeriesPrimitive<Time> {
   private text = '';
-  private color = '';
   private host: SeriesAttachedParameter<Time> | null = null;
   private readonly view: ISeriesPrimitiveAxisView = {
     coordinate: () => (this.host?.series.priceToCoordinate(this.price()) ?? -100) + UNDER_LABEL,
     text: () => this.text,
     textColor: () => '#ffffff',
-    backColor: () => this.color,
+    backColor: () => this.color(),
     visible: () => this.text !== '',
   };
 
-  constructor(private readonly price: () => number) {}
+  constructor(private readonly price: () => number, private readonly color: () => string) {}
 
   attached(host: SeriesAttachedParameter<Time>): void {
     this.host = host;
@@ -26,9 +25,9 @@ export class Countdown implements ISeriesPrimitive<Time> {
     this.host = null;
   }
 
-  set(text: string, color: string): void {
-    if (text === this.text && color === this.color) return;
-    Object.assign(this, { text, color });
+  set(text: string): void {
+    if (text === this.text) return;
+    this.text = text;
     this.host?.requestUpdate();
   }
 

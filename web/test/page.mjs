@@ -1,7 +1,7 @@
 // What a trader does, in a real browser. Each test: name, what it needs of the program, and the steps.
 import assert from 'node:assert/strict';
 import { priceEvent } from './program.mjs';
-import { BTC, candlePixels, eventually, freshPrice, openPage, padded, shown, sleep, text } from './steps.mjs';
+import { BTC, candlePixels, chartPixels, eventually, freshPrice, openPage, padded, shown, sleep, text } from './steps.mjs';
 
 export const tests = [
   ['candles appear, with exact texts', {}, async ({ newPage, program }) => {
@@ -35,6 +35,68 @@ export const tests = [
       return (await row.count()) && (await row.textContent()).includes(price);
     });
     return page;
+  }],
+
+  ['volume bars stand below the candles', {}, async ({ newPage, program }) => {
+    for (const theme of ['light', 'dark']) {
+      const page = await openPage(newPage, program, `#theme=${theme}`);
+      await eventually('bars at the bottom, and none above', async () => {
+        const { height, volume } = await chartPixels(page);
+        const sum = (from, to) => volume.slice(Math.round(height * from), Math.round(height * to)).reduce((a, b) => a + b, 0);
+        return sum(0.84, 1) > 500 && sum(0, 0.8) === 0;
+      });
+    }
+  }],
+
+  ['the last price is a line across the chart, and moves with it', { send: true }, async ({ newPage, program }) => {
+    const page = await openPage(newPage, program, BTC);
+    const place = async () => {
+      const { height, line } = await chartPixels(page);
+      return line.length && line.at(-1) - line[0] <= 2 ? line[0] / height : 0;
+    };
+    await eventually('one line', place);
+    await program.send([priceEvent('BTC', '59000.17', Date.now())]);
+    await eventually('at the top', async () => (await place()) > 0 && (await place()) < 0.35);
+    await program.send([priceEvent('BTC', '41000.17', Date.now())]);
+    await eventually('below', async () => (await place()) > 0.6);
+    return page;
+  }],
+
+  ['the legend follows the mouse, and says what the API says', { send: true }, async ({ newPage, program }) => {
+    const page = await openPage(newPage, program, BTC);
+    const newest = await text(page, '#legend-time');
+    const box = await page.locator('#chart').boundingBox();
+    for (const part of [0.3, 0.55]) {
+      await page.mouse.move(box.x + box.width * part, box.y + box.height * 0.4);
+      const when = await eventually('a candle of the past', async () => {
+        const words = await text(page, '#legend-time');
+        return words !== newest && words.match(/(\d{4}-\d\d-\d\d) (\d\d:\d\d)/);
+      });
+      const time = Date.parse(`${when[1]}T${when[2]}:00Z`);
+      const [candle] = await program.get(`/v1/candles?series=binance:BTC/USDT&kind=price&interval=1m&from=${time}&limit=1`);
+      assert.equal(candle.open_time, time);
+      for (const name of ['open', 'high', 'low', 'close']) assert.equal(await text(page, '#l-' + name), padded(candle[name], 1), name);
+      assert.match(await text(page, '#l-trades'), new RegExp(`^${candle.trades} price`));
+    }
+    const before = await text(page, '#legend-time');
+    await page.mouse.move(box.x + box.width * 0.3, box.y + box.height * 0.4);
+    await eventually('the mouse moves it', async () => (await text(page, '#legend-time')) !== before);
+    await page.mouse.move(box.x + box.width + 200, box.y + 200);
+    await eventually('without the mouse the newest', async () => (await text(page, '#l-close')) === (await text(page, '#last-price')));
+    return page;
+  }],
+
+  ['decimals are those of the tick', { empty: true, send: true }, async ({ newPage, program }) => {
+    const at = Date.now() - (Date.now() % 60_000);
+    const both = (base, first, then) => [priceEvent(base, first, at), priceEvent(base, then, at + 1)];
+    await program.send([...both('FINE', '0.00001234', '0.0000125'), ...both('WHOLE', '5', '700'), ...both('CENT', '10.25', '11')]);
+    for (const [base, open, close] of [['FINE', '0.00001234', '0.00001250'], ['WHOLE', '5', '700'], ['CENT', '10.25', '11.00']]) {
+      const page = await openPage(newPage, program, `#s=binance:${base}/USDT&k=price&i=1m&tz=UTC`);
+      await eventually(`${base}: the header`, async () => (await text(page, '#last-price')) === close);
+      assert.deepEqual([await text(page, '#l-open'), await text(page, '#l-close')], [open, close]);
+      const row = page.locator(`#prices-body tr[data-key="binance:${base}/USDT|price"]`);
+      await eventually(`${base}: the table`, async () => (await row.locator('td:nth-child(2)').textContent()) === close);
+    }
   }],
 
   ['scrolling to the left loads history without a seam', { send: true }, async ({ newPage, program }) => {
@@ -103,6 +165,56 @@ export const tests = [
     await eventually('live', async () => (await text(page, '#live-text')) === 'live');
     const before = await text(page, '#legend-facts');
     await eventually('it moves again', async () => (await text(page, '#legend-facts')) !== before);
+    return page;
+  }],
+
+  ['a connection lost and found again resumes from its cursor, without loading anew', { send: true }, async ({ newPage, program }) => {
+    const page = await newPage();
+    const sent = [];
+    const asked = [];
+    page.on('websocket', (socket) => socket.on('framesent', (frame) => sent.push(String(frame.payload))));
+    page.on('request', (request) => request.url().includes('/v1/candles') && asked.push(request.url()));
+    await page.goto(program.url + '/' + BTC);
+    await eventually('live', async () => (await text(page, '#live-text')) === 'live' && (await shown(page)) > 0);
+    const first = freshPrice();
+    await program.send([priceEvent('BTC', first, Date.now())]);
+    await eventually('a change, so a cursor', async () => (await text(page, '#last-price')) === first);
+    await page.context().setOffline(true);
+    await page.locator('#banner').waitFor({ state: 'visible' });
+    assert.equal(await text(page, '#live-text'), 'not live');
+    assert.ok(sent.every((s) => !s.includes('cursor')), sent.join());
+    const price = freshPrice();
+    await program.send([priceEvent('BTC', price, Date.now())]);
+    assert.equal(await text(page, '#last-price'), first, 'nothing comes while it is away');
+    asked.length = 0;
+    await page.context().setOffline(false);
+    await page.locator('#banner').waitFor({ state: 'hidden' });
+    await eventually('what came meanwhile', async () => (await text(page, '#last-price')) === price && (await text(page, '#l-close')) === price);
+    assert.ok(sent.some((s) => /"cursor":"[^"]+"/.test(s) && s.includes('BTC/USDT')), sent.join());
+    assert.deepEqual(asked.filter((url) => url.includes('interval=1m')), [], 'the candles are those it had');
+    return page;
+  }],
+
+  ['what the program refuses is shown in its words', { exact: true }, async ({ newPage, program }) => {
+    const page = await newPage();
+    await page.goto(program.url + '/#s=binance:BTC/USDT&k=price&i=90s');
+    await page.locator('#problem').waitFor({ state: 'visible' });
+    const said = await program.get('/v1/candles?series=binance:BTC/USDT&kind=price&interval=90s');
+    assert.match(said.error.message, /90s.*1m/);
+    assert.equal(await text(page, '#problem-text'), said.error.message);
+    await page.keyboard.press('1');
+    await eventually('candles are loaded', async () => (await shown(page)) > 0);
+    await page.locator('#problem').waitFor({ state: 'hidden' });
+    return page;
+  }],
+
+  ['an address of no series says so, and shows another', {}, async ({ newPage, program }) => {
+    const page = await openPage(newPage, program, '#s=binance:NOPE/NONE&i=5m');
+    await page.locator('#problem').waitFor({ state: 'visible' });
+    assert.match(await text(page, '#problem-text'), /^There is no series binance:NOPE\/NONE; this is \w+:\w+\/\w+\.$/);
+    assert.equal(await text(page, '#intervals [aria-checked=true]'), '5m');
+    await page.locator('#problem-close').click();
+    await page.locator('#problem').waitFor({ state: 'hidden' });
     return page;
   }],
 

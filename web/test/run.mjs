@@ -3,7 +3,7 @@
 // it, or to write into it, is left out then). What needs scripted faults runs against the mock, also with WICK; --needs fault
 // runs that alone. Last line: N passed, N failed, N skipped.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from '../build.mjs';
@@ -78,7 +78,7 @@ async function shared() {
 }
 
 if (shots) mkdirSync(shots, { recursive: true });
-if (kind === 'mock' && !url && !existsSync(join(here, '../dist/app.js'))) await build(join(here, '../dist'), join(here, '../node_modules'));
+if (kind === 'mock' && !url) await build(join(here, '../dist'), join(here, '../node_modules'));
 if (!needs) for (const [name, work] of await unitTests()) await attempt(name, work);
 await withBrowser(async (newPage) => {
   const program = await shared();

@@ -88,7 +88,7 @@ export async function unitTests() {
       assert.equal(interval.duration(7 * 60_000 + 2_400), '7 min 2 s');
       assert.equal(interval.duration(26 * 3_600_000), '1 d 2 h');
       assert.equal(interval.duration(3_600_000), '1 h');
-      assert.equal(interval.duration(0), '0 s');
+      assert.equal(interval.duration(400), '< 1 s');
       const minute = { open_time: 60_000, close_time: 119_999 };
       assert.equal(interval.countdown(minute, '1m', 75_000), '00:45');
       assert.equal(interval.countdown(minute, '1m', 130_000), '00:50', 'of a quiet minute too');
