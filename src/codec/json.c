@@ -489,17 +489,37 @@ enum err json_i64(const struct json_value *value, int64_t *ret_value) {
 
 /* --- writing --- */
 
+/* Bytes of the character that begins there; 0: it is no UTF-8 (overlong, a surrogate, beyond U+10FFFF, cut). */
+static size_t utf8_size(const uint8_t *at, size_t left) {
+    const uint8_t c = at[0];
+    const size_t size = c < 0x80                ? 1
+                        : c >= 0xc2 && c < 0xe0 ? 2
+                        : c >= 0xe0 && c < 0xf0 ? 3
+                        : c >= 0xf0 && c < 0xf5 ? 4
+                                                : 0;
+    if (size == 0 || size > left) return 0;
+    for (size_t i = 1; i < size; i++)
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    if ((c == 0xe0 && at[1] < 0xa0) || (c == 0xed && at[1] >= 0xa0)) return 0;
+    if ((c == 0xf0 && at[1] < 0x90) || (c == 0xf4 && at[1] >= 0x90)) return 0;
+    return size;
+}
+
 void json_put_string(struct buf *out, struct slice text) {
     buf_put_u8(out, '"');
     size_t from = 0;
     for (size_t i = 0; i < text.size; i++) {
         uint8_t c = text.data[i];
-        if (c >= 0x20 && c != '"' && c != '\\') continue;
+        const size_t size = c < 0x80 ? 1 : utf8_size(text.data + i, text.size - i);
+        if (size > 1) i += size - 1;
+        if (size > 1 || (size == 1 && c >= 0x20 && c != '"' && c != '\\')) continue;
         buf_put(out, slice_of(text.data + from, i - from));
         from = i + 1;
         static const char bytes[] = "\"\\\b\f\n\r\t", names[] = "\"\\bfnrt";
-        const char *found = c == 0 ? NULL : strchr(bytes, c);
-        if (found != NULL)
+        const char *found = c == 0 || c >= 0x80 ? NULL : strchr(bytes, c);
+        if (c >= 0x80)
+            buf_put_text(out, "\\ufffd");
+        else if (found != NULL)
             buf_printf(out, "\\%c", names[found - bytes]);
         else
             buf_printf(out, "\\u%04x", c);

@@ -52,7 +52,7 @@ const struct json_value *json_member(const struct json_value *object, const char
 /* The integer of a number or of a string that is written as one (no fraction, no exponent); ERR_TYPE, ERR_RANGE. */
 enum err json_i64(const struct json_value *value, int64_t *ret_value) MUST_USE;
 
-/* Appends `text` as a JSON string with its quotes. */
+/* Appends `text` as a JSON string with its quotes; a byte that is no UTF-8 becomes U+FFFD. */
 struct buf;
 void json_put_string(struct buf *out, struct slice text);
 

@@ -273,12 +273,46 @@ static void test_put_string(void **state) {
     buf_deinit(&out);
 }
 
+static void put_and_parse(struct slice text, bool same) {
+    struct buf out;
+    buf_init(&out, 4096);
+    json_put_string(&out, text);
+    struct json_parser *parser = open_parser(NULL);
+    const struct json_value *root = NULL;
+    assert_int_equal(parse_guarded(parser, buf_slice(&out), &root), ERR_OK);
+    if (same) assert_true(slice_equal(json_text(root), text));
+    json_parser_close(&parser);
+    buf_deinit(&out);
+}
+
+/* What is written is JSON whatever the bytes were, and characters stay what they are. */
+static void test_put_any_bytes(void **state) {
+    (void)state;
+    static const char *const characters[] = {"\x7f",         "\xc2\x80",         "\xdf\xbf",
+                                             "\xe0\xa0\x80", "\xed\x9f\xbf",     "\xee\x80\x80",
+                                             "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
+    for (size_t i = 0; i < sizeof characters / sizeof *characters; i++) put_and_parse(slice_text(characters[i]), true);
+    static const uint8_t odd[] = {0x00, 0x22, 0x5c, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0,
+                                  0xc1, 0xc2, 0xdf, 0xe0, 0xed, 0xef, 0xf0, 0xf4, 0xf5, 0xff, 0x41};
+    const uint32_t count = sizeof odd;
+    for (uint32_t i = 0; i < count * count * count * count; i++) {
+        const uint8_t bytes[] = {odd[i % count], odd[i / count % count], odd[i / count / count % count],
+                                 odd[i / count / count / count]};
+        if (i % 7 == 0) put_and_parse(slice_of(bytes, sizeof bytes), false);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conformance),    cmocka_unit_test(test_numbers_keep_their_text),
-        cmocka_unit_test(test_tree),           cmocka_unit_test(test_strings),
-        cmocka_unit_test(test_duplicate_keys), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_integers),       cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_put_any_bytes),
+        cmocka_unit_test(test_conformance),
+        cmocka_unit_test(test_numbers_keep_their_text),
+        cmocka_unit_test(test_tree),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_duplicate_keys),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_damage),
         cmocka_unit_test(test_put_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
