@@ -1,7 +1,8 @@
 """Slow, broken and many clients: the others are served as before, and memory stays bounded."""
-import os, socket, sys, threading, time
+import os, random, re, select, socket, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
+from stream import Stream
 from wick import Report, Server, arguments, price_event
 
 options = arguments("hostile clients")
@@ -17,7 +18,7 @@ def connect():
     return connection
 
 
-def p99_ms(count=300):
+def p99_ms(count=200):
     global counter
     times = []
     for _ in range(count):
@@ -29,24 +30,56 @@ def p99_ms(count=300):
     return sorted(times)[int(count * 0.99)]
 
 
-def answer_to(raw, wait=5):
-    """What the server says to raw bytes: the status, or None if it just closes."""
+# A busy client's p99 beside the hostile ones, at its best of three rounds, against the worst of three rounds without them, a few
+# seconds earlier in the same run. Beside a stall (a lock, a thread that waits for a slow peer) this factor is small; what the
+# machine does otherwise is below it.
+FACTOR, FLOOR_MS, ROUNDS = 10, 5, 3
+
+
+def harm_of(what, still_there):
+    """Fails if the busy client is harmed; `still_there` says after each round whether the hostile ones were."""
+    busy = []
+    for _ in range(ROUNDS):
+        busy.append(p99_ms())
+        still_there()
+    limit = FACTOR * max(FLOOR_MS, *alone)
+    print(f"p99 {min(alone):.1f} to {max(alone):.1f} ms alone, {min(busy):.1f} to {max(busy):.1f} ms beside {what}; at most {limit:.0f} ms")
+    assert min(busy) <= limit, f"{busy} ms beside {what}, {alone} ms alone"
+
+
+def connections():
+    """As the server counts them."""
+    status, text = server.get("/metrics")
+    assert status == 200, status
+    return int(float(re.search(rb"^wick_http_connections (\S+)", text, re.M).group(1)))
+
+
+def is_open(connection):
+    """Nothing has come and nobody has hung up."""
+    return not select.select([connection], [], [], 0)[0]
+
+
+def answer_to(raw, wait=12):
+    """What the server says to raw bytes: the status; None if it just closes, "nothing" if it does neither."""
     connection = connect()
     connection.settimeout(wait)
+    text = b""
     try:
         connection.sendall(raw)
         connection.shutdown(socket.SHUT_WR)
-        text = b""
+    except OSError:
+        pass  # it did not want to hear it all; what it said is there
+    try:
         while b"\r\n" not in text:
             piece = connection.recv(4096)
             if not piece:
                 break
             text += piece
-        return int(text.split()[1]) if text.startswith(b"HTTP/1.") else None
-    except OSError:
-        return None
+    except TimeoutError:
+        return "nothing"
     finally:
         connection.close()
+    return int(text.split()[1]) if text.startswith(b"HTTP/1.") else None
 
 
 def broken_requests():
@@ -54,8 +87,10 @@ def broken_requests():
     head = b"POST /v1/prices HTTP/1.1\r\n" + host
     get = b"GET /healthz HTTP/1.1\r\n" + host
     for name, raw, wanted in (
-            ("garbage", os.urandom(2000), (None, 400, 431)),
-            ("nul", b"GET /\0 HTTP/1.1\r\n" + host + b"\r\n", (None, 400)),
+            ("garbage", random.Random(1).randbytes(2000), (400,)),
+            # What is no request line at all, here TLS, ends the connection: libmicrohttpd has no answer to it (docs/http.md).
+            ("no-request-line", b"\x16\x03\x01\x02\x00\x01\r\n\r\n", (None,)),
+            ("nul", b"GET /\0 HTTP/1.1\r\n" + host + b"\r\n", (400,)),
             ("no-host", b"GET /healthz HTTP/1.1\r\n\r\n", (400,)),
             ("two-hosts", get + host + b"\r\n", (400,)),
             ("foreign-host", b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", (403,)),
@@ -64,58 +99,101 @@ def broken_requests():
             ("huge-length", head + b"Content-Length: 99999999999999999999\r\n\r\n", (400, 413)),
             ("too-large", head + b"Content-Length: 999999999\r\n\r\n", (413,)),
             ("bad-chunk", head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", (400,)),
-            ("long-line", b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n" + host + b"\r\n", (None, 414, 431)),
-            ("many-fields", get + b"".join(b"x-%d: y\r\n" % i for i in range(3000)) + b"\r\n", (None, 431)),
-            ("half-body", head + b"Content-Length: 100\r\n\r\n{", (None, 400)),
+            ("long-line", b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n" + host + b"\r\n", (414,)),
+            ("many-fields", get + b"".join(b"x-%d: y\r\n" % i for i in range(3000)) + b"\r\n", (431,)),
+            # Who ends its side in the middle of a body has gone: it is closed, or times out as a slow one does.
+            ("half-body", head + b"Content-Length: 100\r\n\r\n{", (None, 408)),
             ("whole", get + b"\r\n", (200,))):
         status = answer_to(raw)
         assert status in wanted, f"{name}: {status}"
 
 
 def drip_clients():
-    quiet = p99_ms()
-    stop = threading.Event()
-
+    """200 that send a byte at a time, half of them of a head, half of a body."""
     head = b"POST /v1/prices HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n"
+    stop, drips = threading.Event(), [connect() for _ in range(200)]
+    for connection in drips[:100]:
+        connection.sendall(head)
 
-    def drip():
-        """Half of them drip their head, the others their body."""
-        connections = [connect() for _ in range(50)]
-        for connection in connections[:25]:
-            connection.sendall(head)
+    def drip(some):
         at = 0
         while not stop.is_set():
             at += 1
-            for i, connection in enumerate(connections):
+            for i, connection in some:
                 try:
-                    connection.send(b"[" if i < 25 else head[at:at + 1] or b"x")
+                    connection.send(b"[" if i < 100 else head[at:at + 1] or b"x")
                 except OSError:
                     pass
             stop.wait(0.2)
-        for connection in connections:
-            connection.close()
 
-    threads = [threading.Thread(target=drip) for _ in range(4)]
+    numbered = list(enumerate(drips))
+    threads = [threading.Thread(target=drip, args=(numbered[i::4],)) for i in range(4)]
     for thread in threads:
         thread.start()
     time.sleep(0.5)
-    busy = p99_ms()
-    stop.set()
-    for thread in threads:
-        thread.join()
-    print(f"p99 {quiet:.1f} ms alone, {busy:.1f} ms beside 200 drip clients")
-    # Only a stall is a failure: the figure itself depends on the machine.
-    assert busy < 1000, f"{busy} ms"
+
+    def still_there():
+        there = sum(is_open(connection) for connection in drips)
+        assert there == 200 and connections() >= 200, f"{there} drip clients are still there"
+
+    try:
+        harm_of("200 drip clients", still_there)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for connection in drips:
+            connection.close()
 
 
 def a_thousand_idle_connections():
-    connections = [connect() for _ in range(1000)]
-    before = server.memory_bytes()
-    busy = p99_ms()
-    for connection in connections:
+    idle = [connect() for _ in range(1000)]
+
+    def still_there():
+        there = sum(is_open(connection) for connection in idle)
+        assert there == 1000 and connections() >= 1000, f"{there} idle connections, {connections()} by the server"
+
+    harm_of("1,000 idle connections", still_there)
+    memory = server.memory_bytes()
+    for connection in idle:
         connection.close()
-    print(f"p99 {busy:.1f} ms beside 1,000 idle connections, {before >> 20} MiB")
-    assert busy < 1000 and before < 256 << 20, (busy, before)
+    assert memory < 256 << 20, f"{memory >> 20} MiB"
+
+
+def slow_websocket_readers():
+    """300 that subscribe to everything and take nothing while it changes: each has its bound, and then gets less."""
+    readers = []
+    before = server.memory_bytes()
+    for _ in range(300):
+        reader = Stream(server.port)
+        reader.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.send({"subscribe": [{"series": "*", "interval": "latest"},
+                                   *({"series": f"kraken:W{i}/USD", "interval": "1m", "kind": "price"} for i in range(20))]})
+        readers.append(reader)
+    grown = []
+
+    def write():
+        for turn in range(60):
+            lines = "\n".join(price_event(f"W{i % 2000}", now - 120_000 + turn * 1000, f"{turn}.{i + 1}") for i in range(2000))
+            status, body = server.request("POST", "/v1/prices", lines)
+            assert status == 200, (status, body)
+            grown.append(server.memory_bytes() - before)
+
+    write()
+    harm_of("300 websocket readers that read nothing", lambda: None)
+    grown.append(server.memory_bytes() - before)
+    there = sum(reader.connection.fileno() >= 0 and server_has(reader) for reader in readers)
+    for reader in readers:
+        reader.close()
+    print(f"{max(grown) >> 20} MiB more at most for 300 websocket readers")
+    # A queue holds 1 MiB (docs/http.md) and the message that went past it.
+    assert max(grown) < 300 * (2 << 20), f"{max(grown) >> 20} MiB more"
+    assert there == 300, f"{there} of 300 are still served"
+
+
+def server_has(reader):
+    """Something is there for it, and the server has not hung up."""
+    return len(reader.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)) == 1
 
 
 def clients_that_do_not_read():
@@ -134,7 +212,7 @@ def clients_that_do_not_read():
             connection.sendall(request)
         except OSError:
             pass
-    assert p99_ms(100) < 1000
+    harm_of("20 clients that do not read", lambda: None)
     grown = server.memory_bytes() - before
     for connection in connections:
         connection.close()
@@ -147,10 +225,12 @@ def half_requests_that_go_away():
         connection = connect()
         connection.sendall(b"POST /v1/prices HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000\r\n\r\n" + b"[" * (i % 100))
         connection.close()
-    assert p99_ms(50) < 1000
+    harm_of("300 that went away", lambda: None)
 
 
-for case in (broken_requests, drip_clients, a_thousand_idle_connections, clients_that_do_not_read, half_requests_that_go_away):
+p99_ms(100)  # files and buffers are there
+alone = [p99_ms() for _ in range(ROUNDS)]
+for case in (broken_requests, drip_clients, a_thousand_idle_connections, slow_websocket_readers, clients_that_do_not_read, half_requests_that_go_away):
     report.case(case.__name__.replace("_", "-"), case)
 ledger = server.json("/v1/ledger")
 report.check("ledger", ledger["balanced"], ledger)
