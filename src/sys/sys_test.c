@@ -1,14 +1,67 @@
 #include "sys/sys.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 static char folder[64];
+
+/* --- the system calls, which may be interrupted and cut short: these stand before the library's --- */
+
+static struct {
+    size_t bytes_max;     /* a transfer moves at most so many; 0: all */
+    unsigned interrupted; /* so many calls ahead of each that succeeds are */
+    unsigned calls, failed;
+    int sync_errno; /* what fdatasync fails with; 0: it does not */
+} calls;
+
+static bool is_interrupted(void) {
+    calls.calls++;
+    if (calls.interrupted == 0 || calls.calls % (calls.interrupted + 1) == 0) return false;
+    calls.failed++;
+    errno = EINTR;
+    return true;
+}
+
+ssize_t pwritev(int fd, const struct iovec *vector, int count, off_t offset) {
+    if (is_interrupted()) return -1;
+    if (calls.bytes_max == 0) return syscall(SYS_pwritev, fd, vector, count, offset, 0);
+    struct iovec cut[8];
+    int parts = 0;
+    for (size_t left = calls.bytes_max; parts < count && parts < 8 && left > 0; parts++) {
+        cut[parts] = vector[parts];
+        if (cut[parts].iov_len > left) cut[parts].iov_len = left;
+        left -= cut[parts].iov_len;
+    }
+    return syscall(SYS_pwritev, fd, cut, parts, offset, 0);
+}
+
+ssize_t pread(int fd, void *data, size_t size, off_t offset) {
+    if (is_interrupted()) return -1;
+    if (calls.bytes_max > 0 && size > calls.bytes_max) size = calls.bytes_max;
+    return syscall(SYS_pread64, fd, data, size, offset);
+}
+
+int fdatasync(int fd) {
+    if (is_interrupted()) return -1;
+    if (calls.sync_errno == 0) return (int)syscall(SYS_fdatasync, fd);
+    errno = calls.sync_errno;
+    return -1;
+}
+
+int ftruncate(int fd, off_t size) { return is_interrupted() ? -1 : (int)syscall(SYS_ftruncate, fd, size); }
+
+int fallocate(int fd, int mode, off_t offset, off_t size) {
+    return is_interrupted() ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, size);
+}
 
 static int setup(void **state) {
     (void)state;
@@ -67,6 +120,53 @@ static void test_write_in_many_parts_is_read_back(void **state) {
     assert_int_equal(size, 10);
     sys->disk_ops->close(NULL, &file);
     assert_null(file);
+}
+
+static void test_short_and_interrupted_calls_are_gone_on_with(void **state) {
+    (void)state;
+    const struct sys_disk_ops *ops = sys_real()->disk_ops;
+    for (size_t bytes_max = 1; bytes_max <= 40; bytes_max += 13)
+        for (unsigned interrupted = 0; interrupted <= 2; interrupted++) {
+            char path[256];
+            struct sys_file *file;
+            path_in(path, "short");
+            assert_int_equal(ops->open(NULL, path, SYS_WRITE | SYS_CREATE, NULL, &file), ERR_OK);
+            calls.bytes_max = bytes_max;
+            calls.interrupted = interrupted;
+            calls.calls = calls.failed = 0;
+            uint8_t bytes[3000], back[3200];
+            for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * 31 + bytes_max);
+            const struct slice parts[] = {
+                {bytes, 1}, {bytes + 1, 0}, {bytes + 1, 999}, {bytes + 1000, 7}, {bytes + 1007, 1993}};
+            assert_int_equal(ops->truncate(file, 0), ERR_OK);
+            assert_int_equal(ops->allocate(file, 0, 3100), ERR_OK);
+            assert_int_equal(ops->write(file, 50, parts, 5), ERR_OK);
+            assert_int_equal(ops->sync(file), ERR_OK);
+            size_t got = 0;
+            assert_int_equal(ops->read(file, 50, back, sizeof back, &got), ERR_OK);
+            assert_int_equal(got, 3050);
+            assert_memory_equal(back, bytes, sizeof bytes);
+            assert_true(calls.calls >= 2 * (3000 / bytes_max) * (interrupted + 1));
+            assert_true(calls.failed >= interrupted * (3000 / bytes_max));
+            calls.bytes_max = calls.interrupted = 0;
+            ops->close(NULL, &file);
+        }
+}
+
+/* What the kernel says after the first failure is of what came since: a second try would be answered well, and be a lie. */
+static void test_a_failed_sync_is_not_tried_again(void **state) {
+    (void)state;
+    const struct sys_disk_ops *ops = sys_real()->disk_ops;
+    char path[256];
+    struct sys_file *file;
+    path_in(path, "sync");
+    assert_int_equal(ops->open(NULL, path, SYS_WRITE | SYS_CREATE, NULL, &file), ERR_OK);
+    calls.calls = 0;
+    calls.sync_errno = EIO;
+    assert_int_equal(ops->sync(file), ERR_SYNC);
+    assert_int_equal(calls.calls, 1);
+    calls.sync_errno = 0;
+    ops->close(NULL, &file);
 }
 
 static void test_lock_excludes_within_the_process(void **state) {
@@ -168,6 +268,8 @@ static void test_clock_and_random(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_write_in_many_parts_is_read_back),
+        cmocka_unit_test(test_short_and_interrupted_calls_are_gone_on_with),
+        cmocka_unit_test(test_a_failed_sync_is_not_tried_again),
         cmocka_unit_test(test_lock_excludes_within_the_process),
         cmocka_unit_test(test_files_are_replaced_and_listed_in_order),
         cmocka_unit_test(test_no_ring_is_lost),
