@@ -52,6 +52,8 @@ static const struct entry table[] = {
     COUNT("http", "address_requests", http_address_requests, 1, 10000000, "1000000",
           "requests a second from one address; more are answered 429"),
     BYTES("http", "body", http_body_bytes, 1 * KIB, 1 * GIB, "16MiB", "largest request body"),
+    BYTES("http", "memory", http_memory_bytes, 1 * MIB, 64 * GIB, "256MiB",
+          "bodies and answers held at once; past it requests are answered 503"),
     TEXT("http", "certificate", http_certificate, NULL, "", "PEM file; with `key`, HTTPS instead of HTTP"),
     TEXT("http", "key", http_key, NULL, "", "PEM file of the certificate's key"),
     TEXT("log", "backend", log_backend, "embedded", "embedded", "where topics live"),

@@ -28,7 +28,7 @@ struct config {
     int64_t http_threads;
     int64_t http_connections;
     int64_t http_address_connections, http_address_requests; /* of one address; the latter in a second */
-    int64_t http_body_bytes;
+    int64_t http_body_bytes, http_memory_bytes;
     char http_certificate[CONFIG_TEXT_MAX];
     char http_key[CONFIG_TEXT_MAX];
     char http_tokens[CONFIG_TOKENS_MAX][65]; /* SHA-256, hex */

@@ -301,6 +301,7 @@ static enum err start_server(struct engine *engine, struct diag *diag) {
         .address_connections_max = (uint32_t)c->http_address_connections,
         .address_requests_max = (uint32_t)c->http_address_requests,
         .body_max_bytes = (size_t)c->http_body_bytes,
+        .memory_max_bytes = (size_t)c->http_memory_bytes,
         .handler = api_handler(engine->parts.api),
         .websocket = api_websocket(),
         .websocket_context = engine->parts.api,
