@@ -39,6 +39,17 @@ SCAN_WIDE uint64_t scan_wide_value(__m128i digits) {
     return (uint32_t)both * UINT64_C(100000000) + (both >> 32);
 }
 
+/* Which of 64 bytes are commas or ends of lines: where the columns of a row end does not depend on what is in them, so that
+ * the numbers are read beside each other, not one after the other. */
+SCAN_WIDE uint64_t scan_wide_columns(const uint8_t *at) {
+    const __m256i comma = _mm256_set1_epi8(','), newline = _mm256_set1_epi8('\n');
+    __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)at);
+    __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(at + 32));
+    low = _mm256_or_si256(_mm256_cmpeq_epi8(low, comma), _mm256_cmpeq_epi8(low, newline));
+    high = _mm256_or_si256(_mm256_cmpeq_epi8(high, comma), _mm256_cmpeq_epi8(high, newline));
+    return (uint32_t)_mm256_movemask_epi8(low) | (uint64_t)(uint32_t)_mm256_movemask_epi8(high) << 32;
+}
+
 /* As shape_literal, where the literal has at most 32 bytes. */
 SCAN_WIDE bool scan_wide_literal(const struct shape_slot *slot, const uint8_t **at) {
     __m256i text = _mm256_loadu_si256((const __m256i *)(const void *)*at);

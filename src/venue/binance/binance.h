@@ -28,11 +28,14 @@ enum err binance_decode_general(struct binance_decoder *decoder, struct slice te
 int64_t binance_interval_ms(struct slice name);
 
 /* The fast ones take rows at *at while they are of the plain form and stop before `end`, which must be behind a newline;
- * starts[i] is counted from the first *at. The general ones judge one row. */
+ * starts[i] is counted from the first *at. INPUT_PADDING_BYTES behind `end` are readable. The general ones judge one row. */
 uint32_t binance_csv_trades(const uint8_t **at, const uint8_t *end, bool aggregated, uint32_t series,
                             struct event *events, uint32_t *starts, uint32_t max);
 uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
                             uint32_t max);
+/* The same on machines without AVX2. */
+uint32_t binance_csv_klines_narrow(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
+                                   uint32_t max);
 /* *ret_skip for rows that stand for trades that were annulled (`p=0 q=0 f=-1`). */
 enum err binance_csv_trade(const struct slice *fields, uint32_t count, bool aggregated, uint32_t series,
                            struct diag *diag, struct event *ret_event, bool *ret_skip) MUST_USE;

@@ -5,10 +5,10 @@
  *              taker buy quote volume, ignored
  * Some files have a header, some not; booleans are True or true; times are told by their size. A row of other columns or
  * values is refused; the next line starts afresh. */
-#include "codec/scan.h"
+#include "codec/scan_wide.h"
 #include "venue/binance/binance.h"
 
-enum { MINUTE_MS = 60000, KLINE_SPAN_MAX_MS = 32 * 86400000u };
+enum { MINUTE_MS = 60000, KLINE_SPAN_MAX_MS = 32 * 86400000u, KLINE_COLUMNS = 12 };
 
 int64_t binance_interval_ms(struct slice name) {
     uint64_t count = 0;
@@ -114,8 +114,8 @@ static bool scan_kline(const uint8_t **at, struct candle *row) {
     return true;
 }
 
-uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
-                            uint32_t max) {
+uint32_t binance_csv_klines_narrow(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
+                                   uint32_t max) {
     const uint8_t *base = *at, *p = base;
     uint32_t count = 0;
     while (count < max && p < end) {
@@ -125,6 +125,109 @@ uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candl
     }
     *at = p;
     return count;
+}
+
+#ifdef __x86_64__
+
+/* Where the columns of the row at `at` end: all but the last at a comma. False also where that cannot be said without looking
+ * behind the 64 bytes from `end` on. */
+SCAN_WIDE bool find_columns(const uint8_t *at, const uint8_t *end, const uint8_t *ret_ends[static KLINE_COLUMNS]) {
+    uint64_t found = scan_wide_columns(at);
+    unsigned others = 0;
+    for (unsigned i = 0; i < KLINE_COLUMNS; i++) {
+        while (__builtin_expect(found == 0, 0)) {
+            at += 64;
+            if (at >= end) return false;
+            found = scan_wide_columns(at);
+        }
+        ret_ends[i] = at + _tzcnt_u64(found);
+        found = _blsr_u64(found);
+        others |= *ret_ends[i] ^ (i + 1 < KLINE_COLUMNS ? ',' : '\n');
+    }
+    return others == 0;
+}
+
+/* What is longer than the wide ones take. */
+static __attribute__((noinline)) bool scan_decimal_column(const uint8_t *at, const uint8_t *end, struct decimal *ret) {
+    int64_t mantissa;
+    uint8_t scale;
+    if (!scan_decimal(&at, &mantissa, &scale) || at != end) return false;
+    ret->mantissa = mantissa;
+    ret->scale = scale;
+    return true;
+}
+
+static __attribute__((noinline)) bool scan_u63_column(const uint8_t *at, const uint8_t *end, int64_t *ret_value) {
+    return scan_u63(&at, ret_value) && at == end;
+}
+
+/* Whole columns are often one digit: sources without a quote volume, minutes without trades. */
+SCAN_WIDE bool wide_decimal(const uint8_t *at, const uint8_t *end, struct decimal *ret_value) {
+    const uint8_t *p = at;
+    int64_t mantissa;
+    uint8_t scale;
+    if (end == at + 1) {
+        ret_value->mantissa = *at - '0';
+        ret_value->scale = 0;
+        return (uint8_t)(*at - '0') <= 9;
+    }
+    if (__builtin_expect(!scan_wide_decimal(&p, &mantissa, &scale), 0)) return scan_decimal_column(at, end, ret_value);
+    ret_value->mantissa = mantissa;
+    ret_value->scale = scale;
+    return p == end;
+}
+
+SCAN_WIDE bool wide_i64(const uint8_t *at, const uint8_t *end, int64_t *ret_value) {
+    const uint8_t *p = at;
+    if (__builtin_expect(!scan_wide_u63(&p, ret_value), 0)) return scan_u63_column(at, end, ret_value);
+    return p == end;
+}
+
+SCAN_WIDE bool wide_time(const uint8_t *at, const uint8_t *end, int64_t *ret_time_ms) {
+    int64_t time;
+    return wide_i64(at, end, &time) && market_time_ms(time, ret_time_ms);
+}
+
+/* As scan_kline. */
+SCAN_WIDE_TARGET static bool wide_kline(const uint8_t **at, const uint8_t *end, struct candle *row) {
+    const uint8_t *ends[KLINE_COLUMNS];
+    struct decimal ignored;
+    if (!find_columns(*at, end, ends)) return false;
+    const uint8_t *line_end = ends[11] - (ends[11][-1] == '\r');
+    bool fine = wide_time(*at, ends[0], &row->open_time_ms) && wide_decimal(ends[0] + 1, ends[1], &row->open) &&
+                wide_decimal(ends[1] + 1, ends[2], &row->high) && wide_decimal(ends[2] + 1, ends[3], &row->low) &&
+                wide_decimal(ends[3] + 1, ends[4], &row->close) && wide_decimal(ends[4] + 1, ends[5], &row->volume) &&
+                wide_time(ends[5] + 1, ends[6], &row->close_time_ms) &&
+                wide_decimal(ends[6] + 1, ends[7], &row->quote_volume) &&
+                wide_i64(ends[7] + 1, ends[8], &row->trades) &&
+                wide_decimal(ends[8] + 1, ends[9], &row->taker_buy_volume) &&
+                wide_decimal(ends[9] + 1, ends[10], &row->taker_buy_quote_volume) &&
+                wide_decimal(ends[10] + 1, line_end, &ignored) && finish_kline(row);
+    if (fine) *at = ends[11] + 1;
+    return fine;
+}
+
+SCAN_WIDE_TARGET static uint32_t wide_klines(const uint8_t **at, const uint8_t *end, struct candle *rows,
+                                             uint32_t *starts, uint32_t max) {
+    const uint8_t *base = *at, *p = base;
+    uint32_t count = 0;
+    while (count < max && p < end) {
+        starts[count] = (uint32_t)(p - base);
+        if (!wide_kline(&p, end, &rows[count])) break;
+        count++;
+    }
+    *at = p;
+    return count;
+}
+
+#endif
+
+uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
+                            uint32_t max) {
+#ifdef __x86_64__
+    if (scan_wide_supported()) return wide_klines(at, end, rows, starts, max);
+#endif
+    return binance_csv_klines_narrow(at, end, rows, starts, max);
 }
 
 /* --- trades --- */
