@@ -299,17 +299,22 @@ struct work {
     struct import_request request;
     struct file files[2]; /* of several at once: those at hand */
     enum err first;       /* what went wrong */
+    uint32_t told, done;
 };
 
 static enum err tell_result(struct work *work, const char *word, enum err err, struct diag *diag,
                             const struct import_result *result) {
     cli_progress_end();
-    if (interrupted) {
-        fprintf(stderr, "wick: %s: cancelled; nothing of it shows\n", word);
-        return ERR_CLOSED;
-    }
-    if (err == ERR_OK) {
+    work->told++;
+    if (err == ERR_OK) { /* whether or not somebody has wanted to stop it meanwhile */
         print_result(work->cli, word, result);
+        work->done++;
+        return err;
+    }
+    if (interrupted && err == ERR_CLOSED) {
+        fprintf(stderr, "wick: %s: cancelled; %s\n", word,
+                work->request.copy ? "what was copied stays in its topic; the same file again adds what is missing"
+                                   : "nothing of it shows");
         return err;
     }
     char within[sizeof diag->where];
@@ -395,12 +400,14 @@ static enum err import_all(struct work *work) {
 }
 
 static void catch_signals(void) {
-    const struct sigaction action = {.sa_handler = interrupt};
+    const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESETHAND}; /* the second one kills */
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
 
-static int end_as_interrupted(void) {
+static int end_as_interrupted(const struct work *work) {
+    uint32_t left = work->cli->word_count - work->told;
+    if (left > 0) fprintf(stderr, "wick: cancelled; %u of the files not begun\n", left);
     signal(interrupted, SIG_DFL);
     raise(interrupted);
     return EXIT_IO;
@@ -419,7 +426,7 @@ static int run(struct cli *cli) {
     }
     enum err err = import_all(&work);
     engine_close(&work.engine);
-    if (interrupted) return end_as_interrupted();
+    if (interrupted && work.done < cli->word_count) return end_as_interrupted(&work);
     return cli_exit(err);
 }
 
@@ -446,7 +453,8 @@ const struct cli_command command_import = {
         "Compressed files (gzip, zstd, zip) are read as they are, and files that are one JSON array of price events or "
         "an "
         "answer of Binance's trades, aggTrades or klines; \"-\" is standard input. A file shows whole or not "
-        "at all, and the same content again changes nothing. What is refused is kept in topic imports.invalid. A file "
+        "at all (with --copy: as far as it came, and the same file again adds what is missing), and the same content "
+        "again changes nothing. What is refused is kept in topic imports.invalid. A file "
         "that cannot be read does not keep the others out. Beside a running wick, that one does the work, and goes on "
         "folding what comes; Ctrl-C cancels.",
     .options = options,

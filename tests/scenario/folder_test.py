@@ -1,5 +1,5 @@
 """What a data folder may hold and who may have it: venues without a decoder, topics of others, partitions."""
-import fcntl, json, os, shutil, subprocess, sys, time
+import fcntl, json, os, shutil, signal, subprocess, sys, termios, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import Report, Server, arguments, must, price_event, rows, run
@@ -165,7 +165,43 @@ def a_rebuild_that_is_killed_changes_nothing():
     assert rows(options.wick, "candles", "kraken:BTC/EUR", data=data) == candles
 
 
+def interrupted(data, words, before, behind):
+    """An import from a pipe that is interrupted between two parts of it: (exit code, what it printed, what it said)."""
+    process = subprocess.Popen([options.wick, "import", "--as", "price-events", *words, "-", "--data", data], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(before)
+    process.stdin.flush()
+    left = bytearray(4)
+    while fcntl.ioctl(process.stdin, termios.FIONREAD, left) == 0 and any(left):  # until it has read them
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.stdin.write(behind)
+        process.stdin.close()
+    except BrokenPipeError:
+        pass
+    out, err = process.stdout.read(), process.stderr.read()
+    return process.wait(60), out, err
+
+
+def an_interrupted_import_says_what_is_so():
+    """Cancelled, nothing shows; copied, what is there stays; and what was done already was done."""
+    line = (price_event("A", minute, "1") + "\n").encode()
+    code, out, err = interrupted(data_of("cut-short"), (), line * 70000, line * 200000)
+    assert code == -signal.SIGINT and b"cancelled; nothing of it shows" in err and out == b"", (code, out, err)
+    assert not rows(options.wick, "series", data=data_of("cut-short"))
+    code, out, err = interrupted(data_of("cut-copy"), ("--copy",), line * 70000, line * 200000)
+    assert code == -signal.SIGINT and b"cancelled; what was copied stays" in err and b"nothing" not in err and out == b"", (code, out, err)
+    ends = [row["end"] for row in rows(options.wick, "topic", "list", data=data_of("cut-copy")) if row["topic"] == "prices"]
+    assert sum(ends) > 0, ends
+    code, out, err = interrupted(data_of("done"), (), line, (price_event("A", minute + 1000, "2") + "\n").encode())
+    assert code == 0 and b"2 read, 2 used" in out and b"cancelled" not in err, (code, out, err)
+    assert sum(row["trades"] for row in rows(options.wick, "candles", "kraken:A/USD", data=data_of("done"))) == 2
+
+
 for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, partitions_are_the_folders,
-             a_rebuild_owns_the_folder_first, a_rebuild_that_is_killed_changes_nothing):
+             a_rebuild_owns_the_folder_first, a_rebuild_that_is_killed_changes_nothing,
+             an_interrupted_import_says_what_is_so):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())
