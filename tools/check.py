@@ -323,6 +323,9 @@ class Runner:
         if self.services:
             self.say("--services: segments exchanged with a real Apache Kafka (tests/interop); Cassandra, S3, Spark, Airflow and "
                      "Connect have nothing of ours to meet yet.")
+        else:
+            self.say("not without --services: Apache Kafka's DumpLogSegments on our segments (dump-log-segments-reads-ours-none, -lz4, "
+                     "-zstd), its broker on ours and ours on what it writes (broker-serves-ours, broker-writes-*-ours-reads)")
         self.stage("build", lambda: self.build("plants"))
         for name in STAGES:
             self.stage(name, getattr(self, name))

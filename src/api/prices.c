@@ -149,7 +149,7 @@ static enum err part_add(struct submission *submission, struct part **ret_part) 
     struct part *part = submission->parts[submission->part_count++];
     part->events = 0;
     part->content = 0;
-    record_batch_begin(&part->builder, RECORD_CODEC_NONE);
+    record_batch_begin(&part->builder, submission->api->options.codec);
     *ret_part = part;
     return ERR_OK;
 }

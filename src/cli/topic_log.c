@@ -109,7 +109,7 @@ void topic_writer_open(struct topic_writer *writer, struct topics *topics, const
     writer->written = 0;
     for (uint32_t i = 0; i < partitions; i++) {
         record_batch_builder_init(&writer->builders[i]);
-        record_batch_begin(&writer->builders[i], RECORD_CODEC_NONE);
+        record_batch_begin(&writer->builders[i], config_codec(&topics->cli->config));
     }
 }
 
@@ -124,7 +124,7 @@ static enum err flush_one(struct topic_writer *writer, uint32_t i, struct diag *
     if (count == 0) return ERR_OK;
     enum err err = topics_append(writer->topics, writer->topic, i, builder, diag);
     if (err == ERR_OK) writer->written += count;
-    record_batch_begin(builder, RECORD_CODEC_NONE);
+    record_batch_begin(builder, config_codec(&writer->topics->cli->config));
     return err;
 }
 

@@ -7,6 +7,7 @@
 #include <yaml.h>
 
 #include "base/civil.h"
+#include "codec/json.h"
 
 enum { CONFIG_FILE_MAX = 1024 * 1024 };
 
@@ -61,6 +62,8 @@ static const struct entry table[] = {
     BYTES("log", "group", log_group_bytes, 4 * KIB, 64 * MIB, "512KiB", "most that one commit group holds"),
     BYTES("log", "reserve", log_reserve_bytes, 1 * MIB, 64 * GIB, "64MiB",
           "free disk space kept for checkpoints; below it writes are answered 503"),
+    TEXT("log", "compression", log_compression, "none lz4 zstd", "none",
+         "of batches that `POST /v1/prices` and `wick topic write`, `copy` append; readers take all of them, and gzip"),
     TEXT("store", "backend", store_backend, "lmdb", "lmdb", "where recent candles, state and indexes live"),
     BYTES("store", "map", store_map_bytes, 64 * MIB, 16384 * GIB, "64GiB", "address space for the store, not its size"),
     DURATION("retention", "raw", retention_raw_ms, 1000, "forever", "records of topics, by append time"),
@@ -372,6 +375,11 @@ enum err config_read(const struct sys *sys, const char *path, struct diag *diag,
     return err;
 }
 
+enum record_codec config_codec(const struct config *config) {
+    if (strcmp(config->log_compression, "lz4") == 0) return RECORD_CODEC_LZ4;
+    return strcmp(config->log_compression, "zstd") == 0 ? RECORD_CODEC_ZSTD : RECORD_CODEC_NONE;
+}
+
 /* --- printing --- */
 
 static void print_duration(struct buf *out, int64_t ms) {
@@ -398,10 +406,22 @@ static void print_bytes(struct buf *out, int64_t bytes) {
     buf_printf(out, "%lld%s", (long long)bytes, units[i]);
 }
 
+/* In quotes unless it is plainly a word: a path may hold what YAML has a meaning for. */
+static void print_text(struct buf *out, const char *text) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t size = strlen(text);
+    bool plain = size > 0 && strchr("-:", text[0]) == NULL && text[size - 1] != ':';
+    for (size_t i = 0; i < size; i++) plain &= strchr(letters, text[i]) != NULL || strchr("._/:-", text[i]) != NULL;
+    if (plain)
+        buf_put_text(out, text);
+    else
+        json_put_string(out, slice_text(text));
+}
+
 static void print_value(struct buf *out, const struct entry *e, const struct config *config) {
     const char *from = (const char *)config + e->offset;
     switch (e->kind) {
-        case VALUE_TEXT: buf_printf(out, from[0] == '\0' ? "\"\"%s" : "%s", from); break;
+        case VALUE_TEXT: print_text(out, from); break;
         case VALUE_FLAG: buf_put_text(out, *(const bool *)from ? "true" : "false"); break;
         case VALUE_COUNT: buf_printf(out, "%lld", (long long)*(const int64_t *)from); break;
         case VALUE_BYTES: print_bytes(out, *(const int64_t *)from); break;
@@ -411,9 +431,15 @@ static void print_value(struct buf *out, const struct entry *e, const struct con
 
 static void print_lists(const struct config *config, struct buf *out) {
     buf_put_text(out, config->base_count > 0 ? "bases: # for /v1/latest?group=base\n" : "bases: []\n");
-    for (uint32_t i = 0; i < config->base_count; i++)
-        buf_printf(out, "  - {base: %s, quote: %s, exchange: %s}\n", config->bases[i].base, config->bases[i].quote,
-                   config->bases[i].venue);
+    for (uint32_t i = 0; i < config->base_count; i++) {
+        const struct config_base *base = &config->bases[i];
+        const char *const words[] = {"  - {base: ", base->base, ", quote: ", base->quote, ", exchange: ", base->venue};
+        for (unsigned w = 0; w < 6; w += 2) {
+            buf_put_text(out, words[w]);
+            print_text(out, words[w + 1]);
+        }
+        buf_put_text(out, "}\n");
+    }
     buf_put_text(out, config->source_count > 0 ? "sources:\n" : "sources: []\n");
     for (uint32_t i = 0; i < config->source_count; i++)
         buf_printf(out, "  - {generator: %s, seed: %lld, series: %lld, rate: %lld}\n", config->sources[i].generator,

@@ -5,6 +5,7 @@
 #define ENGINE_CONFIG_H
 
 #include "base/buf.h"
+#include "codec/record_batch.h"
 #include "sys/sys.h"
 
 enum { CONFIG_TEXT_MAX = 512, CONFIG_TOKENS_MAX = 16, CONFIG_BASES_MAX = 256, CONFIG_SOURCES_MAX = 64 };
@@ -34,6 +35,7 @@ struct config {
     char http_tokens[CONFIG_TOKENS_MAX][65]; /* SHA-256, hex */
     uint32_t http_token_count;
     char log_backend[16];
+    char log_compression[8];
     int64_t log_segment_bytes;
     int64_t log_group_bytes;
     int64_t log_reserve_bytes;
@@ -60,6 +62,8 @@ enum err config_read(const struct sys *sys, const char *path, struct diag *diag,
 enum err config_parse(const char *name, struct slice text, struct diag *diag, struct config *config) MUST_USE;
 /* Sets one key from the command line: "http.listen", "127.0.0.1:9000". */
 enum err config_set(struct config *config, const char *key, const char *value, struct diag *diag) MUST_USE;
+/* `log.compression`. */
+enum record_codec config_codec(const struct config *config);
 /* The whole of it as YAML with comments. */
 void config_print(const struct config *config, struct buf *out);
 /* docs/config.md. */

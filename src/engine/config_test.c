@@ -108,11 +108,30 @@ static void test_empty_file_is_the_defaults(void **state) {
     assert_int_equal(parse("# nothing\n", &diag, &config), ERR_OK);
 }
 
+static void test_any_text_is_printed_so_that_it_reads_the_same(void **state) {
+    (void)state;
+    static const char *const texts[] = {"a # b",    "x: y", "a:", "-",  "- a", "\"quoted\"", "{a}",
+                                        "[::1]:80", "a\\b", "'",  "*a", "~",   " a "};
+    for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
+        static struct config config, again;
+        struct diag diag;
+        struct buf out;
+        config_defaults(&config);
+        assert_int_equal(config_set(&config, "data", texts[i], &diag), ERR_OK);
+        buf_init(&out, 1 << 20);
+        config_print(&config, &out);
+        assert_int_equal(config_parse("printed", buf_slice(&out), &diag, &again), ERR_OK);
+        assert_string_equal(again.data, texts[i]);
+        buf_deinit(&out);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_what_is_printed_is_read_again),
+        cmocka_unit_test(test_any_text_is_printed_so_that_it_reads_the_same),
         cmocka_unit_test(test_errors_name_their_line),
         cmocka_unit_test(test_empty_file_is_the_defaults),
     };

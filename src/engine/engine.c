@@ -142,6 +142,7 @@ static enum err open_api(struct engine *engine, struct diag *diag) {
         .prices = engine->prices,
         .prices_count = engine->prices_count,
         .prices_invalid = engine->prices_invalid,
+        .codec = config_codec(&engine->config),
         .read_only = engine->mode == ENGINE_LOOK,
         .live = engine->mode == ENGINE_SERVE,
         .bases = bases,

@@ -1,4 +1,4 @@
-"""Our closed segments read by others: kafka-python's record parser always; with --services Apache Kafka's own
+"""Our closed segments, plain, lz4 and zstd, read by others: kafka-python's record parser always; with --services Apache Kafka's own
 DumpLogSegments, and a real broker that serves them to its consumer. And segments that a real Kafka wrote read by ours: those
 in golden/ always, with --services those that a broker writes now, in every codec.
 
@@ -8,30 +8,67 @@ import glob, json, os, re, shutil, struct, subprocess, sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from broker import KEEP, Broker, kafka, quiet
-from wick import Report, arguments, must, price_event
+from wick import Report, Server, arguments, must, price_event
 
 options = arguments("segments exchanged with Kafka")
 report = Report()
 HERE = os.path.dirname(os.path.abspath(__file__))
 COUNT = 5000
+CODECS = ("none", "lz4", "zstd")
 
 
-def write_topic():
-    """A closed log of lines with keys, over several segments."""
-    data = os.path.join(options.scratch, "data")
-    config = os.path.join(options.scratch, "wick.yaml")
+def write_topic(codec):
+    """A closed log of lines with keys, over several segments where they are plain."""
+    data = os.path.join(options.scratch, f"data-{codec}")
+    config = os.path.join(options.scratch, f"wick-{codec}.yaml")
     with open(config, "w") as file:
-        file.write("log: {segment: 1MiB}\n")
+        file.write(f"log: {{segment: 1MiB, compression: {codec}}}\n")
     must(options.wick, "topic", "create", "exchange", "--config", config, data=data)
     lines = [f"key-{i % 97}|" + price_event(f"X{i % 97}", 1700000000000 + i, f"{i}.25") for i in range(COUNT)]
     must(options.wick, "topic", "write", "exchange", "--key-separator", "|", "--config", config, data=data, input="\n".join(lines).encode() + b"\n")
     must(options.wick, "fsck", data=data)
     found = sorted(glob.glob(os.path.join(data, "log", "exchange-0", "*.log")))
     assert found, "no segment"
+    assert codecs_of(found) == {codec}, codecs_of(found)
     return found, lines
 
 
-def kafka_python(segments, lines):
+def codecs_of(segments):
+    """What the batches say of themselves (attributes, bits 0 to 2)."""
+    said = set()
+    for path in segments:
+        with open(path, "rb") as file:
+            content, at = file.read(), 0
+        while at + 61 <= len(content):
+            length, = struct.unpack_from(">i", content, at + 8)
+            if length == 0:
+                break
+            said.add({0: "none", 3: "lz4", 4: "zstd"}[content[at + 22] & 7])
+            at += 12 + length
+    return said
+
+
+def posted(codec):
+    """What POST /v1/prices appends, and the candles made of it."""
+    data = os.path.join(options.scratch, f"posted-{codec}")
+    lines = [price_event("X", 1700000000000 + i, f"{i}.25") for i in range(COUNT)]
+    server = Server(options.wick, data, config=os.path.join(options.scratch, f"wick-{codec}.yaml"))
+    server.wait_ready()
+    try:
+        for at in range(0, COUNT, 500):
+            assert server.request("POST", "/v1/prices", "\n".join(lines[at:at + 500]))[0] == 200
+        rows = server.json("/v1/candles?series=kraken:X/USD&from=1699999980000&to=1700000100000")
+    finally:
+        server.stop()
+    assert sum(row["trades"] for row in rows) == COUNT, rows
+    must(options.wick, "fsck", data=data)
+    segments = sorted(glob.glob(os.path.join(data, "log", "prices-0", "*.log")))
+    assert codec in codecs_of(segments), codecs_of(segments)
+    values = [row[2] for row in read_by_kafka_python(segments)]
+    assert [value for value in values if not value.startswith('{"source":')] == lines, f"{len(values)} records"
+
+
+def read_by_kafka_python(segments):
     python = os.path.join(KEEP, "venv", "bin", "python")
     if not os.path.exists(python):
         quiet(sys.executable, "-m", "venv", os.path.join(KEEP, "venv"))
@@ -48,7 +85,11 @@ for path in sys.argv[1:]:
         for record in batch:
             print(json.dumps([record.offset, record.key and record.key.decode(), record.value.decode()]))
 """
-    rows = [json.loads(row) for row in quiet(python, "-c", code, *segments).splitlines()]
+    return [json.loads(row) for row in quiet(python, "-c", code, *segments).splitlines()]
+
+
+def kafka_python(segments, lines):
+    rows = read_by_kafka_python(segments)
     wanted = [[i, *line.split("|", 1)] for i, line in enumerate(lines)]
     assert rows == wanted, f"{len(rows)} records of {len(wanted)}; the first that differ: " + str(
         next(((a, b) for a, b in zip(rows, wanted) if a != b), None))
@@ -140,21 +181,27 @@ def golden(folder):
     assert got == wanted, f"{len(got)} records of {len(wanted)}"
 
 
-try:
-    segments, lines = write_topic()
-except Exception as error:
-    report.check("write", False, error)
-    sys.exit(1)
-report.case("kafka-python-reads-ours", kafka_python, segments, lines)
+written = {}
+for codec in CODECS:
+    try:
+        written[codec] = segments, lines = write_topic(codec)
+    except Exception as error:
+        report.check(f"write-{codec}", False, error)
+        sys.exit(1)
+    report.case(f"kafka-python-reads-ours-{codec}", kafka_python, segments, lines)
+    report.case(f"kafka-python-reads-posted-{codec}", posted, codec)
 if os.environ.get("WICK_SERVICES"):
+    for codec, (segments, lines) in written.items():
+        name = f"dump-log-segments-reads-ours-{codec}"
+        if shutil.which("java") and shutil.which("mvn"):
+            report.case(name, dump_log_segments, segments)
+        else:
+            report.check(name, False, "--services needs java (17 or later) and mvn")
     if shutil.which("java") and shutil.which("mvn"):
-        report.case("dump-log-segments-reads-ours", dump_log_segments, segments)
         try:
-            with_broker(segments, lines)
+            with_broker(*written["none"])
         except Exception as error:
             report.check("broker", False, error)
-    else:
-        report.skip("dump-log-segments-reads-ours", "needs java (17 or later) and mvn")
 for folder in sorted(glob.glob(os.path.join(HERE, "golden", "kafka-*"))):
     report.case(f"{os.path.basename(folder)}-read-by-ours", golden, folder)
 sys.exit(report.done())
