@@ -231,6 +231,18 @@ static enum err put_row(void *context, const struct candle *candle) {
     return ERR_OK;
 }
 
+/* What the fold knows of a series beside its candles: ids, counts, and how far its time has come. */
+static void put_lane(struct rows *rows, struct book *book, uint32_t series, enum world_stream stream) {
+    struct book_lane_info info;
+    const struct lane lane = {series, stream == STREAM_PRICES ? BASIS_PRICES : BASIS_TRADES};
+    if (book_lane(book, lane, &info) != ERR_OK) return;
+    buf_printf(&rows->text,
+               "{watermark %lld last %lld live %d ids %lld..%lld in %u, used %llu late %llu duplicate %llu}",
+               (long long)info.watermark_ms, (long long)info.last_event_ms, info.live, (long long)info.first_id,
+               (long long)info.last_id, info.range_count, (unsigned long long)info.used, (unsigned long long)info.late,
+               (unsigned long long)info.duplicate);
+}
+
 static enum err read_candles(const struct candle_source *source, enum world_stream stream, int64_t from_ms,
                              struct rows *rows, struct diag *diag) {
     static const struct interval intervals[] = {{INTERVAL_MINUTE, 1}, {INTERVAL_MINUTE, 15}, {INTERVAL_DAY, 1}};
@@ -247,6 +259,7 @@ static enum err read_candles(const struct candle_source *source, enum world_stre
             .to_ms = from_ms + (int64_t)20 * DAY_MS,
         };
         buf_put_u8(&rows->text, '\n');
+        if (i % 3 == 0 && query.series != SERIES_NONE) put_lane(rows, source->book, query.series, stream);
         if (query.series != SERIES_NONE) err = candle_read(source, &query, put_row, rows, diag);
     }
     return err;

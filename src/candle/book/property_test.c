@@ -367,7 +367,7 @@ static void test_any_order(void **state) {
 static void test_two_workers(void **state) {
     (void)state;
     struct arrivals *arrivals = malloc(sizeof *arrivals), *half = malloc(sizeof *half);
-    for (uint64_t seed = 1; seed <= testing_seeds(500); seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(2000); seed++) {
         struct random r = {seed * 7919};
         struct series_table *table;
         assert_int_equal(series_table_open(&table), ERR_OK);
@@ -471,12 +471,13 @@ static void check_world(struct world *w, const struct market *m, uint64_t seed) 
 static void test_crashes(void **state) {
     (void)state;
     struct arrivals *arrivals = malloc(sizeof *arrivals);
-    for (uint64_t seed = 1; seed <= testing_seeds(1000); seed++) {
+    for (uint64_t seed = 1; seed <= testing_seeds(2000); seed++) {
         struct random r = {seed * 104729};
         struct world w = {0};
         struct book_counts counts = {0};
         assert_int_equal(series_table_open(&w.table), ERR_OK);
-        assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, seed, &w.store), ERR_OK);
+        const enum store_memory_mode mode = seed % 2 == 0 ? STORE_MEMORY_ROW_BY_ROW : STORE_MEMORY_TRANSACTIONAL;
+        assert_int_equal(store_memory_open(mode, seed, &w.store), ERR_OK);
         struct market *m = make_markets(&r, w.table, SERIES_MAX, 80);
         arrive(&r, m, SERIES_MAX, arrivals);
         open_world_book(&w);
