@@ -15,9 +15,8 @@ static struct decimal get_decimal(struct reader *in) {
 }
 
 void latest_row_put(struct store_batch *batch, const char *task, uint32_t series, const struct latest *latest) {
-    struct buf row, value;
-    buf_init(&row, 4);
-    buf_put_be32(&row, series);
+    const uint8_t row[] = {(uint8_t)(series >> 24), (uint8_t)(series >> 16), (uint8_t)(series >> 8), (uint8_t)series};
+    struct buf value;
     buf_init(&value, ROW_BYTES_MAX);
     put_decimal(&value, latest->price);
     put_decimal(&value, latest->base_volume);
@@ -25,9 +24,8 @@ void latest_row_put(struct store_batch *batch, const char *task, uint32_t series
     buf_put_varint(&value, latest->time_ms);
     buf_put_varint(&value, latest->order);
     buf_put_varint(&value, latest->offset);
-    const struct store_key key = {STORE_LATEST, slice_text(task), buf_slice(&row)};
-    store_batch_put(batch, &key, buf_slice(&value));
-    buf_deinit(&row);
+    const struct store_key key = {STORE_LATEST, slice_text(task), slice_of(row, sizeof row)};
+    store_batch_put_buf(batch, &key, &value);
     buf_deinit(&value);
 }
 

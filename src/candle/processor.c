@@ -249,7 +249,7 @@ static void put_outputs(struct candle_processor *self, struct store_batch *batch
     buf_put_varint(&value, output_sequence(self->late));
     buf_put_varint(&value, output_sequence(self->invalid));
     buf_put_varint(&value, self->append_ms);
-    store_batch_put(batch, &key, buf_slice(&value));
+    store_batch_put_buf(batch, &key, &value);
     buf_deinit(&value);
 }
 

@@ -340,6 +340,8 @@ static enum err top_member(struct loading *l, void *context, const yaml_node_t *
 static enum err load_document(struct loading *l, yaml_parser_t *parser) {
     yaml_document_t document;
     if (!yaml_parser_load(parser, &document)) {
+        if (parser->problem == NULL) /* it says what it finds wrong with a text */
+            return diag_set(l->diag, ERR_NO_MEMORY, "no memory to read %s", l->name);
         diag_set(l->diag, ERR_SYNTAX, "not YAML: %s", parser->problem != NULL ? parser->problem : "unreadable");
         diag_where(l->diag, "%s:%zu:%zu", l->name, parser->problem_mark.line + 1, parser->problem_mark.column + 1);
         return ERR_SYNTAX;

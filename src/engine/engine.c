@@ -334,14 +334,16 @@ void engine_on_failure(struct engine *engine, void (*failed)(void *context), voi
     engine->failed_context = context;
 }
 
-/* What is damaged is another matter: the rest of it is still served. */
+/* A task that has stopped for one of these goes on after the next start. What is damaged is another matter: the rest of it is
+ * still served. */
 enum err engine_failure(const struct engine *engine, struct diag *diag) {
     enum err err = log_failure(engine->parts.log);
     if (err != ERR_OK) return diag_set(diag, err, "the log: %s", err_message(err));
     for (uint32_t i = 0; i < task_group_count(engine->parts.tasks); i++) {
         struct task_info info;
         task_group_info(engine->parts.tasks, i, &info);
-        if (err_class(info.err) == ERR_CLASS_IO) return diag_set(diag, info.err, "task %s: %s", info.name, info.error);
+        if (err_class(info.err) == ERR_CLASS_IO || info.err == ERR_NO_MEMORY)
+            return diag_set(diag, info.err, "task %s: %s", info.name, info.error);
     }
     return ERR_OK;
 }

@@ -72,7 +72,7 @@ static enum err put_row(struct import *import, struct store_batch *batch) {
     import_row_encode(&value, &import->result.row);
     const struct store_key key = import_row_key(&import->result.row);
     enum err err = append_row(import, key.row, buf_slice(&value));
-    if (err == ERR_OK) store_batch_put(batch, &key, buf_slice(&value));
+    if (err == ERR_OK) store_batch_put_buf(batch, &key, &value);
     buf_deinit(&value);
     return err;
 }

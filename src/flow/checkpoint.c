@@ -21,7 +21,7 @@ void checkpoint_put(struct store_batch *batch, const char *task, const struct lo
     buf_put(&value, topic);
     ledger_encode(&value, &checkpoint->ledger);
     struct store_key key = checkpoint_key(task);
-    store_batch_put(batch, &key, buf_slice(&value));
+    store_batch_put_buf(batch, &key, &value);
     buf_deinit(&value);
 }
 

@@ -43,7 +43,7 @@ static enum err next_generation(struct task_group *group, struct diag *diag) {
     struct buf next;
     buf_init(&next, 16);
     buf_put_le64(&next, generation + 1);
-    store_batch_put(&group->batch, &key, buf_slice(&next));
+    store_batch_put_buf(&group->batch, &key, &next);
     buf_deinit(&next);
     const struct store_batch *batches[] = {&group->batch};
     return store_commit(store, batches, 1, ++group->stamp, diag);

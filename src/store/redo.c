@@ -62,7 +62,7 @@ static void put_chunk(struct ahead *a) {
     const struct slice bytes = slice_of(a->chunk.data + STAMP_BYTES, a->chunk.size - STAMP_BYTES);
     a->mark.bytes += bytes.size;
     a->mark.checksum = hash_bytes(bytes, a->mark.checksum);
-    store_batch_put(&a->batch, &key, buf_slice(&a->chunk));
+    store_batch_put_buf(&a->batch, &key, &a->chunk);
 }
 
 static enum err add_bytes(struct ahead *a, struct slice bytes, struct diag *diag) {
@@ -87,7 +87,7 @@ static enum err end_ahead(struct ahead *a, struct diag *diag) {
     if (a->chunk.size > STAMP_BYTES) put_chunk(a);
     buf_clear(&a->chunk);
     mark_put(&a->chunk, &a->mark);
-    store_batch_put(&a->batch, &mark_key, buf_slice(&a->chunk));
+    store_batch_put_buf(&a->batch, &mark_key, &a->chunk);
     return apply_one(a->store, &a->batch, a->mark.stamp, diag);
 }
 

@@ -60,6 +60,11 @@ void store_batch_put(struct store_batch *batch, const struct store_key *key, str
     batch->count++;
 }
 
+void store_batch_put_buf(struct store_batch *batch, const struct store_key *key, const struct buf *value) {
+    if (buf_err(value) != ERR_OK && batch->bytes.err == ERR_OK) batch->bytes.err = buf_err(value);
+    store_batch_put(batch, key, buf_slice(value));
+}
+
 void store_batch_delete(struct store_batch *batch, const struct store_key *key) {
     if (!batch_put_key(batch, key, 0)) return;
     buf_put_uvarint(&batch->bytes, 0);

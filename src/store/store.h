@@ -62,6 +62,8 @@ void store_batch_init(struct store_batch *batch, size_t max_bytes);
 void store_batch_deinit(struct store_batch *batch);
 void store_batch_clear(struct store_batch *batch);
 void store_batch_put(struct store_batch *batch, const struct store_key *key, struct slice value);
+/* The same of a buffer: one that could not grow is no value, and the batch fails for it. */
+void store_batch_put_buf(struct store_batch *batch, const struct store_key *key, const struct buf *value);
 void store_batch_delete(struct store_batch *batch, const struct store_key *key);
 enum err store_batch_err(const struct store_batch *batch) MUST_USE; /* ERR_TOO_LARGE */
 

@@ -216,7 +216,7 @@ static enum err put_state(struct book *book, struct lane_state *lane, struct sto
     if (err) return diag_set(book->diag, err, "the fold state of series number %u is too large", lane->lane.series);
     lane_state_key(lane->lane, key_bytes);
     struct store_key key = {STORE_STATE, slice_text(book->options.task), slice_of(key_bytes, sizeof key_bytes)};
-    store_batch_put(batch, &key, buf_slice(&book->scratch));
+    store_batch_put_buf(batch, &key, &book->scratch);
     return ERR_OK;
 }
 

@@ -20,7 +20,7 @@ void series_row_put(struct store_batch *batch, const struct series *series) {
     buf_put_uvarint(&value, strlen(series->symbol));
     buf_put_text(&value, series->symbol);
     struct store_key key = {STORE_SERIES, SLICE("series"), row_key(series->number, key_bytes)};
-    store_batch_put(batch, &key, buf_slice(&value));
+    store_batch_put_buf(batch, &key, &value);
     buf_deinit(&value);
 }
 

@@ -115,11 +115,10 @@ void shelf_location_put(struct store_batch *batch, const struct shelf_key *key, 
     buf_put_le32(&value, location->version);
     buf_put_le64(&value, (uint64_t)location->first_ms);
     buf_put_le64(&value, (uint64_t)location->last_ms);
-    if (buf_err(&value) != ERR_OK) batch->bytes.err = buf_err(&value);
     struct shelf_key at = *key;
     shelf_key_time(location->period_start_ms, at.row);
     const struct store_key store_key = shelf_store_key(STORE_BLOCKS, &at);
-    store_batch_put(batch, &store_key, buf_slice(&value));
+    store_batch_put_buf(batch, &store_key, &value);
     buf_deinit(&value);
 }
 
@@ -154,7 +153,7 @@ enum err shelf_unit_put(const struct shelf *shelf, struct store_batch *batch, st
         shelf_key_lane(shelf, lane, tier, &key);
         shelf_key_time(unit.start_ms, key.row);
         const struct store_key store_key = shelf_store_key(STORE_CANDLES, &key);
-        store_batch_put(batch, &store_key, buf_slice(&value));
+        store_batch_put_buf(batch, &store_key, &value);
         err = store_batch_err(batch);
     }
     buf_deinit(&value);
