@@ -28,11 +28,13 @@ THREADED = re.compile(r"(^|:)\s*((sys|log|net|api|flow|engine|store)/|candle/(la
 SANITIZED_SCENARIOS = {
     "sanitized": {"prices": "", "recordings": "^(trx-.*|ada-klines|verdicts-.*)$", "beside": "^(several-files|copied)$",
                   "klines": "^(several-at-once|pipe|other-lengths|killed)$", "commands": "^(wrong-use|folders-that-are-not)$",
-                  "damage": "^(rot-behind-a-crash-refuses-writes-loudly|a-damaged-store-is-made-anew|no-file-of-the-folder-is-trusted)$"},
+                  "arguments": "", "damage": "^(rot-behind-a-crash-refuses-writes-loudly|a-damaged-store-is-made-anew|no-file-of-the-folder-is-trusted)$"},
     "threads": {"prices": "", "reload": "", "recordings": "^(ada-klines|verdicts-.*)$",
                 "beside": "^(prices-and-file|trades-and-file|copied)$", "klines": "^several-at-once$",
                 "retention": "^minutes leave, 15m and 1d stay$"},
 }
+# What a machine may not allow: mounting, tracing, another clock. Everything else runs wherever the recorded data is.
+MACHINE_SKIPS = re.compile(r"mounting needs root|strace cannot|libfaketime is not there")
 # Tests most likely to find a planted bug, tried before the rest: suite or test names as `meson test` lists them.
 PLANT_FIRST = {
     "no-fdatasync": "log/", "answer-before-sync": "log/", "fold-before-sync": "log/", "no-checksum": "log/|codec/",
@@ -329,6 +331,14 @@ class Runner:
         self.stage("build", lambda: self.build("plants"))
         for name in STAGES:
             self.stage(name, getattr(self, name))
+        self.stage("skips", self.skips)
+
+    def skips(self):
+        """Where the recorded data is, nothing may be skipped but what this machine does not allow."""
+        if not os.path.isdir(os.path.join(SHARED, "data")):
+            return
+        wrong = [text for text in self.totals.skips if not MACHINE_SKIPS.search(text)]
+        self.totals.add(0 if wrong else 1, [f"skipped, although the recorded data is in {SHARED}: {text}" for text in wrong])
 
     # --- planted bugs ---
 

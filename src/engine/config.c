@@ -7,7 +7,6 @@
 #include <yaml.h>
 
 #include "base/civil.h"
-#include "codec/json.h"
 
 enum { CONFIG_FILE_MAX = 1024 * 1024 };
 
@@ -414,10 +413,15 @@ static void print_text(struct buf *out, const char *text) {
     size_t size = strlen(text);
     bool plain = size > 0 && strchr("-:", text[0]) == NULL && text[size - 1] != ':';
     for (size_t i = 0; i < size; i++) plain &= strchr(letters, text[i]) != NULL || strchr("._/:-", text[i]) != NULL;
-    if (plain)
-        buf_put_text(out, text);
-    else
-        json_put_string(out, slice_text(text));
+    if (!plain) buf_put_text(out, "\"");
+    for (size_t i = 0; i < size; i++) {
+        uint8_t c = (uint8_t)text[i];
+        if (c < 0x20 || c == 0x7f)
+            buf_printf(out, "\\x%02x", c);
+        else
+            buf_printf(out, c == '"' || c == '\\' ? "\\%c" : "%c", c);
+    }
+    if (!plain) buf_put_text(out, "\"");
 }
 
 static void print_value(struct buf *out, const struct entry *e, const struct config *config) {

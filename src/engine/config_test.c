@@ -111,7 +111,7 @@ static void test_empty_file_is_the_defaults(void **state) {
 static void test_any_text_is_printed_so_that_it_reads_the_same(void **state) {
     (void)state;
     static const char *const texts[] = {"a # b",    "x: y", "a:", "-",  "- a", "\"quoted\"", "{a}",
-                                        "[::1]:80", "a\\b", "'",  "*a", "~",   " a "};
+                                        "[::1]:80", "a\\b", "'",  "*a", "~",   " a ",        "a\x7f\nb\t"};
     for (unsigned i = 0; i < sizeof texts / sizeof *texts; i++) {
         static struct config config, again;
         struct diag diag;
