@@ -97,7 +97,7 @@ int cli_fail(enum err err, const struct diag *diag) {
     if (err == ERR_FOREIGN && plain.hint[0] == '\0')
         diag_hint(&plain, "open it with the wick that wrote it, or bring back the folder as it was");
     if (err == ERR_LOCKED && plain.hint[0] == '\0')
-        diag_hint(&plain, "stop it, ask it (most commands do by themselves), or take another folder with --data");
+        diag_hint(&plain, "stop it, or take another folder with --data; most commands ask a running one by themselves");
     diag_print(&plain, text, sizeof text);
     fprintf(stderr, "wick: %s\n", text);
     return cli_exit(err);

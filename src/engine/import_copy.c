@@ -84,28 +84,15 @@ static enum err copied_some(struct copy *copy) {
     return log_failed(import, for_targets(copy, flush));
 }
 
-static enum err copy_all(struct copy *copy) {
-    struct import *import = copy->import;
-    for (;;) {
-        struct import_item item;
-        bool has_item = false;
-        uint32_t count = 0;
-        enum err err =
-            import_read(import->reader, import->events, IMPORT_EVENTS_MAX, import->diag, &count, &item, &has_item);
-        bool end = err == ERR_END;
-        if (err != ERR_OK && !end) return import_input_err(import, err);
-        if ((err = copy_events(copy, count)) != ERR_OK) return err;
-        if (has_item && (err = import_take_item(import, &item)) != ERR_OK) return err;
-        if ((err = import_report_progress(import, count)) != ERR_OK) return err;
-        if (end) break;
-        if ((err = copied_some(copy)) != ERR_OK) return err;
-    }
-    return ERR_OK;
+static enum err copy_step(struct import *import, void *context, uint32_t count) {
+    (void)import;
+    enum err err = copy_events(context, count);
+    return err == ERR_OK ? copied_some(context) : err;
 }
 
 static enum err copy_and_sync(struct copy *copy) {
     struct import *import = copy->import;
-    enum err err = copy_all(copy);
+    enum err err = import_read_all(import, copy_step, copy);
     if (err == ERR_OK) err = for_targets(copy, output_submit);
     enum err flushed = log_failed(import, for_targets(copy, flush));
     if (err == ERR_OK) err = flushed;

@@ -51,7 +51,8 @@ static void mark_future(struct import *import, uint32_t count) {
         if (import->events[i].time_ms > import->future_ms) import->events[i].time_ms = IMPORT_TIME_FUTURE;
 }
 
-static enum err fold_events(struct import *import, uint32_t count) {
+static enum err fold_step(struct import *import, void *context, uint32_t count) {
+    (void)context;
     if (count == 0) return ERR_OK;
     mark_future(import, count);
     uint64_t refused_before = refused(import);
@@ -85,7 +86,7 @@ enum err import_input_err(struct import *import, enum err err) {
     return ERR_SYNTAX;
 }
 
-enum err import_fold_all(struct import *import) {
+enum err import_read_all(struct import *import, import_step step, void *context) {
     for (;;) {
         struct import_item item;
         bool has_item = false;
@@ -94,9 +95,11 @@ enum err import_fold_all(struct import *import) {
             import_read(import->reader, import->events, IMPORT_EVENTS_MAX, import->diag, &count, &item, &has_item);
         bool end = err == ERR_END;
         if (err != ERR_OK && !end) return import_input_err(import, err);
-        if ((err = fold_events(import, count)) != ERR_OK) return err;
+        if ((err = step(import, context, count)) != ERR_OK) return err;
         if (has_item && (err = import_take_item(import, &item)) != ERR_OK) return err;
         if ((err = import_report_progress(import, count)) != ERR_OK) return err;
         if (end) return ERR_OK;
     }
 }
+
+enum err import_fold_all(struct import *import) { return import_read_all(import, fold_step, NULL); }

@@ -80,6 +80,9 @@ enum err import_take_item(struct import *import, const struct import_item *item)
 /* No candle takes an event of before 1970: stands for the time of one from the future. */
 static const int64_t IMPORT_TIME_FUTURE = -1;
 
+/* The whole file: each read's events, which may be none, are the step's. */
+typedef enum err (*import_step)(struct import *import, void *context, uint32_t count);
+enum err import_read_all(struct import *import, import_step step, void *context) MUST_USE;
 enum err import_fold_all(struct import *import) MUST_USE;
 void import_touch_range(struct import *import, int64_t time_ms);
 enum err import_report_progress(struct import *import, uint32_t count) MUST_USE;
