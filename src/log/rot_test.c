@@ -463,7 +463,7 @@ static void each_file(void **state, bool crashed, void (*kind)(struct damage *d)
 static void zeroed_sectors(struct damage *d) { zeroed(d, SECTOR, "a zeroed sector"); }
 static void zeroed_pages(struct damage *d) { zeroed(d, PAGE, "a zeroed page"); }
 
-static void any_file_may_be_cut_at_any_length(void **state) { each_file(state, false, every_length, 5000); }
+static void any_file_may_be_cut_at_any_length(void **state) { each_file(state, false, every_length, 1000); }
 static void any_sector_may_be_zeroed(void **state) { each_file(state, false, zeroed_sectors, 80); }
 static void any_page_may_be_zeroed(void **state) { each_file(state, false, zeroed_pages, 20); }
 static void any_two_sectors_may_be_swapped(void **state) { each_file(state, false, swapped, 200); }
