@@ -20,10 +20,10 @@ struct counting_decoder {
 
 static enum err decode_counts(struct event_decoder *decoder, const struct record *record, struct diag *diag,
                               struct event *events, uint32_t max, uint32_t *ret_count) {
-    uint32_t count = 0, second = 0;
-    char text[32] = {0};
+    char text[32] = {0}, *behind, *end;
     memcpy(text, record->value.data, record->value.size < 31 ? record->value.size : 31);
-    if (sscanf(text, "%u %u", &count, &second) != 2) return diag_set(diag, ERR_SYNTAX, "not two numbers");
+    const uint32_t count = (uint32_t)strtoul(text, &behind, 10), second = (uint32_t)strtoul(behind, &end, 10);
+    if (behind == text || end == behind) return diag_set(diag, ERR_SYNTAX, "not two numbers");
     if (record->value.size > REFUSED_VALUE_MAX) return diag_set(diag, ERR_TOO_LARGE, "%zu bytes", record->value.size);
     if (count > max) return diag_set(diag, ERR_TOO_LARGE, "%u events", count);
     for (uint32_t i = 0; i < count; i++)
