@@ -77,8 +77,16 @@ static void publish_info(struct task *task) {
     pthread_mutex_unlock(&task->info_lock);
 }
 
+void task_limit(const struct task *task) {
+    const struct task_group *group = task->group;
+    const bool folds = task->err == ERR_OK && !group->options.read_only && group->threaded;
+    const uint64_t behind = task->frozen.offset >= task->start_end ? BEHIND_BYTES_MAX : BEHIND_BYTES_FIRST;
+    log_set_limit(task->input, folds ? task->written_before + task->frozen_bytes + behind : 0);
+}
+
 void task_halt(struct task *task, enum err err, const struct diag *diag) {
     task->err = err;
+    task_limit(task);
     pthread_mutex_lock(&task->info_lock);
     task->info.err = err;
     diag_print(diag, task->info.error, sizeof task->info.error);
@@ -129,6 +137,7 @@ enum err task_group_add(struct task_group *group, const char *name, struct log_p
         return err;
     }
     task->start_end = log_end_offset(input);
+    task->written_before = log_written_bytes(input);
     task->info = (struct task_info){
         .name = task->name,
         .topic = log_partition_topic(input),
@@ -137,6 +146,7 @@ enum err task_group_add(struct task_group *group, const char *name, struct log_p
     };
     publish_info(task);
     group->tasks[group->count++] = task;
+    task_limit(task);
     *ret_task = task;
     return ERR_OK;
 }
@@ -203,6 +213,7 @@ static enum err fold_batch(struct task *task, const struct record_batch *batch, 
         return diag_set(diag, ERR_STATE, "the ledger of task %s does not balance at offset %lld", task->name,
                         (long long)batch->base_offset);
     task->group->input_bytes += batch->size_bytes;
+    if (batch->base_offset >= task->start_end) task->folded_bytes += batch->size_bytes;
     task->group->dirty = true;
     atomic_store_explicit(&task->folded, batch->base_offset + batch->last_offset_delta + 1, memory_order_release);
     return ERR_OK;
@@ -315,6 +326,8 @@ static void *task_main(void *argument) {
 enum err task_group_start(struct task_group *group, struct diag *diag) {
     const struct sys *sys = group->options.sys;
     assert(sys->thread_start != NULL && group->thread == NULL);
+    group->threaded = true;
+    for (uint32_t i = 0; i < group->count; i++) task_limit(group->tasks[i]);
     enum err err = sys->thread_start(sys->context, "checkpoint", checkpoint_main, group, &group->checkpoint_thread);
     if (err == ERR_OK) err = sys->thread_start(sys->context, "tasks", task_main, group, &group->thread);
     if (err != ERR_OK) return diag_set(diag, err, "the tasks' threads cannot be started");
@@ -356,6 +369,8 @@ static void stop_threads(struct task_group *group) {
     sys_bell_ring(&group->checkpoint_bell);
     if (group->thread != NULL) sys->thread_join(sys->context, &group->thread);
     if (group->checkpoint_thread != NULL) sys->thread_join(sys->context, &group->checkpoint_thread);
+    group->threaded = false;
+    for (uint32_t i = 0; i < group->count; i++) task_limit(group->tasks[i]);
     group->thread = NULL;
     group->checkpoint_thread = NULL;
 }

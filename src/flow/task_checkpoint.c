@@ -47,6 +47,7 @@ static enum err freeze_begin(struct task_group *group, struct diag *diag) {
             .offset = atomic_load_explicit(&task->folded, memory_order_relaxed),
             .ledger = task->ledger,
         };
+        task->frozen_bytes = task->folded_bytes;
         err = task->processor->ops->freeze(task->processor, group->freezing, &group->batch, diag);
         checkpoint_put(&group->batch, task->name, group->options.log, task->input, &task->frozen);
     }
@@ -104,6 +105,7 @@ static void after_commit(struct task_group *group) {
         pthread_mutex_lock(&task->info_lock);
         task->info.checkpoint_offset = task->frozen.offset;
         pthread_mutex_unlock(&task->info_lock);
+        task_limit(task);
     }
 }
 

@@ -22,6 +22,9 @@ struct task {
     struct task_call *waiting_first, *waiting_last; /* not due yet, in order of arrival */
     _Atomic(struct task_call *) calls;              /* just made, newest first */
     enum err err;
+    /* How far it is behind bounds what is written to its input (log_set_limit). What the log has written since it was opened
+     * begins at start_end; everything here is counted from there. */
+    uint64_t written_before, folded_bytes, frozen_bytes;
     bool in_freeze;   /* of the last freeze: a task that had stopped is in none */
     bool unpublished; /* folded since the processor's last turn_ended */
     int64_t published_ns;
@@ -31,6 +34,8 @@ struct task {
 };
 
 enum { TASKS_MAX = 256 };
+/* Of input that is durable and in no checkpoint; a restart reads it again. And before the tasks have read what they found. */
+enum { BEHIND_BYTES_MAX = 48 * 1024 * 1024, BEHIND_BYTES_FIRST = 8 * 1024 * 1024 };
 
 /* The hand-over of frozen changes: FREE -> (task thread freezes) FROZEN -> (checkpoint thread commits) COMMITTED -> (task
  * thread tells the processors) FREE. */
@@ -55,11 +60,15 @@ struct task_group {
     struct store_snapshot *freezing; /* of the freeze under way; NULL: none is */
     uint64_t input_bytes;            /* folded since the last freeze */
     bool dirty;                      /* anything folded since the last freeze */
+    bool threaded;                   /* its threads run, or are about to */
     bool spoiled;                    /* a freeze or its commit failed for good: what is in memory is never committed */
 };
 
 /* The task answers from what it has, and folds no more. */
 void task_halt(struct task *task, enum err err, const struct diag *diag);
+
+/* So much may be written to its input; not while nothing folds. */
+void task_limit(const struct task *task);
 
 /* --- task_checkpoint.c --- */
 

@@ -26,6 +26,7 @@ struct summing {
     int64_t told;     /* the sum when a turn ended last */
     int64_t waits_at; /* before this number is folded, until `go` */
     atomic_bool waits, go;
+    bool slow;        /* to flush */
     bool lose_count;  /* breaks the ledger */
     int64_t fails_at; /* this number ends the fold, in the middle of what is read together */
 };
@@ -88,6 +89,7 @@ static enum err sum_freeze(struct processor *processor, struct store_snapshot *s
 static enum err sum_flush(struct processor *processor, struct store_batch *batch, struct diag *diag) {
     (void)batch;
     (void)diag;
+    if (((struct summing *)processor)->slow) usleep(500000);
     return output_flush(((struct summing *)processor)->odd, true);
 }
 
@@ -481,6 +483,62 @@ static void test_checkpoint_waits_for_room(void **state) {
     assert_int_equal(rig->summing->sum, 45);
 }
 
+/* --- how far a task may be behind --- */
+
+/* At its limit a partition takes nothing; what waits too long is told to come again, and then goes in its order. */
+static void test_appends_wait_at_a_limit(void **state) {
+    struct rig *rig = *state;
+    struct output *output = rig->summing->odd;
+    add_number(output, "1");
+    assert_int_equal(output_flush(output, true), ERR_OK);
+    assert_true(log_written_bytes(rig->odd) > 0);
+    log_set_limit(rig->odd, log_written_bytes(rig->odd));
+    add_number(output, "3");
+    add_number(output, "5");
+    step_log(rig);
+    append_numbers(rig, 2, 1); /* another partition goes on */
+    assert_int_equal(log_end_offset(rig->odd), 1);
+    assert_int_equal(output_err(output), ERR_OK);
+    sim_advance(rig->sim, 5001);
+    step_log(rig);
+    assert_int_equal(output_err(output), ERR_BUSY);
+    log_set_limit(rig->odd, 0);
+    assert_int_equal(output_flush(output, true), ERR_OK);
+    assert_string_equal(odd_numbers(rig), "1 3 5 ");
+}
+
+/* Checkpoints that take long hold back what is written. */
+static void test_input_waits_for_checkpoints(void **state) {
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    static char value[256 * 1024] = "2";
+    const struct record record = {.timestamp_ms = 1, .value = slice_of(value, sizeof value)};
+    struct record_batch_builder builder;
+    record_batch_builder_init(&builder);
+    rig->summing->slow = true;
+    assert_int_equal(log_start(rig->log, &diag), ERR_OK);
+    assert_int_equal(task_group_start(rig->group, &diag), ERR_OK);
+    int64_t most = 0;
+    for (int i = 0; i < 280; i++) { /* 70 MiB */
+        struct task_info info;
+        record_batch_begin(&builder, RECORD_CODEC_NONE);
+        assert_int_equal(record_batch_add(&builder, &record), ERR_OK);
+        assert_int_equal(record_batch_end(&builder), ERR_OK);
+        struct log_append append = {.partition = rig->numbers,
+                                    .batch = builder.bytes.data,
+                                    .batch_bytes = (uint32_t)builder.bytes.size,
+                                    .record_count = 1};
+        assert_int_equal(log_append_wait(rig->log, &append), ERR_OK);
+        task_group_info(rig->group, 0, &info);
+        const int64_t behind = info.end_offset - info.checkpoint_offset;
+        if (behind > most) most = behind;
+    }
+    record_batch_builder_deinit(&builder);
+    assert_true(most <= 49 * 4);
+    assert_int_equal(task_group_stop(rig->group, &diag), ERR_OK);
+    assert_int_equal(rig->summing->sum, 2 * 280);
+}
+
 /* --- tasks that stop --- */
 
 /* It stopped between two records of a batch: what it holds belongs to no offset. */
@@ -562,6 +620,8 @@ int main(void) {
         TEST_SIM(test_checkpoint_waits_for_room),
         TEST(test_held_tasks_have_told_all),
         TEST(test_stopped_task_is_not_checkpointed),
+        TEST_SIM(test_appends_wait_at_a_limit),
+        TEST(test_input_waits_for_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -88,7 +88,7 @@ struct log_append {
     int64_t base_offset; /* of the original where `duplicate`; -1 if it is too long ago to be known */
     bool duplicate;      /* this producer id and sequence are in the log already: nothing was written. Of a batch
                             whose first records are there already, only the others are written: `batch` then is changed */
-    /* ERR_NO_SPACE, ERR_NO_MEMORY (try again later); ERR_CORRUPT (the partition is read-only); ERR_SYNC, ERR_IO (final for
+    /* ERR_NO_SPACE, ERR_NO_MEMORY, ERR_BUSY (try again later); ERR_CORRUPT (the partition is read-only); ERR_SYNC, ERR_IO (final for
      * the process); ERR_CONFLICT (a gap, or one in the producer's sequence); ERR_SYNTAX (not one whole batch of `record_count`
      * records); ERR_LIMIT (as many segments as a partition may have); ERR_CLOSED (the log, or the topic is deleted). */
     enum err err;
@@ -99,6 +99,12 @@ struct log_append {
 void log_submit(struct log *log, struct log_append *append);
 /* For the command line and tests: submits and waits (steps the committer itself if it has no thread). */
 enum err log_append_wait(struct log *log, struct log_append *append) MUST_USE;
+
+/* Written to the partition since the log was opened. */
+uint64_t log_written_bytes(const struct log_partition *partition);
+/* Once so much is written, what is submitted to the partition waits; whatever waits when nothing has moved for 5 s is answered
+ * ERR_BUSY, until the limit moves. 0, as at first: no limit. So what folds a partition bounds how far it is behind. */
+void log_set_limit(struct log_partition *partition, uint64_t bytes);
 
 enum err log_start(struct log *log, struct diag *diag) MUST_USE; /* the committer's thread */
 /* One commit group; *ret_appends counts what was completed. ERR_SYNC and ERR_IO are final: every later append fails. */

@@ -4,7 +4,7 @@
 #include "log/embedded/embedded.h"
 #include "sys/phase.h"
 
-enum { TRIMMED_MAX_BYTES = 64 * 1024 * 1024, WEEK_MS = 7 * 24 * 3600 * 1000 };
+enum { HOLD_LOOK_MS = 20, TRIMMED_MAX_BYTES = 64 * 1024 * 1024, WEEK_MS = 7 * 24 * 3600 * 1000 };
 
 void log_submit(struct log *log, struct log_append *append) {
     append->base_offset = -1;
@@ -73,16 +73,43 @@ static void add_to_run(struct group *group, struct log_append *append) {
     partition->run_tail = &append->next;
 }
 
+/* What a partition at its limit does with appends: they wait, or have waited long enough (`*ret_busy`). */
+static bool is_held(struct log *log, struct log_partition *partition, bool *ret_busy) {
+    const uint64_t limit = atomic_load_explicit(&partition->limit_bytes, memory_order_relaxed);
+    *ret_busy = false;
+    if (limit == 0 || atomic_load_explicit(&partition->written_bytes, memory_order_relaxed) < limit ||
+        atomic_load(&log->stopping) || atomic_load(&log->failed)) {
+        partition->held_limit = 0;
+        return false;
+    }
+    const int64_t now_ns = sys_monotonic_ns(log->sys);
+    if (partition->held_limit != limit) {
+        partition->held_limit = limit;
+        partition->held_since_ns = now_ns;
+    }
+    *ret_busy = now_ns - partition->held_since_ns >= LOG_HOLD_MS * INT64_C(1000000);
+    return !*ret_busy;
+}
+
 /* Takes appends while they fit, at least one, and sorts them by partition. */
 static void form_group(struct log *log, struct group *group) {
-    while (log->pending_head != NULL) {
-        struct log_append *append = log->pending_head;
+    log->holding = false;
+    for (struct log_append **link = &log->pending_head; *link != NULL;) {
+        struct log_append *append = *link;
         assert(append->partition->log == log && append->batch_bytes >= RECORD_BATCH_HEADER_BYTES);
         if (group->bytes > 0 && group->bytes + append->batch_bytes > log->options.group_bytes) break;
+        bool busy;
+        if (is_held(log, append->partition, &busy)) {
+            log->holding = true;
+            link = &append->next;
+            continue;
+        }
         group->bytes += append->batch_bytes;
-        log->pending_head = append->next;
-        if (log->pending_head == NULL) log->pending_tail = &log->pending_head;
-        if (atomic_load(&append->partition->damaged))
+        *link = append->next;
+        if (*link == NULL) log->pending_tail = link;
+        if (busy)
+            group_done(group, append, ERR_BUSY);
+        else if (atomic_load(&append->partition->damaged))
             group_done(group, append, append->partition->topic->deleted ? ERR_CLOSED : ERR_CORRUPT);
         else
             add_to_run(group, append);
@@ -282,6 +309,9 @@ static enum err write_piece(struct log_partition *partition, struct group *group
         if (piece.part_count == LOG_PARTS_MAX) err = write_parts(&piece);
     }
     if (!err) err = write_parts(&piece);
+    if (!err)
+        atomic_fetch_add_explicit(&partition->written_bytes, partition->position - piece.first_position,
+                                  memory_order_relaxed);
     if (err_class(err) == ERR_CLASS_RESOURCE) err = undo_piece(&piece, first, append, err);
     *ret_rest = append;
     return err;
@@ -457,7 +487,8 @@ static void *committer(void *argument) {
         }
         if (idle && !err && log->unrecorded) continue;
         int64_t before = sys_monotonic_ns(log->sys);
-        sys_bell_wait(&log->bell, log->unrecorded && !err ? LOG_IDLE_MS : -1);
+        const int64_t wait_ms = log->unrecorded && !err ? LOG_IDLE_MS : -1;
+        sys_bell_wait(&log->bell, log->holding ? HOLD_LOOK_MS : wait_ms);
         idle = sys_monotonic_ns(log->sys) - before >= (LOG_IDLE_MS - 1) * 1000000LL;
     }
     return NULL;
@@ -493,6 +524,15 @@ enum err log_append_wait(struct log *log, struct log_append *append) {
             break;
     } while (!atomic_load(&waiting.done));
     return append->err;
+}
+
+uint64_t log_written_bytes(const struct log_partition *partition) {
+    return atomic_load_explicit(&partition->written_bytes, memory_order_relaxed);
+}
+
+void log_set_limit(struct log_partition *partition, uint64_t bytes) {
+    atomic_store_explicit(&partition->limit_bytes, bytes, memory_order_relaxed);
+    sys_bell_ring(&partition->log->bell);
 }
 
 enum err log_failure(const struct log *log) {

@@ -19,6 +19,7 @@ enum {
     LOG_PARTS_MAX = 512,       /* batches in one write */
     LOG_INDEX_INTERVAL = 4096, /* Kafka's index.interval.bytes */
     LOG_INDEX_PENDING = 64,    /* index entries kept back until a write is worth it */
+    LOG_HOLD_MS = 5000,        /* appends wait so long at a limit that does not move */
     LOG_IDLE_MS = 250,         /* idle for this long: durable ends are recorded */
     LOG_SEGMENTS_MAX = 1 << 20,
 };
@@ -204,6 +205,9 @@ struct log_partition {
     int64_t synced_offset; /* all below is on disk */
     uint64_t synced_position;
     bool unsynced;
+    _Atomic uint64_t written_bytes, limit_bytes; /* since the open; 0: no limit */
+    uint64_t held_limit;                         /* at which appends wait, since when; 0: none does */
+    int64_t held_since_ns;
     _Atomic bool roll_wanted;
     struct log_append *run_head, **run_tail; /* of the present group */
     struct log_partition *next_dirty;
@@ -229,6 +233,7 @@ struct log {
     _Atomic(struct log_append *) inbox; /* newest first */
     struct sys_bell bell;
     struct log_append *pending_head, **pending_tail; /* the committer's, oldest first */
+    bool holding;                                    /* some of them for a partition at its limit */
     struct sys_thread *thread;
     _Atomic bool stopping;
     _Atomic int failed;      /* enum err; final */

@@ -131,8 +131,8 @@ enum err log_open(const struct log_options *options, struct diag *diag, struct l
 void log_close(struct log **log) {
     struct log *l = *log;
     if (l == NULL) return;
+    atomic_store(&l->stopping, true);
     if (l->thread != NULL) {
-        atomic_store(&l->stopping, true);
         sys_bell_ring(&l->bell);
         l->sys->thread_join(l->sys->context, &l->thread);
     }
