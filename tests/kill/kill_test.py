@@ -171,12 +171,13 @@ def recovery_kills(options, config, data, chance, want):
     copy, row, longest, fell = os.path.join(faults.folder, "data"), 0, 0, {}
     shutil.move(data, copy)  # below the folder that is watched
     counts = None
-    for _ in range(want * 2):
+    for _ in range(want * 5):
         if counts is None or row % 20 == 0:
             counts = calls_of_a_start(options, config, copy, faults)
         kind = chance.choice([kind for kind in ("open", "sync", "pwrite", "pwritev", "truncate", "allocate") if counts[kind] > 0])
         faults.reset()
-        faults.arm(kind, "kill", chance.randrange(1, counts[kind] + 1))
+        # The last third may come when it serves already, or not at all.
+        faults.arm(kind, "kill", chance.randrange(1, max(2, counts[kind] * 2 // 3 + 1)))
         server = Server(options.wick, copy, config, faults.env)
         try:
             server.wait_ready()

@@ -75,6 +75,15 @@ def candles(server):
     return server.json(f"/v1/candles?series=binance:BTC/USDT&interval=1m&from={START - 60_000}&limit=100")
 
 
+servers = []
+
+
+def start(data):
+    servers.append(Server(options.wick, data))
+    servers[-1].wait_ready()
+    return servers[-1]
+
+
 def write(data, lines):
     path = os.path.join(options.scratch, "lines")
     with open(path, "wb") as file:
@@ -92,14 +101,12 @@ def main():
     write(clean, good)
     mixed = good[:GOOD // 2] + bad + good[GOOD // 2:]
     write(data, mixed)
-    server = Server(options.wick, clean)
-    server.wait_ready()
+    server = start(clean)
     wanted = candles(server)
     assert sum(row["trades"] for row in wanted) == GOOD, wanted
     assert server.stop() == 0
 
-    server = Server(options.wick, data)
-    server.wait_ready()
+    server = start(data)
     first = state(server)
     row = next(row for row in first[0] if row[0] == "inbound-data-binance")
     print(f"{len(bad)} bad records of {len(mixed)}: ledger {row}")
@@ -112,8 +119,7 @@ def main():
                  f"{len(first[1])} records, {row[5]} invalid; {first[1][:1]}")
     server.kill()
     for how in ("after-a-kill", "after-a-stop"):
-        server = Server(options.wick, data)
-        server.wait_ready()
+        server = start(data)
         again = state(server)
         report.check(f"the-same-{how}", again == first, f"{again[0]}, before {first[0]}; {len(again[1])} records, before {len(first[1])}")
         found = {row["open_time"]: row for row in candles(server)}
@@ -124,8 +130,7 @@ def main():
         report.check(f"serves-{how}", server.request("POST", "/v1/prices", body)[0] == 200)
         server.stop()
     must(options.wick, "fsck", "--rebuild", data=data)
-    server = Server(options.wick, data)
-    server.wait_ready()
+    server = start(data)
     rebuilt = state(server)
     report.check("the-same-when-made-anew", rebuilt[0] == first[0], f"{rebuilt[0]}, before {first[0]}")
     report.check("stops-cleanly", server.stop() == 0)
@@ -135,4 +140,8 @@ try:
     main()
 except Exception as error:
     report.check("poison", False, f"{type(error).__name__}: {error}")
+finally:
+    for server in servers:
+        if server.process.poll() is None:
+            server.kill()
 sys.exit(report.done())
