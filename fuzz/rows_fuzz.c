@@ -8,9 +8,9 @@
 #include "candle/latest_row.h"
 #include "candle/series_row.h"
 #include "flow/checkpoint.h"
-#include "flow/imports.h"
 #include "log/embedded/format.h"
 #include "scratch.h"
+#include "venue/import_row.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

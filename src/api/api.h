@@ -22,7 +22,7 @@ struct api_options {
     const char *folder; /* of the data, which outlives the api: what is free there is told; NULL: it is not */
     struct log_partition *const *prices; /* partitions of topic `prices` */
     uint32_t prices_count;
-    enum record_codec codec; /* of their batches */
+    enum record_codec codec;              /* of their batches */
     struct log_partition *prices_invalid; /* `prices.invalid` */
     bool read_only;                       /* a command on a folder without a server: POST is refused */
     bool live;                            /* tasks and committer have threads; false: `http_local` pumps */

@@ -1,7 +1,7 @@
 #include <stdlib.h>
 
 #include "api/api_internal.h"
-#include "flow/topics.h"
+#include "api/topics.h"
 
 static const char prefix[] = "/control/";
 

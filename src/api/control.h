@@ -11,7 +11,7 @@
 #ifndef API_CONTROL_H
 #define API_CONTROL_H
 
-#include "flow/imports.h"
+#include "venue/import_row.h"
 #include "venue/venue.h"
 
 enum { CONTROL_ABANDONED_MS = 15000 };

@@ -1,7 +1,7 @@
 #include <stdio.h>
 
 #include "api/api_internal.h"
-#include "flow/imports.h"
+#include "venue/import_row.h"
 
 struct ledger_list {
     struct buf *out;

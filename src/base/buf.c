@@ -141,7 +141,6 @@ uint8_t reader_u8(struct reader *r) { return (uint8_t)take_bytes(r, 1, false); }
 uint16_t reader_le16(struct reader *r) { return (uint16_t)take_bytes(r, 2, false); }
 uint32_t reader_le32(struct reader *r) { return (uint32_t)take_bytes(r, 4, false); }
 uint64_t reader_le64(struct reader *r) { return take_bytes(r, 8, false); }
-uint16_t reader_be16(struct reader *r) { return (uint16_t)take_bytes(r, 2, true); }
 uint32_t reader_be32(struct reader *r) { return (uint32_t)take_bytes(r, 4, true); }
 uint64_t reader_be64(struct reader *r) { return take_bytes(r, 8, true); }
 

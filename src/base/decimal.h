@@ -68,5 +68,8 @@ static inline bool decimal_equal(struct decimal a, struct decimal b) { return de
 static inline struct decimal decimal_of(int64_t value) { return (struct decimal){value, 0}; }
 /* 10^n for n in 0..38. */
 __int128 decimal_power10(uint8_t n);
+/* Those of 64 bits, for loops. */
+enum { DECIMAL_POWER64_MAX = 18 };
+extern const int64_t decimal_power64[DECIMAL_POWER64_MAX + 1];
 
 #endif

@@ -4,27 +4,6 @@
 
 #include "candle/candle.h"
 
-enum { POWERS = 19 };
-static const int64_t power10[POWERS] = {1,
-                                        10,
-                                        100,
-                                        1000,
-                                        10000,
-                                        100000,
-                                        1000000,
-                                        10000000,
-                                        100000000,
-                                        1000000000,
-                                        10000000000,
-                                        100000000000,
-                                        1000000000000,
-                                        10000000000000,
-                                        100000000000000,
-                                        1000000000000000,
-                                        10000000000000000,
-                                        100000000000000000,
-                                        1000000000000000000};
-
 static const struct decimal *decimal_at(const struct candle *c, size_t offset) {
     return (const struct decimal *)((const uint8_t *)c + offset);
 }
@@ -33,8 +12,8 @@ static const struct decimal *decimal_at(const struct candle *c, size_t offset) {
 static inline bool widen(const struct decimal *value, unsigned scale, int64_t *ret_mantissa) {
     int64_t mantissa = (int64_t)value->mantissa;
     unsigned more = scale - value->scale;
-    return mantissa == value->mantissa && more < POWERS &&
-           !__builtin_mul_overflow(mantissa, power10[more], ret_mantissa);
+    return mantissa == value->mantissa && more <= DECIMAL_POWER64_MAX &&
+           !__builtin_mul_overflow(mantissa, decimal_power64[more], ret_mantissa);
 }
 
 static bool add_column(const struct candle *rows, uint32_t count, size_t offset, struct decimal *ret_sum) {

@@ -69,18 +69,13 @@ static struct latest entry_peek(const struct entry *entry) {
     return value;
 }
 
-static int compare_decimal(struct decimal a, struct decimal b) {
-    if (a.scale == b.scale) return (a.mantissa > b.mantissa) - (a.mantissa < b.mantissa);
-    return decimal_compare(a, b);
-}
-
 /* Total over values: (time, order, price, volumes). */
 int latest_compare(const struct latest *a, const struct latest *b) {
     if (a->time_ms != b->time_ms) return a->time_ms < b->time_ms ? -1 : 1;
     if (a->order != b->order) return a->order < b->order ? -1 : 1;
-    int c = compare_decimal(a->price, b->price);
-    if (c == 0) c = compare_decimal(a->base_volume, b->base_volume);
-    return c != 0 ? c : compare_decimal(a->quote_volume, b->quote_volume);
+    int c = decimal_compare(a->price, b->price);
+    if (c == 0) c = decimal_compare(a->base_volume, b->base_volume);
+    return c != 0 ? c : decimal_compare(a->quote_volume, b->quote_volume);
 }
 
 enum err latest_restore(struct latest_table *table, uint32_t series, const struct latest *value) {

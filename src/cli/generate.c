@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "api/topics.h"
 #include "cli/topic.h"
-#include "flow/topics.h"
 
 enum { FLUSH_BYTES = 256 * 1024, URL_EVENTS = 1000, ANSWER_BYTES = 64 * 1024, ANSWER_SHOWN = 200 };
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "flow/topics.h"
+#include "api/topics.h"
 
 static const struct cli_column columns[] = {
     {"TOPIC", "topic", false, false}, {"PARTITION", "partition", true, false},  {"START", "start", true, false},

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "api/topics.h"
 #include "cli/topic.h"
 #include "codec/input.h"
-#include "flow/topics.h"
 
 /* --- write: lines of standard input --- */
 

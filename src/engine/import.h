@@ -1,7 +1,7 @@
 /* Imports: files into candles by reference, or, with `copy`, into the venue's topic.
  *
  * By reference: a bounded task of its own reads the file once, seals every period it touched, and one store commit shows the
- * candles and the register's row (flow/imports.h) together. Killed earlier, nothing shows, and the next run starts over.
+ * candles and the register's row (venue/import_row.h) together. Killed earlier, nothing shows, and the next run starts over.
  * The same content again changes nothing.
  *
  * Beside live tasks the import folds on its own thread, with a book and a shelf of its own; the tasks go on. Only the commit
@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 
 #include "engine/engine.h"
-#include "flow/imports.h"
+#include "venue/import_row.h"
 #include "venue/venue.h"
 
 struct import_request {

@@ -5,7 +5,7 @@
 
 #include "candle/series_row.h"
 #include "engine/engine_work.h"
-#include "flow/imports.h"
+#include "venue/import_row.h"
 
 enum { BATCH_BYTES_MAX = 1024 * 1024 * 1024, ARENA_BYTES_MAX = 256 * 1024 * 1024 };
 

@@ -4,16 +4,6 @@ bool ledger_balances(const struct ledger_row *row) {
     return row->read == row->used + row->late + row->duplicate + row->invalid + row->filtered + row->pending;
 }
 
-void ledger_add(struct ledger_row *sum, const struct ledger_row *row) {
-    sum->read += row->read;
-    sum->used += row->used;
-    sum->late += row->late;
-    sum->duplicate += row->duplicate;
-    sum->invalid += row->invalid;
-    sum->filtered += row->filtered;
-    sum->pending += row->pending;
-}
-
 void ledger_encode(struct buf *out, const struct ledger_row *row) {
     buf_put_uvarint(out, row->read);
     buf_put_uvarint(out, row->used);

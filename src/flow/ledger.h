@@ -12,7 +12,6 @@ struct ledger_row {
 };
 
 bool ledger_balances(const struct ledger_row *row);
-void ledger_add(struct ledger_row *sum, const struct ledger_row *row);
 void ledger_encode(struct buf *out, const struct ledger_row *row);
 enum err ledger_decode(struct reader *in, struct ledger_row *ret_row) MUST_USE;
 

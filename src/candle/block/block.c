@@ -44,7 +44,7 @@ static enum err read_header(struct reader *r, struct shape *s) {
     s->first_open = reader_varint(r);
     s->first_offset = reader_varint(r);
     s->id_before = reader_varint(r);
-    bool sane = magic == MAGIC && s->tier_ms > 0 && s->rows > 0 && s->rows <= BLOCK_ROWS_MAX && flags < 8 &&
+    bool sane = magic == BLOCK_MAGIC && s->tier_ms > 0 && s->rows > 0 && s->rows <= BLOCK_ROWS_MAX && flags < 8 &&
                 s->period_start_ms <= PERIOD_MAX_MS && s->period_start_ms >= -PERIOD_MAX_MS &&
                 s->present >> COLUMN_COUNT == 0 && (s->plain & ~s->present) == 0 &&
                 (s->plain & ((1u << COLUMN_VOLUME) - 1)) == 0 && !has(s->plain, COLUMN_PLACE) &&
@@ -77,19 +77,19 @@ enum err block_open(struct slice bytes, struct block_view *ret_view) {
 struct decoder {
     struct shape shape;
     struct carry carry;
-    uint32_t used;          /* rows of a chunk: fewer than CHUNK only where the block has fewer */
+    uint32_t used;          /* rows of a chunk: fewer than CHUNK_ROWS only where the block has fewer */
     struct candle template; /* what is the same in all rows */
     struct reader wide[DECIMALS];
     struct column_reader columns[COLUMN_COUNT];
     struct chunk chunk;
-    struct decimal decimals[DECIMALS][CHUNK];
+    struct decimal decimals[DECIMALS][CHUNK_ROWS];
 };
 
 static enum err decoder_open(struct decoder *d, struct slice bytes) {
     struct reader r = reader_of(body_of(bytes));
     enum err err = read_header(&r, &d->shape);
     if (err != ERR_OK) return err;
-    d->used = d->shape.rows < CHUNK ? d->shape.rows : CHUNK;
+    d->used = d->shape.rows < CHUNK_ROWS ? d->shape.rows : CHUNK_ROWS;
     for (int i = 0; i < COLUMN_COUNT; i++) {
         bool wide = i < DECIMALS && d->shape.wide[block_group_of[i]];
         if (wide && (!has(d->shape.present, (enum column)i) || has(d->shape.plain, (enum column)i))) return ERR_CORRUPT;
@@ -114,18 +114,8 @@ static enum err read_wide(struct reader *r, struct decimal *values, uint32_t cou
     return reader_err(r);
 }
 
-/* Trailing zeros go: divisibility by ten is a multiplication and a rotation (Hacker's Delight, 10-17). */
-static inline struct decimal canonical(int64_t mantissa, uint8_t scale) {
-    uint64_t left = mantissa < 0 ? 0 - (uint64_t)mantissa : (uint64_t)mantissa;
-    if (left == 0) return (struct decimal){0, 0};
-    while (scale > 0) {
-        uint64_t tenth = left * UINT64_C(0xcccccccccccccccd);
-        tenth = tenth >> 1 | tenth << 63;
-        if (tenth > UINT64_MAX / 10) break;
-        left = tenth;
-        scale--;
-    }
-    return (struct decimal){mantissa < 0 ? -(__int128)left : (__int128)left, scale};
+static inline struct decimal column_decimal(const struct decoder *d, int column, uint32_t row) {
+    return decimal_normalize((struct decimal){d->chunk.v[column][row], d->shape.scale[block_group_of[column]]});
 }
 
 static bool is_wide(const struct decoder *d, int i) { return i < DECIMALS && d->shape.wide[block_group_of[i]]; }
@@ -150,7 +140,7 @@ static enum err decode_constants(struct decoder *d) {
 static enum err decode_chunk(struct decoder *d, uint32_t at) {
     struct chunk *c = &d->chunk;
     enum err err = ERR_OK;
-    c->count = d->shape.rows - at < CHUNK ? d->shape.rows - at : CHUNK;
+    c->count = d->shape.rows - at < CHUNK_ROWS ? d->shape.rows - at : CHUNK_ROWS;
     for (int i = 0; i < COLUMN_COUNT && err == ERR_OK; i++) {
         if (has(d->shape.constant, (enum column)i)) continue;
         if (is_wide(d, i)) err = read_wide(&d->wide[i], d->decimals[i], c->count);
@@ -173,7 +163,7 @@ static void make_template(struct decoder *d) {
     INTEGER_FIELDS(X)
 #undef X
 #define X(column, field) \
-    if (has(s->constant, column)) t->field = canonical(d->chunk.v[column][0], s->scale[block_group_of[column]]);
+    if (has(s->constant, column)) t->field = column_decimal(d, column, 0);
     DECIMAL_FIELDS(X)
 #undef X
 }
@@ -184,8 +174,7 @@ static void fill_decimals(struct decoder *d, uint32_t from, uint32_t to, struct 
     if (d->shape.wide[block_group_of[column]])                                             \
         for (uint32_t i = from; i < to; i++) out[i - from].field = d->decimals[column][i]; \
     else if (has(columns, column))                                                         \
-        for (uint32_t i = from; i < to; i++)                                               \
-            out[i - from].field = canonical(d->chunk.v[column][i], d->shape.scale[block_group_of[column]]);
+        for (uint32_t i = from; i < to; i++) out[i - from].field = column_decimal(d, column, i);
     DECIMAL_FIELDS(X)
 #undef X
 }
@@ -212,7 +201,7 @@ static enum err decode_range(struct decoder *d, int64_t from_place, int64_t to_p
     enum err err = decode_constants(d);
     if (err != ERR_OK) return err;
     make_template(d);
-    for (uint32_t at = 0; at < d->shape.rows && count < max; at += CHUNK) {
+    for (uint32_t at = 0; at < d->shape.rows && count < max; at += CHUNK_ROWS) {
         err = decode_chunk(d, at);
         if (err != ERR_OK) return err;
         const int64_t *places = d->chunk.v[COLUMN_PLACE];

@@ -10,7 +10,6 @@ struct encoder {
     const struct candle *candles;
     uint32_t varying; /* columns whose field is not the same in all rows */
     uint8_t scale_low[DECIMALS];
-    int64_t power[19]; /* of ten */
     int64_t *r[COLUMN_COUNT];
     struct chunk chunk;
 };
@@ -87,7 +86,8 @@ static bool gather_decimal(struct encoder *e, const struct candle *from, int col
         const struct decimal *value = decimal_at(&from[i], column);
         unsigned more = (unsigned)(scale - value->scale);
         int64_t mantissa = (int64_t)value->mantissa;
-        over |= (more > 18 && mantissa != 0) | __builtin_mul_overflow(mantissa, e->power[more > 18 ? 0 : more], &to[i]);
+        bool far = more > DECIMAL_POWER64_MAX;
+        over |= (far && mantissa != 0) | __builtin_mul_overflow(mantissa, decimal_power64[far ? 0 : more], &to[i]);
     }
     return !over;
 }
@@ -157,9 +157,9 @@ static void choose_plain_quote(struct encoder *e) {
 static enum err transform(struct encoder *e) {
     struct carry carry = {.place = -1};
     uint32_t all = (1u << COLUMN_COUNT) - 1;
-    for (uint32_t at = 0; at < e->shape.rows; at += CHUNK) {
+    for (uint32_t at = 0; at < e->shape.rows; at += CHUNK_ROWS) {
         const struct candle *from = e->candles + at;
-        e->chunk.count = e->shape.rows - at < CHUNK ? e->shape.rows - at : CHUNK;
+        e->chunk.count = e->shape.rows - at < CHUNK_ROWS ? e->shape.rows - at : CHUNK_ROWS;
         enum err err = gather_places(e, from, at == 0 ? -1 : carry.place);
         if (err != ERR_OK) return err;
         if (!gather_decimals(e, from, at == 0 ? all : e->varying)) return ERR_STATE;
@@ -205,8 +205,8 @@ static void put_column(struct buf *out, struct encoder *e, enum column column) {
 }
 
 static bool any_not_zero(const int64_t *values, uint32_t count) {
-    for (uint32_t at = 0; at < count; at += CHUNK) {
-        uint32_t end = count - at < CHUNK ? count : at + CHUNK;
+    for (uint32_t at = 0; at < count; at += CHUNK_ROWS) {
+        uint32_t end = count - at < CHUNK_ROWS ? count : at + CHUNK_ROWS;
         uint64_t any = 0;
         for (uint32_t i = at; i < end; i++) any |= (uint64_t)values[i];
         if (any != 0) return true;
@@ -226,7 +226,7 @@ static void choose_present(struct encoder *e) {
 }
 
 static void put_header(struct buf *out, const struct shape *s) {
-    buf_put_le32(out, MAGIC);
+    buf_put_le32(out, BLOCK_MAGIC);
     buf_put_le32(out, s->tier_ms);
     buf_put_le64(out, (uint64_t)s->period_start_ms);
     buf_put_le16(out, (uint16_t)s->rows);
@@ -243,7 +243,6 @@ static void put_header(struct buf *out, const struct shape *s) {
 
 static enum err encoder_run(struct encoder *e, struct buf *out) {
     enum err err = ERR_STATE;
-    for (uint8_t i = 0; i < 19; i++) e->power[i] = (int64_t)decimal_power10(i);
     survey(e);
     e->shape.constant = ~e->varying;
     while (err == ERR_STATE) { /* at most once a group */

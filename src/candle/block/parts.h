@@ -45,7 +45,7 @@ enum column {
 #define DECIMALS ((int)COLUMN_PLACE)
 
 enum group { GROUP_PRICES, GROUP_VOLUMES, GROUP_QUOTES, GROUP_COUNT };
-enum { MAGIC = 0x31425743, HEADER_BYTES = 30, CHECKSUM_BYTES = 8, CHUNK = 64 };
+enum { BLOCK_MAGIC = 0x31425743, HEADER_BYTES = 30, CHECKSUM_BYTES = 8, CHUNK_ROWS = 64 };
 static const int64_t PERIOD_MAX_MS = INT64_C(1) << 60;
 static const int64_t PLACE_MAX = INT64_C(1) << 31;
 
@@ -102,7 +102,7 @@ _Static_assert(sizeof(struct candle) % 16 == 0, "a row is whole words");
 /* Values of a few rows by column, and what goes on from them into the next few. */
 struct chunk {
     uint32_t count;
-    int64_t v[COLUMN_COUNT][CHUNK];
+    int64_t v[COLUMN_COUNT][CHUNK_ROWS];
 };
 struct carry {
     int64_t place, close, last_id, offset; /* of the row before */

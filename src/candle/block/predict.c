@@ -113,7 +113,7 @@ static void open_times(const struct shape *s, const struct chunk *c, int64_t plu
 
 static void difference_times(const struct shape *s, const struct chunk *c, struct carry *carry, int64_t *const *r,
                              uint32_t at) {
-    int64_t times[CHUNK];
+    int64_t times[CHUNK_ROWS];
     for (uint32_t i = 0; i < c->count; i++) {
         r[COLUMN_PLACE][at + i] = wrap_sub(c->v[COLUMN_PLACE][i], wrap_add(carry->place, 1));
         r[COLUMN_LAST_OFFSET][at + i] = wrap_sub(c->v[COLUMN_LAST_OFFSET][i], carry->offset);
@@ -129,7 +129,7 @@ static void difference_times(const struct shape *s, const struct chunk *c, struc
 
 /* False where the places leave the period: the bytes were not made by us. */
 static bool restore_times(const struct shape *s, struct chunk *c, struct carry *carry) {
-    int64_t times[CHUNK];
+    int64_t times[CHUNK_ROWS];
     for (uint32_t i = 0; i < c->count; i++) {
         int64_t place = c->v[COLUMN_PLACE][i] = wrap_add(c->v[COLUMN_PLACE][i], wrap_add(carry->place, 1));
         if (place <= carry->place || place > s->last_place) return false;
@@ -162,7 +162,7 @@ static bool predicts_taker_quotes(const struct shape *s, const struct chunk *c) 
 /* r[column][at ..] = the chunk's values against their predictions. */
 void block_differences(const struct shape *s, const struct chunk *c, struct carry *carry, int64_t *const *r,
                        uint32_t at) {
-    int64_t predicted[CHUNK] = {0};
+    int64_t predicted[CHUNK_ROWS] = {0};
     for (int i = 0; i < COLUMN_COUNT; i++)
         if (has(UNPREDICTED, (enum column)i) && (at == 0 || !has(s->constant, (enum column)i)))
             memcpy(r[i] + at, c->v[i], c->count * sizeof(int64_t));
@@ -179,7 +179,7 @@ void block_differences(const struct shape *s, const struct chunk *c, struct carr
 }
 
 bool block_restore(const struct shape *s, struct chunk *c, struct carry *carry) {
-    int64_t predicted[CHUNK];
+    int64_t predicted[CHUNK_ROWS];
     if (!restore_times(s, c, carry)) return false;
     restore_prices(c, carry);
     if (block_predicts_quotes(s, c)) {

@@ -3,28 +3,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-const int64_t minute_power10[NARROW_SCALE_MAX + 1] = {
-    1,
-    10,
-    100,
-    1000,
-    10000,
-    100000,
-    1000000,
-    10000000,
-    100000000,
-    1000000000,
-    10000000000,
-    100000000000,
-    1000000000000,
-    10000000000000,
-    100000000000000,
-    1000000000000000,
-    10000000000000000,
-    100000000000000000,
-    1000000000000000000,
-};
-
 void minute_init(struct minute *m) { *m = (struct minute){.first_id = -1, .last_id = -1, .last_offset = -1}; }
 
 void minute_deinit(struct minute *m) {
@@ -75,7 +53,7 @@ static bool scale_up(__int128 *value, unsigned by) {
 static bool rescale(struct minute *m, uint8_t price_scale, uint8_t quantity_scale) {
     if (price_scale > NARROW_SCALE_MAX || quantity_scale > NARROW_SCALE_MAX) return false;
     struct minute copy = *m;
-    int64_t by = minute_power10[price_scale - m->price_scale];
+    int64_t by = decimal_power64[price_scale - m->price_scale];
     unsigned quantity_by = quantity_scale - m->quantity_scale;
     unsigned quote_by = (unsigned)price_scale + quantity_scale - m->quote_scale;
     if (__builtin_mul_overflow(m->open, by, &copy.open) || __builtin_mul_overflow(m->high, by, &copy.high) ||

@@ -13,7 +13,7 @@
 #include "candle/candle.h"
 #include "candle/event.h"
 
-enum { NARROW_SCALE_MAX = 18 };
+enum { NARROW_SCALE_MAX = DECIMAL_POWER64_MAX };
 
 struct minute_wide {
     struct decimal open, high, low, close;
@@ -45,8 +45,6 @@ struct minute {
 };
 
 _Static_assert(sizeof(struct minute) == 176, "120,000 of them are 20 MiB");
-
-extern const int64_t minute_power10[NARROW_SCALE_MAX + 1];
 
 void minute_init(struct minute *m);
 void minute_deinit(struct minute *m);
@@ -107,7 +105,8 @@ static inline void minute_mark_price(struct minute *m, int64_t price, uint32_t a
 static inline bool minute_scaled(__int128 mantissa, uint8_t scale, uint8_t to, int64_t *ret_value) {
     unsigned up = (unsigned)to - scale;
     int64_t value = (int64_t)mantissa;
-    return value == mantissa && up <= NARROW_SCALE_MAX && !__builtin_mul_overflow(value, minute_power10[up], ret_value);
+    return value == mantissa && up <= NARROW_SCALE_MAX &&
+           !__builtin_mul_overflow(value, decimal_power64[up], ret_value);
 }
 
 /* 10^38 and more is for the general path. */

@@ -5,8 +5,8 @@
  *   none); u8 format; uvarint length and path; uvarint length and venue; u64 origin of its sealed blocks (candle/shelf.h);
  *   the seven terms of the ledger.
  * The same bytes are the value of the import's record in topic `imports`, from which a rebuild makes the rows again. */
-#ifndef FLOW_IMPORTS_H
-#define FLOW_IMPORTS_H
+#ifndef VENUE_IMPORT_ROW_H
+#define VENUE_IMPORT_ROW_H
 
 #include "flow/ledger.h"
 #include "store/store.h"

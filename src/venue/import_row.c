@@ -1,4 +1,4 @@
-#include "flow/imports.h"
+#include "venue/import_row.h"
 
 #include <assert.h>
 

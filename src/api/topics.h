@@ -1,6 +1,6 @@
 /* Topics that wick itself fills or reads: what people may do to them is less. */
-#ifndef FLOW_TOPICS_H
-#define FLOW_TOPICS_H
+#ifndef API_TOPICS_H
+#define API_TOPICS_H
 
 #include <stdbool.h>
 #include <string.h>
