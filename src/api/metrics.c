@@ -47,6 +47,23 @@ static void put_server_metrics(struct api *api, struct buf *out) {
     put_gauge(out, "wick_websockets", "Open websocket sessions.", stats.websockets);
 }
 
+struct damage {
+    struct log *log;
+    uint32_t partitions;
+};
+
+static enum err count_damage(void *context, const struct log_topic_info *info) {
+    struct damage *damage = context;
+    for (uint32_t i = 0; i < info->options.partition_count; i++) {
+        struct log_partition *partition;
+        struct log_finding finding;
+        if (log_partition_find(damage->log, info->name, i, &partition) != ERR_OK) continue;
+        log_partition_damage(partition, &finding);
+        damage->partitions += finding.kind != LOG_FINDING_OK;
+    }
+    return ERR_OK;
+}
+
 static void put_log_metrics(struct api *api, struct buf *out) {
     struct log_stats stats;
     log_stats(api->options.log, &stats);
@@ -58,6 +75,10 @@ static void put_log_metrics(struct api *api, struct buf *out) {
     put_head(out, "wick_log_sync_seconds_total", "counter", "Time spent in fdatasync.");
     buf_printf(out, "wick_log_sync_seconds_total %.6f\n", (double)stats.sync_ns_total / 1e9);
     put_gauge(out, "wick_log_sync_seconds_max", "Longest fdatasync since the start.", (double)stats.sync_ns_max / 1e9);
+    struct damage damage = {.log = api->options.log};
+    (void)!log_topic_visit(damage.log, count_damage, &damage);
+    put_gauge(out, "wick_log_damaged_partitions", "Partitions in which damage was met; `wick fsck` says where.",
+              damage.partitions);
 }
 
 struct task_seen {

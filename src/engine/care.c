@@ -1,5 +1,5 @@
-/* What nobody waits for, on a thread of its own: segments past their retention are dropped, and the sealed topics give back
- * the space of blocks that were replaced or have expired. */
+/* What nobody waits for, on a thread of its own: segments past their retention are dropped, the sealed topics give back the
+ * space of blocks that were replaced or have expired, and the log is looked through for damage. */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +25,7 @@ struct care {
     int64_t looked_end, looked_ms;
     struct shelf_compaction *compaction; /* waits for snapshots to close */
     struct import_register imports;
+    struct scrub *scrub;
 };
 
 /* What is due does not depend on the wall clock, which may jump. */
@@ -99,6 +100,7 @@ static void *care_main(void *argument) {
         }
         if (care->compaction == NULL && is_due(care, now_ms)) look(care, now_ms);
         if (care->compaction != NULL && store_turn_over(care->parts->store)) compact(care);
+        scrub_step(care->scrub, now_ms);
     }
     return NULL;
 }
@@ -113,10 +115,12 @@ enum err care_open(const struct engine_parts *parts, struct importer *importer, 
                           .retained_ms = now_ms - RETAIN_MS + QUIET_MS,
                           .moved_ms = now_ms,
                           .looked_ms = now_ms,
-                          .looked_end = -1};
+                          .looked_end = -1,
+                          .scrub = scrub_open(parts, parts->config->log_scrub_ms, now_ms)};
     log_set_retention_guard(parts->log, lowest_wanted, parts->tasks);
     enum err err = parts->sys->thread_start(parts->sys->context, "care", care_main, care, &care->thread);
     if (err != ERR_OK) {
+        scrub_close(&care->scrub);
         free(care);
         return diag_set(diag, err, "the care thread cannot be started");
     }
@@ -131,6 +135,7 @@ void care_close(struct care **care) {
     sys_bell_ring(&c->bell);
     c->parts->sys->thread_join(c->parts->sys->context, &c->thread);
     log_set_retention_guard(c->parts->log, NULL, NULL);
+    scrub_close(&c->scrub);
     forget(c);
     free(c);
     *care = NULL;

@@ -61,6 +61,8 @@ static const struct entry table[] = {
     BYTES("log", "group", log_group_bytes, 4 * KIB, 64 * MIB, "512KiB", "most that one commit group holds"),
     BYTES("log", "reserve", log_reserve_bytes, 1 * MIB, 64 * GIB, "64MiB",
           "free disk space kept for checkpoints; below it writes are answered 503"),
+    DURATION("log", "scrub", log_scrub_ms, 1000, "1d",
+             "how often every segment is read again, slowly, to find damage; `forever`: never"),
     TEXT("log", "compression", log_compression, "none lz4 zstd", "none",
          "of batches that `POST /v1/prices` and `wick topic write`, `copy` append; readers take all of them, and gzip"),
     TEXT("store", "backend", store_backend, "lmdb", "lmdb", "where recent candles, state and indexes live"),

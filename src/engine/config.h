@@ -39,6 +39,7 @@ struct config {
     int64_t log_segment_bytes;
     int64_t log_group_bytes;
     int64_t log_reserve_bytes;
+    int64_t log_scrub_ms; /* INT64_MAX: never */
     char store_backend[16];
     int64_t store_map_bytes;
     int64_t retention_raw_ms; /* INT64_MAX: for ever */

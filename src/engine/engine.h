@@ -95,7 +95,15 @@ enum err import_register_read(const struct engine_parts *parts, struct import_re
 void import_register_deinit(struct import_register *rows);
 bool import_register_knows(const void *rows, uint64_t origin);
 
-/* --- care.c: retention and compaction --- */
+/* --- scrub.c: damage is looked for --- */
+struct scrub;
+/* A round begins every so often (INT64_MAX: never), times being those of a clock that does not jump. NULL: no memory. */
+struct scrub *scrub_open(const struct engine_parts *parts, int64_t every_ms, int64_t now_ms);
+/* Reads on, a little, where a round is under way or due. NULL: nothing. */
+void scrub_step(struct scrub *scrub, int64_t now_ms);
+void scrub_close(struct scrub **scrub);
+
+/* --- care.c: retention, compaction, looking for damage --- */
 struct care;
 enum err care_open(const struct engine_parts *parts, struct importer *importer, struct diag *diag,
                    struct care **ret_care) MUST_USE;

@@ -225,7 +225,39 @@ def no_file_of_the_folder_is_trusted():
             assert code in (0, 4, 5), f"fsck, {how}: exit {code}: {err[-200:]!r}"
 
 
-for case in (rot_is_refused_and_named, rot_behind_a_crash_refuses_writes_loudly, checked_while_it_is_written, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
+def old_damage_is_found_without_a_reader():
+    """A byte turned in a closed segment that nobody reads any more: the program tells of it by itself, and goes on."""
+    data, config = os.path.join(options.scratch, "scrub"), os.path.join(options.scratch, "scrub.yaml")
+    with open(config, "w") as file:
+        file.write("log: {segment: 1MiB, scrub: 1s}\n")
+    server = Server(options.wick, data, config)
+    server.wait_ready()
+
+    def damaged():
+        text = server.get("/metrics")[1].decode()
+        return int(next(line for line in text.split("\n") if line.startswith("wick_log_damaged_partitions ")).split()[1])
+
+    def post(i):
+        body = "\n".join(price_event("A", now + i * 1000 + n % 1000, f"{i}.{n + 1:04d}") for n in range(1000))
+        assert server.request("POST", "/v1/prices", body)[0] == 200
+
+    for i in range(20):
+        post(i)
+    closed = len(glob.glob(os.path.join(data, "log", "prices-0", "*.log"))) - 1
+    assert closed > 1, "nothing is closed: this shows nothing"
+    time.sleep(2.5)  # rounds that find nothing
+    assert damaged() == 0
+    flip(segment(data), os.path.getsize(segment(data)) // 2)
+    ends = time.monotonic() + 60
+    while damaged() == 0 and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert damaged() == 1
+    post(20)
+    assert server.json("/v1/latest?series=kraken:A/USD"), "reads go on"
+    server.stop()
+
+
+for case in (rot_is_refused_and_named, old_damage_is_found_without_a_reader, rot_behind_a_crash_refuses_writes_loudly, checked_while_it_is_written, a_cut_goes_on_from_there, a_damaged_store_is_made_anew, two_programs_on_one_folder,
              a_mixed_folder_is_refused, a_torn_tail_is_cut_by_itself, no_file_of_the_folder_is_trusted):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())
