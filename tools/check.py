@@ -23,7 +23,9 @@ CONFIGURATIONS = {
 STAGES = ["rules", "unit", "scenario", "examples", "kill", "page", "sanitized", "fuzz", "threads"]
 COMMON = ["-Dwerror=true", "-Dtests=enabled", "-Db_ndebug=false"]
 # What has threads; the rest of the suite is single-threaded.
-THREADED = re.compile(r"(^|:)\s*((sys|log|net|api|flow|engine|store)/|candle/(latest|series)$)")
+THREADED = re.compile(r"(^|:)\s*((sys|net|api|flow|engine)/|(log/(fault|log)|store/store|candle/(latest|series))$)")
+# Scenarios that measure one client beside others have the machine to themselves; others run as many at a time as there are cores.
+ALONE = {"descriptors", "hostile", "overload"}
 # The whole program sanitized: scenarios that go through engine and command line, and which of their cases ("": all).
 SANITIZED_SCENARIOS = {
     "sanitized": {"prices": "", "recordings": "^(trx-.*|ada-klines|verdicts-.*)$", "beside": "^(several-files|copied)$",
@@ -259,7 +261,8 @@ class Runner:
         targets = [path for path in sorted(glob.glob(os.path.join(folder, "fuzz-*"))) if not os.path.isdir(path)]
         if not targets:
             raise StageFailed("there is no fuzz target", "")
-        for target in targets:
+
+        def run(target):
             name = os.path.basename(target)[5:]
             found = os.path.join(BUILDS, "fuzz-found", name)
             os.makedirs(found, exist_ok=True)
@@ -267,7 +270,11 @@ class Runner:
             words = [target, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
                      f"-artifact_prefix={found}/crash-", "-max_len=65536", found]
             words += [seeds] if os.path.isdir(seeds) else []
-            code, text = self.command(f"fuzz-{name}", words, seconds + 120, may_fail=True)
+            return name, self.command(f"fuzz-{name}", words, seconds + 120, may_fail=True)
+
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            results = list(pool.map(run, targets))
+        for name, (code, text) in results:
             if code == 0:
                 self.totals.add(1)
             else:
@@ -277,13 +284,20 @@ class Runner:
     def scripts(self, kind, wick, timeout):
         """tests/KIND/*_test.py and .sh, each given the program, a scratch folder and the shared data."""
         found = sorted(glob.glob(os.path.join(ROOT, "tests", kind, "*_test.py")))
-        for path in found:
+        alone = [path for path in found if kind == "kill" or os.path.basename(path)[:-8] in ALONE]
+
+        def run(path):
             name = f"{kind}-{os.path.basename(path)[:-8]}"
             scratch = os.path.join(BUILDS, "scratch", name)
             shutil.rmtree(scratch, ignore_errors=True)
             os.makedirs(scratch)
             words = [sys.executable, path, "--wick", wick, "--scratch", scratch] + (["--long"] if self.long else [])
-            self.script(name, words, timeout, {"WICK_SERVICES": "1"} if self.services else None)
+            return name, self.command(name, words, timeout, {"WICK_SERVICES": "1"} if self.services else None, may_fail=True)
+
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            done = list(pool.map(run, [path for path in found if path not in alone]))
+        for name, (code, text) in done + [run(path) for path in alone]:
+            self.count_script(name, code, text)
 
     def scenario(self):
         wick = self.wick(self.build("release"))

@@ -219,14 +219,21 @@ static void test_sparse(void **state) {
 
 /* Past the maximum of separate ids the lower half is forgotten: what comes of it again is late, never counted twice. */
 static void test_forgotten_ids_are_late(void **state) {
+    enum { AT_ONCE = 4096 };
     struct setting *s = *state;
+    struct diag diag = {0};
+    struct book_counts counts = {0};
+    static struct event events[AT_ONCE];
     const uint32_t series[] = {s->sparse, s->dense};
     for (int k = 0; k < 2; k++) {
         struct event e = trade_of(series[k], 0, T0, 1, 1);
-        for (int64_t i = 0; i <= IDSET_RANGES_MAX; i++) {
-            e.first_id = e.last_id = i * 2;
-            assert_int_equal(apply_one(s->book, &e, 0), FATE_USED);
+        for (int64_t i = 0; i < IDSET_RANGES_MAX; i += AT_ONCE) {
+            for (int64_t n = 0; n < AT_ONCE; n++) events[n] = e, events[n].first_id = events[n].last_id = (i + n) * 2;
+            assert_int_equal(book_apply(s->book, events, NULL, AT_ONCE, NULL, &counts, &diag), ERR_OK);
         }
+        assert_int_equal(counts.fate[FATE_USED], (k + 1) * IDSET_RANGES_MAX);
+        e.first_id = e.last_id = IDSET_RANGES_MAX * 2;
+        assert_int_equal(apply_one(s->book, &e, 0), FATE_USED);
         e.first_id = e.last_id = 20;
         assert_int_equal(apply_one(s->book, &e, 0), FATE_LATE);
         e.first_id = e.last_id = IDSET_RANGES_MAX * 2;

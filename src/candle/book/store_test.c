@@ -68,12 +68,17 @@ static enum event_fate trade(struct setting *s, int64_t id, int64_t minute) {
 }
 
 static const struct candle *stored_row(struct setting *s, uint32_t series, uint8_t basis, int64_t minute) {
-    for (uint32_t i = 0; i < s->shelf.stored.count; i++) {
-        const struct fake_row *row = &s->shelf.stored.rows[i];
-        if (row->lane.series == series && row->lane.basis == basis && row->candle.open_time_ms == T0 + minute * MINUTE)
-            return &row->candle;
+    const struct fake_row wanted = {{series, basis}, {.open_time_ms = T0 + minute * MINUTE}};
+    const struct fake_rows *stored = &s->shelf.stored;
+    uint32_t low = 0, high = stored->count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (fake_before(&stored->rows[middle], &wanted))
+            low = middle + 1;
+        else
+            high = middle;
     }
-    return NULL;
+    return low < stored->count && !fake_before(&wanted, &stored->rows[low]) ? &stored->rows[low].candle : NULL;
 }
 
 /* Rows leave memory two hours behind; a late trade is folded into exactly what was saved. */
@@ -351,15 +356,20 @@ static void test_open_rows_of_the_first_hour(void **state) {
 
 /* As many events without ids as one stretch may hold, in both of them: more are invalid, and the state can be saved. */
 static void test_as_many_events_as_fit(void **state) {
+    enum { AT_ONCE = 4096 };
     struct setting *s = *state;
+    struct diag diag = {0};
+    struct book_counts counts = {0};
+    static struct event events[AT_ONCE];
     struct event e = price_of(s->price, T0, 0);
     open_book(s, false, 0);
     for (int stretch = 0; stretch < 2; stretch++) {
         e.time_ms = T0 + stretch * 10000;
-        for (int64_t i = 1; i <= 1048576; i++) {
-            e.price = i;
-            if (apply_one(s->book, &e, i) != FATE_USED) fail_msg("event %lld of stretch %d", (long long)i, stretch);
+        for (int64_t i = 0; i < 1048576; i += AT_ONCE) {
+            for (int64_t k = 0; k < AT_ONCE; k++) events[k] = e, events[k].price = i + k + 1;
+            assert_int_equal(book_apply(s->book, events, NULL, AT_ONCE, NULL, &counts, &diag), ERR_OK);
         }
+        assert_int_equal(counts.fate[FATE_USED], (stretch + 1) * 1048576);
         e.price = 1048577;
         assert_int_equal(apply_one(s->book, &e, 0), FATE_INVALID);
     }
