@@ -233,7 +233,7 @@ struct log {
     _Atomic(struct log_append *) inbox; /* newest first */
     struct sys_bell bell;
     struct log_append *pending_head, **pending_tail; /* the committer's, oldest first */
-    _Atomic bool holding;                                 /* some of them for a partition at its limit */
+    _Atomic bool holding;                            /* some of them for a partition at its limit */
     struct sys_thread *thread;
     _Atomic bool stopping;
     _Atomic int failed;      /* enum err; final */
