@@ -35,7 +35,7 @@ struct task {
 
 enum { TASKS_MAX = 256 };
 /* Of input that is durable and in no checkpoint; a restart reads it again. And before the tasks have read what they found. */
-enum { BEHIND_BYTES_MAX = 48 * 1024 * 1024, BEHIND_BYTES_FIRST = 8 * 1024 * 1024 };
+enum { BEHIND_BYTES_MAX = 44 * 1024 * 1024, BEHIND_BYTES_FIRST = 8 * 1024 * 1024 };
 
 /* The hand-over of frozen changes: FREE -> (task thread freezes) FROZEN -> (checkpoint thread commits) COMMITTED -> (task
  * thread tells the processors) FREE. */

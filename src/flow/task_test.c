@@ -534,7 +534,7 @@ static void test_input_waits_for_checkpoints(void **state) {
         if (behind > most) most = behind;
     }
     record_batch_builder_deinit(&builder);
-    assert_true(most <= 49 * 4);
+    assert_true(most <= 45 * 4);
     assert_int_equal(task_group_wait(rig->group, &diag), ERR_OK);
     assert_int_equal(task_group_stop(rig->group, &diag), ERR_OK);
     assert_int_equal(rig->summing->sum, 2 * 280);
