@@ -10,16 +10,11 @@
 #include <cmocka.h>
 
 #include "base/civil.h"
+#include "base/splitmix.h"
 #include "base/testing.h"
 
 static uint64_t random_state;
-static uint64_t random_next(void) {
-    random_state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
+static uint64_t random_next(void) { return splitmix_next(&random_state); }
 
 static void test_dates(void **state) {
     (void)state;

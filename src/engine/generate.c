@@ -6,6 +6,7 @@
 
 #include "base/civil.h"
 #include "base/decimal.h"
+#include "base/splitmix.h"
 
 enum { SERIES_MAX = 20000, NAME_MAX_BYTES = 96 };
 
@@ -23,15 +24,8 @@ const uint32_t market_pair_count = sizeof market_pairs / sizeof *market_pairs;
 
 /* --- random --- */
 
-static uint64_t splitmix(uint64_t *state) {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 void prng_seed(struct prng *prng, uint64_t seed) {
-    for (int i = 0; i < 4; i++) prng->s[i] = splitmix(&seed);
+    for (int i = 0; i < 4; i++) prng->s[i] = splitmix_next(&seed);
 }
 
 static uint64_t rotate(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/splitmix.h"
+
 enum { FILE_MAGIC = 0x73696d66, NAMES_MAX = 4096, NONE = -1, ROOT = 0 };
 
 struct sector {
@@ -77,13 +79,6 @@ static void *must(void *memory) {
             (array) = must(reallocarray((array), (capacity), sizeof *(array))); \
         }                                                                       \
     } while (0)
-
-static uint64_t next_random(uint64_t *state) {
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
 
 /* --- names and paths --- */
 
@@ -343,7 +338,7 @@ static enum err grow(struct sys_file *file, uint64_t size) {
 
 /* How much of `size` is written before an error: of a disk that is full, some of it. */
 static uint64_t fitting(struct sim *sim, uint64_t size, enum err err) {
-    return err == ERR_NO_SPACE ? next_random(&sim->random) % (size + 1) : 0;
+    return err == ERR_NO_SPACE ? splitmix_next(&sim->random) % (size + 1) : 0;
 }
 
 static enum err sim_write(struct sys_file *file, uint64_t offset, const struct slice *parts, size_t part_count) {
@@ -498,7 +493,7 @@ static int64_t sim_wall_ms(void *context) { return 1700000000000 + sim_of(contex
 static int64_t sim_monotonic_ns(void *context) { return sim_of(context)->now_ns; }
 
 static void sim_random(void *context, void *bytes, size_t size) {
-    for (size_t i = 0; i < size; i++) ((uint8_t *)bytes)[i] = (uint8_t)next_random(&sim_of(context)->random);
+    for (size_t i = 0; i < size; i++) ((uint8_t *)bytes)[i] = (uint8_t)splitmix_next(&sim_of(context)->random);
 }
 
 static const struct sys_disk_ops disk_ops = {
@@ -619,10 +614,10 @@ static void crash_folder(const struct inode *from, struct inode *to, struct choo
 static void crash_sector(struct inode *to, const struct sector *sector, uint8_t outcome, uint64_t *random) {
     uint8_t *data = to->data + (uint64_t)sector->number * SIM_SECTOR_BYTES;
     uint32_t from = sector->from, end = sector->to;
-    if (outcome == SIM_CUT) from += 1 + (uint32_t)(next_random(random) % (end - from));
+    if (outcome == SIM_CUT) from += 1 + (uint32_t)(splitmix_next(random) % (end - from));
     if (outcome == SIM_DROPPED || outcome == SIM_CUT) memcpy(data + from, sector->old + from, end - from);
     if (outcome != SIM_GARBLED) return;
-    uint64_t garbage = next_random(random);
+    uint64_t garbage = splitmix_next(random);
     for (uint32_t i = from; i < end; i++) {
         data[i] = (uint8_t)(garbage >> i % 8 * 8);
         if (i % 8 == 7) garbage = garbage * 6364136223846793005u + 1442695040888963407u;

@@ -98,6 +98,16 @@ class Server:
             time.sleep(0.005)
         raise RuntimeError("wick is not ready: " + " | ".join(self.said[-5:]))
 
+    def wait_checkpoint(self, timeout=30):
+        """Until all that is durable is folded and in a checkpoint."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            tasks = self.json("/v1/status")["tasks"]
+            if all(task["checkpoint"] == task["end"] for task in tasks):
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no checkpoint: {tasks}")
+
     def exchange(self, method, path, body=None, headers=None, timeout=60):
         """(status, body, headers)"""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
@@ -172,3 +182,12 @@ def events_of(values):
 def price_event(base, time_ms, price, exchange="kraken", quote="USD"):
     return (f'{{"baseCurrency":"{base}","quoteCurrency":"{quote}","exchange":"{exchange}","price":"{price}",'
             f'"baseVolumeLast24h":"1.5","quoteVolumeLast24h":"2.25","timestampInMs":{time_ms}}}')
+
+
+def flip(path, position):
+    """Rot: a bit of the byte turns."""
+    with open(path, "r+b") as file:
+        file.seek(position)
+        byte = file.read(1)[0]
+        file.seek(position)
+        file.write(bytes([byte ^ 0x40]))

@@ -67,13 +67,7 @@ class Run:
 
     def is_alive(self):
         """A checkpoint within moments says that timers go on."""
-        end = time.monotonic() + 20
-        while time.monotonic() < end:
-            tasks = self.server.json("/v1/status")["tasks"]
-            if all(task["checkpoint"] == task["end"] for task in tasks):
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"no checkpoint: {tasks}")
+        self.server.wait_checkpoint(20)
 
     def compare(self):
         problems = Oracle().compare(options.wick, self.server, self.sent, [])

@@ -2,7 +2,7 @@
 import glob, json, os, shutil, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, Server, arguments, events_of, must, price_event, run
+from wick import Report, Server, arguments, events_of, flip, must, price_event, run
 
 options = arguments("damaged folders")
 report = Report()
@@ -24,14 +24,6 @@ def filled(name, first=0):
 
 def segment(data):
     return sorted(glob.glob(os.path.join(data, "log", "prices-0", "*.log")))[0]
-
-
-def flip(path, position):
-    with open(path, "r+b") as file:
-        file.seek(position)
-        byte = file.read(1)[0]
-        file.seek(position)
-        file.write(bytes([byte ^ 0x40]))
 
 
 def rot_is_refused_and_named():

@@ -62,13 +62,7 @@ class Folder:
         assert self.server.get("/healthz")[0] == 200
 
     def checkpoints(self):
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            tasks = self.server.json("/v1/status")["tasks"]
-            if all(task["checkpoint"] == task["end"] for task in tasks):
-                return
-            time.sleep(0.02)
-        raise AssertionError(f"no checkpoint: {tasks}")
+        self.server.wait_checkpoint(PATIENCE)
 
     def ends_well(self):
         """A clean stop, and a start that finds everything."""

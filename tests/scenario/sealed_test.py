@@ -3,7 +3,7 @@ rebuild restores what the log still has, and lists what it cannot."""
 import glob, json, os, struct, sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
-from wick import Report, Server, arguments, must, price_event, run
+from wick import Report, Server, arguments, flip, must, price_event, run
 
 options = arguments("rot in sealed blocks")
 report = Report()
@@ -40,14 +40,6 @@ def batches(path):
         found.append((at, base, base + last))
         at += 12 + length
     return found
-
-
-def flip(path, position):
-    with open(path, "r+b") as file:
-        file.seek(position)
-        byte = file.read(1)[0]
-        file.seek(position)
-        file.write(bytes([byte ^ 0x40]))
 
 
 def ask(server, base, interval="1m", first=0, days=1):

@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "base/splitmix.h"
 #include "store/lmdb/make.h"
 #include "store/store.h"
 
@@ -158,13 +159,6 @@ int msync(void *address, size_t size, int flags) {
 
 /* --- the workload: rows whose bytes follow from (commit, row) --- */
 
-static uint64_t next(uint64_t *random) {
-    uint64_t x = *random += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 struct content {
     uint32_t commit[PARTITIONS][ROWS]; /* that wrote the row; 0: not there */
 };
@@ -178,8 +172,8 @@ static struct store_key key_of(int partition, int row, char text[static 4]) {
 
 static struct slice value_of(uint32_t commit, int partition, int row, uint8_t *bytes) {
     uint64_t random = (uint64_t)commit << 16 | (unsigned)partition << 8 | (unsigned)row;
-    size_t size = 1 + next(&random) % (next(&random) % 6 == 0 ? VALUE_MAX : 300);
-    for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)(next(&random) >> 13);
+    size_t size = 1 + splitmix_next(&random) % (splitmix_next(&random) % 6 == 0 ? VALUE_MAX : 300);
+    for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)(splitmix_next(&random) >> 13);
     return slice_of(bytes, size);
 }
 
@@ -187,10 +181,10 @@ static void fill_batch(struct store_batch *batch, uint32_t commit, uint64_t *ran
     static uint8_t bytes[VALUE_MAX];
     char text[4];
     contents[commit] = contents[commit - 1];
-    for (uint64_t writes = 1 + next(random) % 10; writes > 0; writes--) {
-        int partition = (int)(next(random) % PARTITIONS), row = (int)(next(random) % ROWS);
+    for (uint64_t writes = 1 + splitmix_next(random) % 10; writes > 0; writes--) {
+        int partition = (int)(splitmix_next(random) % PARTITIONS), row = (int)(splitmix_next(random) % ROWS);
         const struct store_key key = key_of(partition, row, text);
-        bool delete = next(random) % 4 == 0;
+        bool delete = splitmix_next(random) % 4 == 0;
         contents[commit].commit[partition][row] = delete ? 0 : commit;
         if (delete)
             store_batch_delete(batch, &key);
@@ -260,9 +254,9 @@ static void write_sectors(struct image *image, const struct call *call, enum mix
         size_t end = at + SECTOR - (call->offset + at) % SECTOR;
         if (end > call->size) end = call->size;
         uint8_t garbage[SECTOR];
-        bool keep = next(random) % 2 == 0;
-        bool garble = mix == MIX_GARBLED && call->kind == CALL_WRITE && next(random) % 3 == 0;
-        for (size_t i = 0; garble && i < end - at; i++) garbage[i] = (uint8_t)next(random);
+        bool keep = splitmix_next(random) % 2 == 0;
+        bool garble = mix == MIX_GARBLED && call->kind == CALL_WRITE && splitmix_next(random) % 3 == 0;
+        for (size_t i = 0; garble && i < end - at; i++) garbage[i] = (uint8_t)splitmix_next(random);
         if (garble)
             image_write(image, call->offset + at, garbage, end - at);
         else if (keep)
@@ -275,13 +269,14 @@ static void write_sectors(struct image *image, const struct call *call, enum mix
 static void make_state(uint32_t from, uint32_t end, enum mix mix, uint64_t *random) {
     memcpy(made.bytes, synced.bytes, synced.size);
     made.size = synced.size;
-    uint32_t prefix = end > from ? from + (uint32_t)(next(random) % (end - from + 1)) : from;
+    uint32_t prefix = end > from ? from + (uint32_t)(splitmix_next(random) % (end - from + 1)) : from;
     for (uint32_t i = from; i <= end && i < record.count; i++) {
         const struct call *call = &record.calls[i];
         if (call->kind != CALL_WRITE && call->kind != CALL_DSYNC_WRITE) continue;
         /* A write through O_DSYNC that has returned is there. */
         bool sure = call->kind == CALL_DSYNC_WRITE && i < end;
-        if (sure || mix == MIX_ALL || (mix == MIX_CALLS && next(random) % 2 == 0) || (mix == MIX_PREFIX && i < prefix))
+        if (sure || mix == MIX_ALL || (mix == MIX_CALLS && splitmix_next(random) % 2 == 0) ||
+            (mix == MIX_PREFIX && i < prefix))
             image_write(&made, call->offset, call->bytes, call->size);
         else if (mix == MIX_SECTORS || mix == MIX_GARBLED)
             write_sectors(&made, call, mix, random);
@@ -380,7 +375,7 @@ static struct totals replay(const char *folder, bool syncs_count, uint32_t state
         for (uint32_t i = 0; i < states_a_call && call->kind != CALL_ANSWERED; i++) {
             make_state(from, end, (enum mix)(i % MIX_COUNT), &random);
             put_image(folder, &made);
-            const char *fault = judge(folder, answered, opened, next(&random) % 8 != 0);
+            const char *fault = judge(folder, answered, opened, splitmix_next(&random) % 8 != 0);
             totals.states++;
             if (fault == NULL) continue;
             if (totals.violations++ < 5 && syncs_count)

@@ -1,4 +1,5 @@
 #include "candle/block.h"
+#include "base/splitmix.h"
 #include "base/testing.h"
 
 #include <math.h>
@@ -14,19 +15,13 @@
 
 static const int64_t DAY_MS = 86400000, MINUTE_MS = 60000, START_MS = INT64_C(1700006400000);
 
-static uint64_t next(uint64_t *random) {
-    uint64_t x = *random += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
 static int64_t between(uint64_t *random, int64_t low, int64_t high) {
-    return low + (int64_t)(next(random) % (uint64_t)(high - low + 1));
+    return low + (int64_t)(splitmix_next(random) % (uint64_t)(high - low + 1));
 }
-static bool one_in(uint64_t *random, uint32_t n) { return next(random) % n == 0; }
+static bool one_in(uint64_t *random, uint32_t n) { return splitmix_next(random) % n == 0; }
 
 /* Any 64 bits, small ones often. */
-static int64_t any_i64(uint64_t *random) { return (int64_t)(next(random) >> next(random) % 64); }
+static int64_t any_i64(uint64_t *random) { return (int64_t)(splitmix_next(random) >> splitmix_next(random) % 64); }
 
 /* --- columns --- */
 
@@ -59,10 +54,10 @@ static void columns_of_every_kind_come_back(void **state) {
         uint64_t random = seed;
         uint32_t count = one_in(&random, 4) ? (uint32_t)between(&random, 1, 20) : (uint32_t)between(&random, 1, 1500);
         if (one_in(&random, 50)) count = COLUMN_VALUES_MAX;
-        unsigned kind = (unsigned)(next(&random) % 8), shift = (unsigned)(next(&random) % 64);
+        unsigned kind = (unsigned)(splitmix_next(&random) % 8), shift = (unsigned)(splitmix_next(&random) % 64);
         int64_t base = any_i64(&random);
         for (uint32_t i = 0; i < count; i++) {
-            uint64_t bits = next(&random);
+            uint64_t bits = splitmix_next(&random);
             switch (kind) {
                 case 0: values[i] = base; break;
                 case 1: values[i] = (int64_t)((uint64_t)base + (bits >> shift)); break;
@@ -98,8 +93,8 @@ static bool equal(const struct candle *a, const struct candle *b) {
 static struct decimal cents(int64_t value) { return decimal_normalize((struct decimal){value, 2}); }
 
 static double normal(uint64_t *random) {
-    double u = ((double)(next(random) >> 11) + 1) / 9007199254740993.0,
-           v = (double)(next(random) >> 11) / 9007199254740992.0;
+    double u = ((double)(splitmix_next(random) >> 11) + 1) / 9007199254740993.0,
+           v = (double)(splitmix_next(random) >> 11) / 9007199254740992.0;
     return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
 }
 
@@ -133,7 +128,7 @@ static void generate(struct candle *rows, uint32_t count, int64_t start_ms, uint
 
 static struct decimal any_decimal(uint64_t *random, bool wide) {
     __int128 mantissa = any_i64(random) >> 2;
-    uint8_t scale = (uint8_t)(next(random) % 39);
+    uint8_t scale = (uint8_t)(splitmix_next(random) % 39);
     if (wide) mantissa = mantissa * INT64_C(3000000000000000) + any_i64(random) % 1000000;
     if (one_in(random, 3)) scale %= 9;
     if (one_in(random, 4)) mantissa = -mantissa;
@@ -163,7 +158,7 @@ static void trade(struct candle *c, struct candle *before, uint64_t *random, boo
         c->taker_buy_quote_volume = decimal_normalize((struct decimal){volume * price / 30, 8});
         c->open_mark = (struct candle_mark){c->open_time_ms + between(random, 0, 9999), c->first_id};
         c->close_mark = (struct candle_mark){c->close_time_ms - between(random, 0, 9999), c->last_id};
-        c->hash = next(random);
+        c->hash = splitmix_next(random);
         c->last_offset += between(random, 1, 400);
     }
     c->high = decimal_normalize(c->high);
@@ -177,14 +172,15 @@ static void trade(struct candle *c, struct candle *before, uint64_t *random, boo
                                   &c->quote_volume,
                                   &c->taker_buy_volume,
                                   &c->taker_buy_quote_volume};
-    if (one_in(random, 20)) *decimals[next(random) % 8] = any_decimal(random, one_in(random, 3));
+    if (one_in(random, 20)) *decimals[splitmix_next(random) % 8] = any_decimal(random, one_in(random, 3));
     int64_t *integers[] = {&c->close_time_ms,      &c->open_mark.time_ms, &c->open_mark.order,
                            &c->close_mark.time_ms, &c->close_mark.order,  &c->trades,
                            &c->first_id,           &c->last_id,           &c->last_offset};
-    if (one_in(random, 20)) *integers[next(random) % 9] = one_in(random, 2) ? any_i64(random) : -any_i64(random);
+    if (one_in(random, 20))
+        *integers[splitmix_next(random) % 9] = one_in(random, 2) ? any_i64(random) : -any_i64(random);
     uint8_t *bytes[] = {&c->coverage, &c->basis, &c->final, &c->reason};
-    if (one_in(random, 20)) *bytes[next(random) % 4] = (uint8_t)next(random);
-    if (one_in(random, 20)) c->revision = (uint32_t)next(random);
+    if (one_in(random, 20)) *bytes[splitmix_next(random) % 4] = (uint8_t)splitmix_next(random);
+    if (one_in(random, 20)) c->revision = (uint32_t)splitmix_next(random);
     c->conflict = one_in(random, 40);
 }
 
@@ -289,7 +285,8 @@ static void damaged_columns_are_read_safely(void **state) {
         for (int i = 0; i < 20; i++) {
             memcpy(bytes, buf.data, buf.size);
             for (int64_t n = between(&random, 1, 4); n > 0; n--)
-                bytes[next(&random) % (one_in(&random, 2) ? 60 : buf.size - 8)] = (uint8_t)next(&random);
+                bytes[splitmix_next(&random) % (one_in(&random, 2) ? 60 : buf.size - 8)] =
+                    (uint8_t)splitmix_next(&random);
             uint64_t sum = hash_bytes(slice_of(bytes, buf.size - 8), 0);
             memcpy(bytes + buf.size - 8, &sum, 8);
             struct block_view view;

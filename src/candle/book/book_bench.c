@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/splitmix.h"
 #include "candle/book.h"
 #include "log/log.h"
 
@@ -33,13 +34,6 @@ static void must(enum err err) {
     exit(1);
 }
 
-static uint64_t random_next(uint64_t *state) {
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    return z ^ (z >> 31);
-}
-
 static struct decimal canonical(int64_t mantissa, uint8_t scale) {
     return decimal_normalize((struct decimal){mantissa, scale});
 }
@@ -63,11 +57,11 @@ static struct event *make_events(bool prices, uint32_t series_count) {
     uint64_t r = 1;
     if (events == NULL || ids == NULL) exit(1);
     for (uint32_t i = 0; i < EVENTS; i++) {
-        uint32_t series = (uint32_t)(random_next(&r) % series_count);
-        struct decimal price = canonical(5000000 + (int64_t)(random_next(&r) % 10000), 2);
-        struct decimal quantity = canonical(1 + (int64_t)(random_next(&r) % 1000000), 5);
+        uint32_t series = (uint32_t)(splitmix_next(&r) % series_count);
+        struct decimal price = canonical(5000000 + (int64_t)(splitmix_next(&r) % 10000), 2);
+        struct decimal quantity = canonical(1 + (int64_t)(splitmix_next(&r) % 1000000), 5);
         int64_t time_ms = T0 + (int64_t)i * 3600000 / EVENTS;
-        if (prices && random_next(&r) % 4 == 0) time_ms -= (int64_t)(random_next(&r) % 2000);
+        if (prices && splitmix_next(&r) % 4 == 0) time_ms -= (int64_t)(splitmix_next(&r) % 2000);
         if (time_ms < T0) time_ms = T0;
         struct event e = {.series = series,
                           .time_ms = time_ms,
@@ -77,10 +71,10 @@ static struct event *make_events(bool prices, uint32_t series_count) {
                           .quantity_scale = quantity.scale};
         e.kind = prices ? EVENT_PRICE : EVENT_TRADE;
         if (prices) {
-            e.quote_volume = (int64_t)(random_next(&r) % 100000000);
+            e.quote_volume = (int64_t)(splitmix_next(&r) % 100000000);
         } else {
             e.first_id = e.last_id = 1000 + ids[series]++;
-            e.side = (uint8_t)(1 + random_next(&r) % 2);
+            e.side = (uint8_t)(1 + splitmix_next(&r) % 2);
         }
         events[i] = e;
     }
@@ -259,7 +253,7 @@ static void bench_klines(uint32_t series_count, const char *folder) {
     if (rows == NULL) exit(1);
     open_place(&p, folder, false, series_count);
     for (int64_t i = 0; i < ROWS; i++) {
-        int64_t close = 100000 + (int64_t)(random_next(&r) % 1000);
+        int64_t close = 100000 + (int64_t)(splitmix_next(&r) % 1000);
         rows[i] = (struct candle){.open_time_ms = T0 + i * 60000,
                                   .open = {close - 5, 2},
                                   .high = {close + 9, 2},
@@ -269,7 +263,7 @@ static void bench_klines(uint32_t series_count, const char *folder) {
                                   .first_id = i * 10,
                                   .last_id = i * 10 + 9,
                                   .final = CANDLE_FINAL_PROVEN};
-        rows[i].volume = canonical(1 + (int64_t)(random_next(&r) % 1000000), 4);
+        rows[i].volume = canonical(1 + (int64_t)(splitmix_next(&r) % 1000000), 4);
     }
     double start = now_s();
     for (uint32_t s = 0; s < series_count; s++)

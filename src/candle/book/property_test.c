@@ -1,5 +1,6 @@
 /* A candle is a function of a set of trades: random sets, in random order, with duplicates, in random batches, over one or
  * two books, through crashes and replays, against a fold that sorts the set. Each failure names its seed. */
+#include "base/splitmix.h"
 #include "base/testing.h"
 #include "candle/book/fixture.h"
 
@@ -9,13 +10,7 @@ struct random {
     uint64_t state;
 };
 
-static uint64_t next(struct random *r) {
-    r->state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = r->state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
+static uint64_t next(struct random *r) { return splitmix_next(&r->state); }
 
 static int64_t below(struct random *r, int64_t n) { return (int64_t)(next(r) % (uint64_t)n); }
 

@@ -8,17 +8,13 @@
 
 #include <cmocka.h>
 
+#include "base/splitmix.h"
 #include "base/testing.h"
 #include "candle/read.h"
+#include "candle/read/fixture.h"
 
 static uint64_t random_state;
-static uint64_t random_next(void) {
-    random_state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
+static uint64_t random_next(void) { return splitmix_next(&random_state); }
 static unsigned below(unsigned n) { return (unsigned)(random_next() % n); }
 
 enum { MINUTE = 60000, DAY = 86400000, QUARTER = 900000, DAYS = 12, MINUTES = DAYS * 1440 };
@@ -460,20 +456,6 @@ static enum err read_by(bool sliced, const struct candle_query *q, candle_visit 
     from.book = NULL;
     from.slice = &slice;
     return candle_read(&from, q, visit, context, diag);
-}
-
-static struct zone *zone_of(const char *name) {
-    struct zone *zone = NULL;
-    if (zone_fixed(slice_text(name), &zone) == ERR_OK) return zone;
-    char path[256];
-    static uint8_t bytes[65536];
-    snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", name);
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return NULL;
-    size_t size = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
-    assert_int_equal(zone_parse(name, slice_of(bytes, size), NULL, &zone), ERR_OK);
-    return zone;
 }
 
 static bool is_price_world(void) { return world->lanes[BASIS_PRICES].watermark_ms != 0; }

@@ -10,17 +10,13 @@
 
 #include <cmocka.h>
 
+#include "base/splitmix.h"
 #include "base/testing.h"
 #include "candle/read.h"
+#include "candle/read/fixture.h"
 
 static uint64_t random_state;
-static uint64_t random_next(void) {
-    random_state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = random_state;
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
+static uint64_t random_next(void) { return splitmix_next(&random_state); }
 static unsigned below(unsigned n) { return (unsigned)(random_next() % n); }
 
 enum { EVENTS_MAX = 6000, HELD_MAX = 200, SEAL_FREEZES = 130, KINDS = 3 };
@@ -314,20 +310,6 @@ static struct candle_query random_query(const struct world *w, const struct zone
     if (below(2)) q.limit = 1 + below(below(2) ? 10 : 2000);
     q.newest = q.limit > 0 && below(2);
     return q;
-}
-
-static struct zone *zone_of(const char *name) {
-    struct zone *zone = NULL;
-    if (zone_fixed(slice_text(name), &zone) == ERR_OK) return zone;
-    char path[256];
-    static uint8_t bytes[65536];
-    snprintf(path, sizeof path, "/usr/share/zoneinfo/%s", name);
-    FILE *file = fopen(path, "rb");
-    if (file == NULL) return NULL;
-    size_t size = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
-    assert_int_equal(zone_parse(name, slice_of(bytes, size), NULL, &zone), ERR_OK);
-    return zone;
 }
 
 enum { ZONES = 5 };

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/splitmix.h"
 #include "candle/block.h"
 #include "candle/shelf.h"
 
@@ -40,17 +41,12 @@ static int64_t now_ns(clockid_t clock) {
 static int64_t wall_ns(void) { return now_ns(CLOCK_MONOTONIC); }
 static int64_t cpu_ns(void) { return now_ns(CLOCK_THREAD_CPUTIME_ID); }
 
-static uint64_t next(uint64_t *random) {
-    uint64_t x = *random += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
 static int64_t between(uint64_t *random, int64_t low, int64_t high) {
-    return low + (int64_t)(next(random) % (uint64_t)(high - low + 1));
+    return low + (int64_t)(splitmix_next(random) % (uint64_t)(high - low + 1));
 }
 static double normal(uint64_t *random) {
-    double u = ((double)(next(random) >> 11) + 1) * 0x1p-53, v = (double)(next(random) >> 11) * 0x1p-53;
+    double u = ((double)(splitmix_next(random) >> 11) + 1) * 0x1p-53,
+           v = (double)(splitmix_next(random) >> 11) * 0x1p-53;
     return sqrt(-2 * log(u)) * cos(6.283185307179586 * v);
 }
 static struct decimal decimal(int64_t mantissa, uint8_t scale) {
@@ -200,7 +196,7 @@ static void bench_reads(struct bench *b, const char *name, struct shelf_range ra
         struct store_snapshot *snapshot = NULL;
         struct diag diag = {0};
         struct take t = {.limit = limit};
-        range.lane = lane_of((uint32_t)(next(&b->random) % b->series_count));
+        range.lane = lane_of((uint32_t)(splitmix_next(&b->random) % b->series_count));
         if (range.to_ms == 0 || range.to_ms > end) range.to_ms = end;
         int64_t at = wall_ns();
         must(store_snapshot_open(b->store, &snapshot), &diag, "snapshot");

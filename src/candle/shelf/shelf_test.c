@@ -1,4 +1,5 @@
 #include "candle/shelf.h"
+#include "base/splitmix.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,14 +14,8 @@ static const int64_t MINUTE_MS = 60000, HOUR_MS = 3600000, DAY_MS = 86400000;
 static const int64_t START_MS = INT64_C(1703808000000); /* 2023-12-29: a month and a year end soon */
 enum { DAYS = 8, MINUTES = DAYS * 1440, LANES = 3 };
 
-static uint64_t next(uint64_t *random) {
-    uint64_t x = *random += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
 static int64_t between(uint64_t *random, int64_t low, int64_t high) {
-    return low + (int64_t)(next(random) % (uint64_t)(high - low + 1));
+    return low + (int64_t)(splitmix_next(random) % (uint64_t)(high - low + 1));
 }
 
 /* --- a shelf over a real log, and what it should hold --- */
@@ -141,7 +136,7 @@ static struct candle make_row(uint64_t *random, int64_t minute, uint32_t revisio
     c.close_mark = (struct candle_mark){c.close_time_ms - 5, c.last_id};
     c.trades = 10;
     c.last_offset = minute;
-    c.hash = next(random);
+    c.hash = splitmix_next(random);
     c.revision = revision;
     c.covered_minutes = 1;
     c.native_ms = 60000;
@@ -218,7 +213,7 @@ static void seal_some(struct fixture *f, int lane) {
     uint32_t count = 0;
     int first = (int)between(&f->random, 0, DAYS - 1), last = first + (int)between(&f->random, 0, 3);
     if (last >= DAYS) last = DAYS - 1;
-    int64_t step = next(&f->random) % 3 == 0 ? 400 : 3;
+    int64_t step = splitmix_next(&f->random) % 3 == 0 ? 400 : 3;
     for (int64_t at = first * 1440 + between(&f->random, 0, 20); at < (last + 1) * 1440;
          at += between(&f->random, 1, step)) {
         m->rows[at] = rows[count++] = make_row(&f->random, at, m->has[at] ? m->rows[at].revision + 1 : 0);
@@ -294,8 +289,8 @@ static void compare_all(struct fixture *f) {
         }
         for (int i = 0; i < 5; i++) {
             int64_t from = between(&f->random, 0, MINUTES), to = between(&f->random, from, MINUTES);
-            compare(f, s, lane, 60000, from, to, next(&f->random) % 2, (uint32_t)between(&f->random, 0, 300));
-            compare(f, s, lane, 900000, from / 15, to / 15, next(&f->random) % 2, 0);
+            compare(f, s, lane, 60000, from, to, splitmix_next(&f->random) % 2, (uint32_t)between(&f->random, 0, 300));
+            compare(f, s, lane, 900000, from / 15, to / 15, splitmix_next(&f->random) % 2, 0);
         }
         struct shelf_bounds bounds = {0};
         assert_int_equal(shelf_bounds(f->shelf, s, f->lanes[lane], &bounds), ERR_OK);
@@ -328,8 +323,8 @@ static void what_is_put_is_read(void **state) {
 static void sealed_and_open_rows_are_one(void **state) {
     struct fixture *f = *state;
     for (int round = 0; round < 60; round++) {
-        int lane = (int)(next(&f->random) % LANES);
-        if (next(&f->random) % 3 == 0)
+        int lane = (int)(splitmix_next(&f->random) % LANES);
+        if (splitmix_next(&f->random) % 3 == 0)
             seal_some(f, lane);
         else
             put_some(f, lane);

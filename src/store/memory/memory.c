@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/splitmix.h"
 #include "store/store_key.h"
 
 enum { MAGIC = 0x6d656d73 };
@@ -191,13 +192,6 @@ static enum err writes_add(void *context, const struct store_key *key, struct sl
     return ERR_OK;
 }
 
-static uint64_t random_next(uint64_t *state) {
-    uint64_t x = *state += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-}
-
 static uint64_t partition_hash(const struct write *write) {
     struct slice partition;
     enum err err = store_flat_key_partition(entry_key(write->entry), &partition);
@@ -221,7 +215,7 @@ static void shuffle(struct write *list, uint32_t count, uint64_t *random) {
             heads[head_count++] = i;
     }
     for (uint32_t i = 0; i < count; i++) {
-        uint32_t pick = (uint32_t)(random_next(random) % head_count);
+        uint32_t pick = (uint32_t)(splitmix_next(random) % head_count);
         out[i] = list[heads[pick]];
         if (out[i].next > 0)
             heads[pick] = out[i].next - 1;
