@@ -255,7 +255,7 @@ class Runner:
                     self.totals.add(failed=[f"{name}: a sanitizer's report, {os.path.relpath(path, ROOT)}"])
 
     def fuzz(self):
-        """Each target over its seeds and some seconds of new inputs."""
+        """Each target over its seeds and some seconds of new inputs: the same ones each time, but for a long run's."""
         folder = os.path.join(BUILDS, "sanitized", "fuzz")
         seconds = 120 if self.long else 3
         targets = [path for path in sorted(glob.glob(os.path.join(folder, "fuzz-*"))) if not os.path.isdir(path)]
@@ -267,8 +267,9 @@ class Runner:
             found = os.path.join(BUILDS, "fuzz-found", name)
             os.makedirs(found, exist_ok=True)
             seeds = os.path.join(ROOT, "fuzz", "seeds", name)
-            words = [target, f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
-                     f"-artifact_prefix={found}/crash-", "-max_len=65536", found]
+            words = [target, f"-max_total_time={seconds}", f"-seed={0 if self.long else 1}", "-timeout=10",
+                     "-rss_limit_mb=2048", "-print_final_stats=1", f"-artifact_prefix={found}/crash-",
+                     "-max_len=65536", found]
             words += [seeds] if os.path.isdir(seeds) else []
             return name, self.command(f"fuzz-{name}", words, seconds + 120, may_fail=True)
 

@@ -231,24 +231,23 @@ SCAN_INLINE bool scan_decimal(const uint8_t **at, int64_t *ret_mantissa, uint8_t
     return true;
 }
 
-/* The length of a string up to its quote, at most 15, and its bytes with zeroes behind them. Escapes and control bytes are
- * not looked for: the caller knows the whole words. False if no quote is that near. */
+/* The length of a string up to its quote, at most 15, and its bytes and the quote with zeroes behind them: the quote tells a
+ * string from one with NUL bytes behind it. Escapes and control bytes are not looked for: the caller knows the whole words.
+ * False if no quote is that near. */
 SCAN_INLINE bool scan_name(const uint8_t *at, unsigned *ret_size, scan_pair *ret_bytes) {
     uint64_t word = scan_load8(at), quotes = word ^ 0x2222222222222222u;
     quotes = (quotes - SCAN_ONES) & ~quotes & SCAN_HIGHS;
     if (__builtin_expect(quotes != 0, 1)) {
-        unsigned bits = (unsigned)__builtin_ctzll(quotes) & 0x38u; /* 0..56 */
-        *ret_size = bits >> 3;
-        *ret_bytes = (scan_pair){word & ((1ull << bits) - 1), 0};
+        *ret_size = (unsigned)__builtin_ctzll(quotes) >> 3;
+        *ret_bytes = (scan_pair){word & (quotes ^ (quotes - 1)), 0};
         return true;
     }
     uint64_t word2 = scan_load8(at + 8);
     quotes = word2 ^ 0x2222222222222222u;
     quotes = (quotes - SCAN_ONES) & ~quotes & SCAN_HIGHS;
     if (quotes == 0) return false;
-    unsigned bits = (unsigned)__builtin_ctzll(quotes) & 0x38u;
-    *ret_size = 8 + (bits >> 3);
-    *ret_bytes = (scan_pair){word, word2 & ((1ull << bits) - 1)};
+    *ret_size = 8 + ((unsigned)__builtin_ctzll(quotes) >> 3);
+    *ret_bytes = (scan_pair){word, word2 & (quotes ^ (quotes - 1))};
     return true;
 }
 

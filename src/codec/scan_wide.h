@@ -22,8 +22,8 @@ static inline bool scan_wide_supported(void) {
 /* Read at offset n: sixteen numbers from n - 16 on. */
 static const int8_t scan_wide_count[32] = {-16, -15, -14, -13, -12, -11, -10, -9, -8, -7, -6, -5, -4, -3, -2, -1,
                                            0,   1,   2,   3,   4,   5,   6,   7,  8,  9,  10, 11, 12, 13, 14, 15};
-/* Read at offset 16 - n: n bytes of ones, then zeroes. */
-static const uint8_t scan_wide_ones[32] = {255, 255, 255, 255, 255, 255, 255, 255,
+/* Read at offset 16 - n: n + 1 bytes of ones, then zeroes. */
+static const uint8_t scan_wide_ones[32] = {255, 255, 255, 255, 255, 255, 255, 255, 255,
                                            255, 255, 255, 255, 255, 255, 255, 255};
 
 SCAN_WIDE unsigned scan_wide_mask(__m128i bytes) { return (unsigned)_mm_movemask_epi8(bytes); }

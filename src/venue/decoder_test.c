@@ -75,6 +75,7 @@ static void test_binance(void **state) {
         {"{\"e\":\"trade\",\"s\":\"BTCUSDT\",\"t\":1,\"p\":\"1\",\"q\":\"1\",\"T\":1,\"m\":\"no\"}", ERR_TYPE},
         {"{\"e\":\"trade\",\"s\":\"WHATEVER\",\"t\":1,\"p\":\"1\",\"q\":\"1\",\"T\":1,\"m\":true}", ERR_UNKNOWN},
         {"{\"e\":\"trade\",\"s\":\"BTC:USDT\",\"t\":1,\"p\":\"1\",\"q\":\"1\",\"T\":1,\"m\":true}", ERR_SYNTAX},
+        {"{\"e\":\"trade\",\"s\":\"BTCUSDT\\u0000\",\"t\":1,\"p\":\"1\",\"q\":\"1\",\"T\":1,\"m\":true}", ERR_SYNTAX},
         {"{\"e\":\"aggTrade\",\"s\":\"BTCUSDT\",\"f\":5,\"l\":4,\"p\":\"1\",\"q\":\"1\",\"T\":1,\"m\":true}",
          ERR_RANGE},
         {"{\"e\":\"aggTrade\",\"s\":\"BTCUSDT\",\"f\":5,\"l\":900000000,\"p\":\"1\",\"q\":\"1\",\"T\":1,\"m\":true}",
@@ -190,7 +191,11 @@ static void test_shape_and_general_parser_agree(void **state) {
         buf_clear(&text);
         put_message(&text);
         uint32_t at = random_below((uint32_t)text.size);
-        if (random_below(3) == 0)
+        if (random_below(9) == 0) {
+            buf_put_u8(&text, 0);
+            memmove(text.data + at + 1, text.data + at, text.size - at - 1);
+            text.data[at] = 0;
+        } else if (random_below(3) == 0)
             text.data[at] = (uint8_t)(random_below(2) ? random_below(256) : (uint8_t) "\",:{}0-."[random_below(8)]);
         size_t size = random_below(50) ? text.size : at;
         for (int i = 0; i < INPUT_PADDING_BYTES; i++) buf_put_u8(&text, '}');

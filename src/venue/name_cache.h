@@ -14,7 +14,7 @@
 
 enum { NAME_CACHE_BITS = 14, NAME_CACHE_NEIGHBOURS = 8, NAME_CACHE_NAME_MAX = 15 };
 
-/* Up to three names of up to 15 bytes each, zeroes behind; names are without NUL bytes. */
+/* Up to three names of up to 15 bytes each, with a quote and then zeroes behind, as scan_name leaves them. */
 struct name_key {
     scan_pair names[3];
 };
@@ -94,8 +94,10 @@ static inline void name_cache_add(struct name_cache *cache, const struct name_ke
 /* False for a name that does not fit. `slot` is 0..2. */
 static inline bool name_key_set(struct name_key *key, unsigned slot, struct slice name) {
     if (name.size == 0 || name.size > NAME_CACHE_NAME_MAX) return false;
-    key->names[slot] = (scan_pair){0, 0};
-    memcpy(&key->names[slot], name.data, name.size);
+    uint8_t bytes[sizeof key->names[slot]] = {0};
+    memcpy(bytes, name.data, name.size);
+    bytes[name.size] = '"';
+    memcpy(&key->names[slot], bytes, sizeof bytes);
     return true;
 }
 

@@ -224,14 +224,19 @@ static void put_random_event(struct buf *out) {
                1700000000000ull + random_below(100000), shape == 5 ? "\"" : "");
 }
 
-/* A byte changed, removed, doubled or moved to the end, sometimes. */
+/* A byte changed, removed or put in, or the end cut off, sometimes. */
 static void damage(struct buf *text) {
     uint32_t at = random_below((uint32_t)text->size);
-    switch (random_below(6)) {
+    switch (random_below(7)) {
         case 0: text->data[at] = (uint8_t)random_below(256); break;
         case 1: text->data[at] = (uint8_t) "\"\\,:{}[]0 .-eE\n"[random_below(15)]; break;
         case 2: text->size = at; break;
         case 3: memmove(text->data + at, text->data + at + 1, text->size - at - 1), text->size--; break;
+        case 4:
+            buf_put_u8(text, 0);
+            memmove(text->data + at + 1, text->data + at, text->size - at - 1);
+            text->data[at] = random_below(2) ? 0 : (uint8_t)random_below(256);
+            break;
         default: break;
     }
 }
