@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/buf.h"
 #include "base/testing.h"
@@ -369,6 +370,42 @@ static void test_lines(void **state) {
     buf_deinit(&text);
 }
 
+/* Whatever length an event had of which the shape was learnt: nothing is read behind the padding of later ones. */
+static void test_lines_are_read_within_their_padding(void **state) {
+    enum { PAGE_BYTES = 4096, LINES = 24 };
+    static const uint32_t zeros[] = {100, 200, 400, 3000, 30000};
+    struct fixture *f = *state;
+    uint8_t *pages = mmap(NULL, 3 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(pages, MAP_FAILED);
+    assert_int_equal(mprotect(pages + 2 * PAGE_BYTES, PAGE_BYTES, PROT_NONE), 0);
+    struct buf text;
+    buf_init(&text, 65536);
+    for (size_t i = 0; i < sizeof zeros / sizeof *zeros; i++) {
+        struct price_decoder *decoder;
+        struct event event, events[LINES];
+        uint32_t starts[LINES], count = 0;
+        assert_int_equal(price_decoder_open(f->series, &decoder), ERR_OK);
+        buf_clear(&text);
+        buf_put_text(&text, "{\"baseCurrency\":\"btc\",\"quoteCurrency\":\"usdt\",\"exchange\":\"b\",\"price\":\"1.5");
+        for (uint32_t n = 0; n < zeros[i]; n++) buf_put_u8(&text, '0');
+        buf_put_text(&text,
+                     "\",\"baseVolumeLast24h\":\"1\",\"quoteVolumeLast24h\":\"2\",\"timestampInMs\":1700000041999}");
+        assert_int_equal(price_decode(decoder, padded(f, buf_slice(&text)), NULL, &event), ERR_OK);
+        buf_clear(&text);
+        for (int n = 0; n < LINES; n++)
+            buf_put_text(&text,
+                         "{\"baseCurrency\":\"btc\",\"quoteCurrency\":\"usdt\",\"exchange\":\"b\",\"price\":\"1.5\","
+                         "\"baseVolumeLast24h\":\"1\",\"quoteVolumeLast24h\":\"2\",\"timestampInMs\":1700000041999}\n");
+        const uint8_t *end = pages + 2 * PAGE_BYTES - INPUT_PADDING_BYTES, *at = end - text.size;
+        memcpy(pages + 2 * PAGE_BYTES - INPUT_PADDING_BYTES - text.size, text.data, text.size);
+        while (at < end && (count = price_decode_lines(decoder, &at, end, events, starts, LINES)) > 0) continue;
+        assert_ptr_equal(at, end);
+        price_decoder_close(&decoder);
+    }
+    buf_deinit(&text);
+    munmap(pages, 3 * PAGE_BYTES);
+}
+
 struct seen {
     uint32_t count, bad, last_index;
     struct slice last_source;
@@ -453,6 +490,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_shape_and_general_parser_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lines_and_general_parser_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lines, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_lines_are_read_within_their_padding, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bodies, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

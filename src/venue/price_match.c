@@ -137,7 +137,9 @@ SCAN_WIDE_TARGET static bool match_wide(const struct price_shapes *shapes, const
                            : wide_shape(shapes, known, false, 1, at, end, ret_event);
 }
 
-/* Where the line behind the first newline within the 64 bytes from `at` on starts. */
+enum { NEAR_BYTES = 64 };
+
+/* Where the line behind the first newline within the NEAR_BYTES from `at` on starts. */
 SCAN_WIDE bool near_newline(const uint8_t *at, const uint8_t **ret_next) {
     const __m256i newline = _mm256_set1_epi8('\n');
     const __m256i *text = (const __m256i *)(const void *)at;
@@ -147,17 +149,19 @@ SCAN_WIDE bool near_newline(const uint8_t *at, const uint8_t **ret_next) {
     return (low | high) != 0;
 }
 
-/* Some lines at a time, while they have about the same length and the shape of the last one. Where each one ends is guessed,
- * and then known by its having been read. */
+/* Some lines at a time, while they have about the length of the one that the shape was learnt from, and the shape of the last
+ * one. Where each one ends is guessed, and then known by its having been read. */
 SCAN_WIDE_TARGET static uint32_t wide_lines(const struct price_shapes *shapes, const uint8_t **at, const uint8_t *end,
                                             struct event *events, uint32_t *starts, uint32_t max) {
     enum { BEFORE = 24 };
     const struct remembered *known = &shapes->known[shapes->recent];
     const uint8_t *base = *at, *p = base;
-    size_t guess = known->text_bytes > BEFORE ? known->text_bytes - BEFORE : 0;
+    const size_t guess = known->text_bytes > BEFORE ? known->text_bytes - BEFORE : 0;
+    const size_t apart = guess + NEAR_BYTES; /* two lines, at most */
+    const size_t room = (WIDE_LINES - 1) * apart + (apart > WIDE_BYTES_MAX ? apart : WIDE_BYTES_MAX);
     uint32_t count = 0;
     if (!known->wide || !known->in_order) return 0;
-    while (count + WIDE_LINES <= max && end - p >= WIDE_LINES * WIDE_BYTES_MAX) {
+    while (count + WIDE_LINES <= max && (size_t)(end - p) >= room) {
         const uint8_t *lines[WIDE_LINES + 1] = {p}, *ends[WIDE_LINES];
         bool fine = true;
 #pragma GCC unroll 4
