@@ -187,7 +187,7 @@ static uint64_t next(uint64_t *seed) {
 
 struct made {
     struct record records[300];
-    struct record_header headers[300][3];
+    struct record_header headers[300][RECORD_HEADERS_MAX];
     uint32_t count, seen;
     int64_t base_offset;
 };
@@ -214,16 +214,23 @@ static enum err check_made(void *context, const struct record *record) {
     return ERR_OK;
 }
 
+/* Mostly near the one before; sometimes the other end of time, so that the distance takes all ten bytes of a varint. */
+static int64_t next_time(uint64_t *seed, int64_t time) {
+    static const int64_t ends[] = {-1, 0, INT64_MIN / 4, INT64_MAX / 4};
+    return next(seed) % 100 == 0 ? ends[next(seed) % 4] : time + (int64_t)(next(seed) % 5000) - 1000;
+}
+
 static void make_records(struct made *made, uint64_t *seed, const uint8_t *pool) {
     made->count = 1 + (uint32_t)(next(seed) % 300);
     made->seen = 0;
     int64_t time = (int64_t)(next(seed) << 10);
     for (uint32_t i = 0; i < made->count; i++) {
         struct record *record = &made->records[i];
-        time += (int64_t)(next(seed) % 5000) - 1000;
+        time = next_time(seed, time);
         *record = (struct record){0, time, some_bytes(seed, pool, 300), some_bytes(seed, pool, 9000), NULL, 0};
         record->headers = made->headers[i];
-        record->header_count = next(seed) % 5 ? 0 : (uint32_t)(next(seed) % 4);
+        record->header_count =
+            next(seed) % 5 ? 0 : (uint32_t)(next(seed) % (next(seed) % 20 ? 4 : RECORD_HEADERS_MAX + 1));
         for (uint32_t j = 0; j < record->header_count; j++) {
             struct slice key = some_bytes(seed, pool, 40);
             made->headers[i][j] = (struct record_header){key.data ? key : SLICE("k"), some_bytes(seed, pool, 40)};
@@ -249,7 +256,7 @@ static void test_what_is_written_is_read(void **state) {
         for (uint32_t i = 0; i < made.count; i++)
             assert_int_equal(record_batch_add(&builder, &made.records[i]), ERR_OK);
         assert_int_equal(record_batch_end(&builder), ERR_OK);
-        made.base_offset = (int64_t)next(&seed);
+        made.base_offset = (int64_t)(next(&seed) << (next(&seed) % 32));
         record_batch_place(builder.bytes.data, made.base_offset, round);
         struct record_batch batch;
         assert_int_equal(record_batch_parse(buf_slice(&builder.bytes), &batch), ERR_OK);

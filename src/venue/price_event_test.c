@@ -199,13 +199,18 @@ static void put_number(struct buf *out) {
     if (quoted) buf_put_u8(out, '"');
 }
 
+/* Mostly the plain ones; those behind need the general parser. */
+enum { NAMES = 12, PLAIN_NAMES = 7 };
+static uint32_t random_name(void) { return random_below(random_below(10) == 0 ? NAMES : PLAIN_NAMES); }
+
 static void put_random_event(struct buf *out) {
-    static const char *const names[] = {"BTC", "eth", "USDT", "a_very_long.name", "a_very_long.name1", "x", "12345678"};
+    static const char *const names[NAMES] = {
+        "BTC",          "eth",      "USDT",  "a_very_long.name", "a_very_long.name1", "x", "12345678", "B\\u0054C",
+        "\xe5\xb8\x81", "x\\u0000", "x\\\"", "15_bytes_of.it-"};
     uint32_t shape = random_below(6);
     const char *colon = shape == 1 ? "\": " : "\":", *comma = shape == 1 ? ", " : ",";
     buf_printf(out, "{\"baseCurrency%s\"%s\"%s\"quoteCurrency%s\"%s\"%s\"exchange%s\"%s\"%s", colon,
-               names[random_below(7)], comma, colon, names[random_below(7)], comma, colon, names[random_below(7)],
-               comma);
+               names[random_name()], comma, colon, names[random_name()], comma, colon, names[random_name()], comma);
     if (shape != 2) {
         buf_printf(out, "\"price%s", colon);
         put_number(out);
@@ -251,7 +256,8 @@ static void test_shape_and_general_parser_agree(void **state) {
         random_state = seed;
         buf_clear(&text);
         put_random_event(&text);
-        if (random_below(3) == 0) damage(&text);
+        for (uint32_t times = random_below(3) == 0 ? 1 + random_below(2) : 0; times > 0 && text.size > 0; times--)
+            damage(&text);
         struct slice line = padded(f, buf_slice(&text));
         struct event fast = {0}, general = {0};
         enum err a = price_decode(f->decoder, line, NULL, &fast);
@@ -328,14 +334,15 @@ static void test_lines_and_general_parser_agree(void **state) {
         for (uint32_t lines = random_below(20); lines > 0; lines--) {
             buf_clear(&line);
             put_usual_event(&line);
-            if (random_below(12) == 0) damage(&line);
+            for (uint32_t times = random_below(12) == 0 ? 1 + random_below(2) : 0; times > 0 && line.size > 0; times--)
+                damage(&line);
             buf_put(&text, buf_slice(&line));
             if (lines > 1 || random_below(2)) buf_put_u8(&text, '\n');
         }
         struct slice all = padded(f, buf_slice(&text));
         fast += decode_all_lines(f, all.data, all.data + all.size);
     }
-    assert_true(fast > 20000);
+    assert_true(fast > 15000);
     buf_deinit(&text);
     buf_deinit(&line);
 }

@@ -184,7 +184,7 @@ static void trade(struct candle *c, struct candle *before, uint64_t *random, boo
     c->conflict = one_in(random, 40);
 }
 
-static uint32_t make_rows(struct candle *rows, uint64_t seed) {
+static uint32_t make_rows_of(struct candle *rows, uint64_t seed, uint32_t tier_ms) {
     uint64_t random = seed;
     uint32_t count = one_in(&random, 3) ? (uint32_t)between(&random, 1, 60) : (uint32_t)between(&random, 1, 1440);
     bool gaps = one_in(&random, 3), odd = one_in(&random, 2), all_any = one_in(&random, 10);
@@ -192,9 +192,9 @@ static uint32_t make_rows(struct candle *rows, uint64_t seed) {
     for (uint32_t i = 0; i < count; i++) {
         struct candle *c = &rows[i];
         memset(c, 0, sizeof *c);
-        c->open_time_ms = START_MS + minute * MINUTE_MS;
-        c->close_time_ms = c->open_time_ms + MINUTE_MS - 1;
-        c->native_ms = 60000;
+        c->open_time_ms = START_MS + minute * tier_ms;
+        c->close_time_ms = c->open_time_ms + tier_ms - 1;
+        c->native_ms = one_in(&random, 30) ? 60000 : tier_ms;
         trade(c, i > 0 ? c - 1 : NULL, &random, odd);
         if (all_any) {
             c->open = any_decimal(&random, true);
@@ -206,17 +206,23 @@ static uint32_t make_rows(struct candle *rows, uint64_t seed) {
     return count;
 }
 
-static struct block_view encode(struct buf *buf, const struct candle *rows, uint32_t count) {
+static uint32_t make_rows(struct candle *rows, uint64_t seed) { return make_rows_of(rows, seed, 60000); }
+
+static struct block_view encode_tier(struct buf *buf, uint32_t tier_ms, const struct candle *rows, uint32_t count) {
     buf_clear(buf);
-    assert_int_equal(block_encode(buf, 60000, START_MS, rows, count), ERR_OK);
+    assert_int_equal(block_encode(buf, tier_ms, START_MS, rows, count), ERR_OK);
     struct block_view view = {0};
     assert_int_equal(block_open(buf_slice(buf), &view), ERR_OK);
     assert_int_equal(view.row_count, count);
-    assert_int_equal(view.tier_ms, 60000);
+    assert_int_equal(view.tier_ms, tier_ms);
     assert_int_equal(view.period_start_ms, START_MS);
     assert_int_equal(view.first_open_ms, rows[0].open_time_ms);
     assert_int_equal(view.last_open_ms, rows[count - 1].open_time_ms);
     return view;
+}
+
+static struct block_view encode(struct buf *buf, const struct candle *rows, uint32_t count) {
+    return encode_tier(buf, 60000, rows, count);
 }
 
 static void expect_range(const struct block_view *view, const struct candle *rows, uint32_t count, int64_t from,
@@ -239,16 +245,18 @@ static void candles_of_every_kind_come_back(void **state) {
     buf_init(&buf, BLOCK_BYTES_MAX);
     buf_init(&again, BLOCK_BYTES_MAX);
     for (uint64_t seed = 1; seed <= testing_seeds(1500); seed++) {
+        static const uint32_t tiers[] = {60000, 1000, 900000, 86400000};
         uint64_t random = seed * 31;
-        uint32_t count = make_rows(rows, seed);
-        struct block_view view = encode(&buf, rows, count);
+        const uint32_t tier_ms = tiers[seed % 8 < 4 ? 0 : seed % 4];
+        uint32_t count = make_rows_of(rows, seed, tier_ms);
+        struct block_view view = encode_tier(&buf, tier_ms, rows, count);
         expect_range(&view, rows, count, INT64_MIN, INT64_MAX, BLOCK_ROWS_MAX);
         for (int i = 0; i < 4; i++) {
-            int64_t from = START_MS + between(&random, -5, 1500) * MINUTE_MS + between(&random, -1, 1);
-            int64_t to = from + between(&random, -1, 300) * MINUTE_MS;
+            int64_t from = START_MS + between(&random, -5, 1500) * tier_ms + between(&random, -1, 1);
+            int64_t to = from + between(&random, -1, 300) * tier_ms;
             expect_range(&view, rows, count, from, to, (uint32_t)between(&random, 1, 500));
         }
-        assert_int_equal(block_encode(&again, 60000, START_MS, rows, count), ERR_OK);
+        assert_int_equal(block_encode(&again, tier_ms, START_MS, rows, count), ERR_OK);
         assert_true(slice_equal(buf_slice(&buf), buf_slice(&again)));
         buf_clear(&again);
     }

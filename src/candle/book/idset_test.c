@@ -9,6 +9,18 @@
 
 static struct id_range at(int64_t first, int64_t last) { return (struct id_range){first, last, first * 10, last * 10}; }
 
+/* Of the model: when the trade of an id was, and whether it has a time at all. */
+static int64_t time_of(int64_t id) { return id % 7 == 3 ? IDSET_NO_TIME : id * 10; }
+
+static struct id_range timed(int64_t first, int64_t last) {
+    struct id_range range = {first, last, IDSET_NO_TIME, IDSET_NO_TIME};
+    for (int64_t id = last; id >= first; id--)
+        if (time_of(id) >= 0) range.first_ms = time_of(id);
+    for (int64_t id = first; id <= last; id++)
+        if (time_of(id) >= 0) range.last_ms = time_of(id);
+    return range;
+}
+
 static void insert(struct idset *set, int64_t first, int64_t last) {
     struct id_range before, after, range = at(first, last);
     assert_int_equal(idset_insert(set, &range, &before, &after), ERR_OK);
@@ -74,6 +86,49 @@ static void test_limit(void **state) {
     idset_deinit(&set);
 }
 
+/* One by one, appended where that can be, with and without times: each range knows its ids and when they began and ended. */
+static void test_random_times(void **state) {
+    (void)state;
+    enum { IDS = 120 };
+    for (unsigned seed = 1; seed <= testing_seeds(2000); seed++) {
+        srand(seed);
+        struct idset set;
+        bool seen[IDS + 2] = {false};
+        int64_t floor = 0;
+        idset_init(&set);
+        for (int step = 0; step < 90; step++) {
+            const int64_t max = idset_max(&set),
+                          id = max >= 0 && max + 2 < IDS && rand() % 3 ? max + 1 : 1 + rand() % IDS;
+            const bool known = id < floor || seen[id];
+            if (id >= floor) assert_int_equal(idset_contains(&set, id), seen[id]);
+            assert_int_equal(idset_forgot(&set, id), id < floor);
+            if (known) continue;
+            struct id_range range = timed(id, id), before, after;
+            seen[id] = true;
+            if (!idset_append(&set, id, id, time_of(id)))
+                assert_int_equal(idset_insert(&set, &range, &before, &after), ERR_OK);
+            if (rand() % 60 == 0) {
+                const uint32_t keep = 1 + (uint32_t)rand() % 4;
+                if (set.count > keep) floor = set.ranges[set.count - keep - 1].last + 1;
+                idset_trim(&set, keep);
+                for (int64_t i = 0; i < floor; i++) seen[i] = false;
+            }
+        }
+        uint32_t ranges = 0;
+        for (int64_t id = 1, last; id <= IDS; id = last + 1) {
+            last = id;
+            if (!seen[id]) continue;
+            while (seen[last + 1]) last++;
+            const struct id_range wanted = timed(id, last);
+            assert_true(ranges < set.count);
+            assert_memory_equal(&set.ranges[ranges], &wanted, sizeof wanted);
+            ranges++;
+        }
+        assert_int_equal(ranges, set.count);
+        idset_deinit(&set);
+    }
+}
+
 /* Against a plain array of booleans. */
 static void test_random(void **state) {
     (void)state;
@@ -118,6 +173,6 @@ static void test_random(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_joins), cmocka_unit_test(test_limit),
-                                       cmocka_unit_test(test_random)};
+                                       cmocka_unit_test(test_random), cmocka_unit_test(test_random_times)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -48,6 +48,7 @@ static void set_numbers(struct random *r, struct event *e, int kind) {
 
 static void make_market(struct random *r, struct market *m, uint32_t count) {
     int numbers = (int)below(r, 4);
+    const bool jitter = m->shape != PRICES && below(r, 3) == 0; /* ids and times do not agree to the second */
     int64_t id = below(r, 3) == 0 ? 0 : 1 + below(r, 1000), time = T0 + below(r, 3600000);
     int64_t pace = below(r, 3) == 0 ? 200000 : 1 + below(r, 20000);
     if (m->shape == SPARSE && pace > 20000) pace = 20000; /* within the horizon, so that none is late */
@@ -56,6 +57,7 @@ static void make_market(struct random *r, struct market *m, uint32_t count) {
         struct event *e = &m->events[m->count];
         int64_t ids = m->shape == AGGREGATED ? 1 + below(r, 5) : 1;
         *e = (struct event){.series = m->series, .time_ms = time, .side = (uint8_t)(1 + below(r, 2))};
+        if (jitter && below(r, 6) == 0) e->time_ms -= below(r, 3000);
         set_numbers(r, e, m->shape == PRICES ? numbers % 2 : numbers);
         if (m->shape == PRICES) {
             e->kind = EVENT_PRICE;
@@ -65,7 +67,7 @@ static void make_market(struct random *r, struct market *m, uint32_t count) {
             e->kind = m->shape == AGGREGATED ? EVENT_AGGREGATED_TRADE : EVENT_TRADE;
             e->first_id = id;
             e->last_id = id + ids - 1;
-            e->filtered = m->shape == DENSE && below(r, 20) == 0;
+            e->filtered = m->shape != SPARSE && below(r, 20) == 0;
         }
         bool dropped = m->shape != PRICES && below(r, 30) == 0;
         m->count += !dropped;
@@ -284,14 +286,20 @@ static enum err ignore_change(void *context, const struct book_changed *changed)
     return ERR_OK;
 }
 
+/* Trades and aggregated trades of one pair are two lanes of one series. */
+static bool beside_the_first(const struct market *markets, uint32_t k) {
+    const enum shape a = markets[0].shape, b = markets[k].shape;
+    return k == 1 && (a == DENSE || a == AGGREGATED) && (b == DENSE || b == AGGREGATED) && a != b;
+}
+
 static struct market *make_markets(struct random *r, struct series_table *table, uint32_t count, uint32_t events) {
     static const char *const venues[SHAPES] = {"binance", "binance", "huobi", "desk"};
     struct market *markets = calloc(count, sizeof *markets);
     for (uint32_t k = 0; k < count; k++) {
         struct market *m = &markets[k];
         char base[16];
-        snprintf(base, sizeof base, "C%u", k);
         m->shape = (enum shape)below(r, SHAPES);
+        snprintf(base, sizeof base, "C%u", beside_the_first(markets, k) ? 0 : k);
         m->basis = m->shape == PRICES ? BASIS_PRICES : m->shape == AGGREGATED ? BASIS_AGGREGATED : BASIS_TRADES;
         m->series = series_of(table, venues[m->shape], base, m->shape == PRICES ? SERIES_PRICE : SERIES_TRADE);
         make_market(r, m, 2 + (uint32_t)below(r, events));
