@@ -349,6 +349,45 @@ static void test_any_operation_may_fail(void **state) {
     assert_int_equal(errors, 0);
 }
 
+/* Opens what a crash left while one of its operations fails; true if the log did not open. */
+static bool fails_to_open(struct place *other, enum sim_operation operation, uint32_t countdown, enum err want) {
+    struct diag diag = {0};
+    sim_fail(other->options.sys->disk, operation, countdown, want);
+    const enum err err = log_open(&other->options, &diag, &other->log);
+    sim_fail(other->options.sys->disk, operation, 0, ERR_OK);
+    if (err == ERR_OK) log_close(&other->log);
+    if (err != ERR_OK) assert_true(diag.what[0] != '\0');
+    return err != ERR_OK;
+}
+
+/* A disk that fails while the log recovers costs that start, and nothing else: the next one has all that was acknowledged. */
+static void test_any_operation_of_a_recovery_may_fail(void **state) {
+    struct place *place = *state;
+    static const enum err errs[] = {ERR_IO, ERR_NO_SPACE, ERR_LIMIT, ERR_SYNC};
+    uint8_t choices[SIM_CHOICES_MAX];
+    struct sim *after = sim_make(2);
+    struct place other = {.options = place->options};
+    int64_t n = 0;
+    uint32_t failed = 0;
+    int errors;
+    other.options.sys = sim_sys(after);
+    for (; n < 300; n++) assert_int_equal(append(place, n, 1), ERR_OK);
+    for (int operation = SIM_OPEN; operation < SIM_OPERATIONS; operation++)
+        for (uint32_t countdown = 1; countdown < 60; countdown++) {
+            memset(choices, countdown % 2 == 0 ? SIM_KEPT : SIM_DROPPED, sizeof choices);
+            sim_crash(place->sim, choices, 1, after);
+            failed += fails_to_open(&other, (enum sim_operation)operation, countdown,
+                                    errs[(countdown + (uint32_t)operation) % 4]);
+            open_log(&other);
+            if (log_end_offset(other.partition) != n || readable(&other, &errors) != n || errors != 0)
+                fail_msg("operation %d, %u: %lld records of %lld", operation, countdown,
+                         (long long)log_end_offset(other.partition), (long long)n);
+            log_close(&other.log);
+        }
+    assert_true(failed > 8);
+    sim_drop(&after);
+}
+
 static void test_unreadable_bytes_cost_only_what_is_in_them(void **state) {
     struct place *place = *state;
     int64_t n = 0;
@@ -469,6 +508,7 @@ int main(void) {
         TEST(test_what_a_killed_process_left_unsynced_is_synced_before_it_counts),
         TEST(test_a_failed_write_is_final),
         TEST(test_any_operation_may_fail),
+        TEST(test_any_operation_of_a_recovery_may_fail),
         TEST(test_unreadable_bytes_cost_only_what_is_in_them),
         TEST(test_each_byte_of_the_durable_end_may_rot),
         TEST(test_both_slots_rotten_refuses_appends_until_it_is_cut),
