@@ -168,11 +168,9 @@ static enum err open_prices(struct engine *engine, struct diag *diag) {
     return err;
 }
 
-/* Nobody waits for what an import folds: its checkpoints are as far apart as a restart may have to read again. */
+/* Nobody waits for what an import folds: its checkpoints are as far apart as they may be. */
 static uint64_t checkpoint_bytes(const struct engine *engine) {
-    enum { IMPORT_BYTES = 48 * 1024 * 1024 };
-    uint64_t configured = (uint64_t)engine->config.checkpoint_bytes;
-    return engine->mode == ENGINE_WORK && configured < IMPORT_BYTES ? IMPORT_BYTES : configured;
+    return engine->mode == ENGINE_WORK ? UINT64_MAX : (uint64_t)engine->config.checkpoint_bytes;
 }
 
 enum err engine_open_tasks(struct engine *engine, struct diag *diag) {

@@ -54,7 +54,9 @@ enum err task_group_open(const struct task_group_options *options, struct diag *
     if (group == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the tasks");
     group->options = *options;
     if (group->options.checkpoint_ms == 0) group->options.checkpoint_ms = CHECKPOINT_MS;
-    if (group->options.checkpoint_log_bytes == 0) group->options.checkpoint_log_bytes = CHECKPOINT_LOG_BYTES;
+    uint64_t *log_bytes = &group->options.checkpoint_log_bytes;
+    if (*log_bytes == 0) *log_bytes = CHECKPOINT_LOG_BYTES;
+    if (*log_bytes > BEHIND_BYTES_MAX / 2) *log_bytes = BEHIND_BYTES_MAX / 2; /* what comes meanwhile need not wait */
     store_batch_init(&group->batch, BATCH_BYTES_MAX);
     group->last_freeze_ns = sys_monotonic_ns(options->sys);
     enum err err = options->read_only ? ERR_OK : next_generation(group, diag);

@@ -55,7 +55,7 @@ struct task_group_options {
     struct log *log;
     struct store *store;
     int64_t checkpoint_ms;         /* at most this apart; 0: 500 */
-    uint64_t checkpoint_log_bytes; /* or after this much input; 0: 8 MiB */
+    uint64_t checkpoint_log_bytes; /* or after this much input, 22 MiB at most; 0: 8 MiB */
     bool read_only;                /* folds in memory, never checkpoints: a command beside a stopped server */
 };
 
