@@ -82,6 +82,7 @@ static enum err read_on(struct reading *r, struct log_cursor *cursor, struct dia
             r->damaged = true;
             continue;
         }
+        if (err == ERR_RANGE) continue; /* what is gone is gone */
         if (err != ERR_OK) break;
         arena_clear(&arena);
         err = record_batch_visit(&batch, &arena, print_record, r);

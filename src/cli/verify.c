@@ -39,7 +39,9 @@ static int run(struct cli *cli) {
     if (capture == NULL) return cli_usage(cli, "verify needs --capture FILE");
     struct tally tally = {.cli = cli};
     struct diag diag = {0};
-    enum err err = verify_capture(cli->sys, capture, cli_value(cli, "venue"), &diag, print_verdict, &tally);
+    struct verify_unreadable unreadable;
+    enum err err =
+        verify_capture(cli->sys, capture, cli_value(cli, "venue"), &diag, print_verdict, &tally, &unreadable);
     if (err != ERR_OK) {
         diag_where(&diag, "%s", capture);
         return cli_fail(err, &diag);
@@ -49,7 +51,11 @@ static int run(struct cli *cli) {
             cli_print("%s%s=%llu", i > 0 ? " " : "", verify_check_name[i], (unsigned long long)tally.counts[i]);
         cli_print("\n");
     }
-    return tally.counts[VERIFY_UNEXPLAINED] > 0 ? EXIT_NO : EXIT_DONE;
+    if (unreadable.count > 0)
+        fprintf(stderr, "wick: %s: %llu line%s cannot be judged; the first is line %llu: %s\n", capture,
+                (unsigned long long)unreadable.count, unreadable.count == 1 ? "" : "s",
+                (unsigned long long)unreadable.line, unreadable.reason);
+    return tally.counts[VERIFY_UNEXPLAINED] > 0 || unreadable.count > 0 ? EXIT_NO : EXIT_DONE;
 }
 
 static const struct cli_option options[] = {
@@ -62,7 +68,7 @@ const struct cli_command command_verify = {
     .name = "verify",
     .words = "",
     .summary = "our candles against the venue's own klines; every difference explained or counted",
-    .detail = "Exit 1 if any push is unexplained.",
+    .detail = "Exit 1 if any push is unexplained, or any line cannot be judged.",
     .options = options,
     .run = run,
 };

@@ -70,7 +70,8 @@ static enum err read_some(struct scrub *scrub, uint64_t *bytes) {
     while (*bytes < SCRUB_STEP_BYTES) {
         enum err err = log_cursor_next(scrub->cursor, NULL, &batch);
         *bytes += err == ERR_OK ? batch.size_bytes : SCRUB_STEP_BYTES / 64;
-        if (err != ERR_OK && err != ERR_CORRUPT) return ERR_END; /* at the end, or not readable now: the next round */
+        if (err != ERR_OK && err != ERR_CORRUPT && err != ERR_RANGE)
+            return ERR_END; /* at the end, or not readable now: the next round */
     }
     return ERR_OK;
 }

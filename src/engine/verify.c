@@ -24,6 +24,7 @@ struct verify {
     struct pushed *pushes;
     size_t push_count, push_capacity;
     struct event *subset; /* room for all of them */
+    struct verify_unreadable *unreadable;
     struct diag *diag;
 };
 
@@ -66,6 +67,10 @@ static enum err read_capture(struct verify *v, struct import_reader *reader) {
         if (err != ERR_OK && !end) return err;
         v->event_count += count;
         if (has_item && item.kind == IMPORT_PUSH && (err = keep_push(v, &item)) != ERR_OK) return err;
+        if (has_item && item.kind == IMPORT_REJECT && v->unreadable->count++ == 0) {
+            v->unreadable->line = item.line;
+            snprintf(v->unreadable->reason, sizeof v->unreadable->reason, "%s", item.reason);
+        }
         if (end) return ERR_OK;
     }
 }
@@ -215,7 +220,8 @@ static bool same_sum(struct verify_verdict *verdict, const char *field, struct d
 
 static bool explains(struct verify_verdict *verdict, const struct candle *before, const struct candle *delta,
                      const struct candle *after) {
-    return same(verdict, "open", before->open, after->open) &&
+    return same(verdict, "first_id", decimal_of(before->first_id), decimal_of(after->first_id)) &&
+           same(verdict, "open", before->open, after->open) &&
            same(verdict, "high", larger(before->high, delta->high), after->high) &&
            same(verdict, "low", smaller(before->low, delta->low), after->low) &&
            same(verdict, "close", delta->close, after->close) &&
@@ -230,7 +236,23 @@ static bool explains(struct verify_verdict *verdict, const struct candle *before
 
 static bool is_flat(const struct candle *c) {
     return c->trades == 0 && decimal_equal(c->open, c->high) && decimal_equal(c->open, c->low) &&
-           decimal_equal(c->open, c->close) && c->volume.mantissa == 0 && c->quote_volume.mantissa == 0;
+           decimal_equal(c->open, c->close) && c->volume.mantissa == 0 && c->quote_volume.mantissa == 0 &&
+           c->taker_buy_volume.mantissa == 0 && c->taker_buy_quote_volume.mantissa == 0;
+}
+
+static bool at_most(struct verify_verdict *verdict, const char *field, struct decimal theirs, struct decimal ours) {
+    return decimal_compare(theirs, ours) <= 0 || same(verdict, field, ours, theirs);
+}
+
+/* The order that reaches beyond the push has one price, so that only the volumes are not known, and they are less. */
+static bool straddles(struct verify_verdict *verdict, const struct candle *ours, const struct candle *theirs) {
+    return same(verdict, "open", ours->open, theirs->open) && same(verdict, "high", ours->high, theirs->high) &&
+           same(verdict, "low", ours->low, theirs->low) && same(verdict, "close", ours->close, theirs->close) &&
+           at_most(verdict, "volume", theirs->volume, ours->volume) &&
+           at_most(verdict, "quote_volume", theirs->quote_volume, ours->quote_volume) &&
+           at_most(verdict, "taker_buy_volume", theirs->taker_buy_volume, ours->taker_buy_volume) &&
+           at_most(verdict, "taker_buy_quote_volume", theirs->taker_buy_quote_volume, ours->taker_buy_quote_volume) &&
+           same_count(verdict, theirs->last_id - theirs->first_id + 1, theirs->trades);
 }
 
 static const struct pushed *previous_push(const struct verify *v, size_t index) {
@@ -270,15 +292,16 @@ static enum err judge(struct verify *v, size_t index, struct verify_verdict *ver
         if (!is_flat(theirs)) snprintf(verdict->why, sizeof verdict->why, "a candle without trades is not flat");
         return ERR_OK;
     }
-    switch (cover_of(v, p->series, theirs->first_id, theirs->last_id, &count)) {
-        case COVER_HOLE: return judge_delta(v, index, verdict);
-        case COVER_STRADDLE: verdict->check = VERIFY_FULL_STRADDLE; return ERR_OK;
-        case COVER_FULL: break;
-    }
+    const enum cover cover = cover_of(v, p->series, theirs->first_id, theirs->last_id, &count);
+    if (cover == COVER_HOLE) return judge_delta(v, index, verdict);
     struct candle ours = {0};
     enum err err = fold_subset(v, p, count, &ours);
-    if (err == ERR_OK) verdict->check = equals_push(verdict, &ours, theirs) ? VERIFY_FULL_EXACT : VERIFY_UNEXPLAINED;
-    return err;
+    if (err != ERR_OK) return err;
+    if (cover == COVER_FULL)
+        verdict->check = equals_push(verdict, &ours, theirs) ? VERIFY_FULL_EXACT : VERIFY_UNEXPLAINED;
+    else
+        verdict->check = straddles(verdict, &ours, theirs) ? VERIFY_FULL_STRADDLE : VERIFY_UNEXPLAINED;
+    return ERR_OK;
 }
 
 /* --- life cycle --- */
@@ -297,8 +320,10 @@ static enum err judge_all(struct verify *v, enum err (*visit)(void *context, con
 }
 
 enum err verify_capture(const struct sys *sys, const char *path, const char *venue, struct diag *diag,
-                        enum err (*visit)(void *context, const struct verify_verdict *verdict), void *context) {
-    struct verify v = {.diag = diag};
+                        enum err (*visit)(void *context, const struct verify_verdict *verdict), void *context,
+                        struct verify_unreadable *ret_unreadable) {
+    struct verify v = {.diag = diag, .unreadable = ret_unreadable};
+    *ret_unreadable = (struct verify_unreadable){0};
     struct input *input = NULL;
     struct import_reader *reader = NULL;
     const struct import_options options = {.format = IMPORT_GUESS, .venue = venue};

@@ -2,8 +2,9 @@
  *
  *   full-exact     every trade of the pushed candle is in the capture, and the fold of them equals the push to the digit
  *   delta-exact    the capture begins within the candle, but the trades since the push before it explain the difference
- *   full-straddle  pushed in the middle of one taker order: an aggregated trade reaches beyond the push's last id
- *   empty-flat     no trade, and the push is flat at the previous close with zero volumes
+ *   full-straddle  pushed in the middle of one taker order: an aggregated trade reaches beyond the push's last id, so that
+ *                  prices and count are exact and the volumes at most the fold's
+ *   empty-flat     no trade, and the push is flat with zero volumes
  *   uncovered      the capture does not hold the trades that would be needed
  *   unexplained    the trades are all there, and say something else */
 #ifndef ENGINE_VERIFY_H
@@ -30,8 +31,15 @@ struct verify_verdict {
     char why[200]; /* of an unexplained one: which field, ours and theirs */
 };
 
+/* Lines that are no message, or one that breaks a rule: pushes may be among them. */
+struct verify_unreadable {
+    uint64_t count, line; /* the first one's */
+    char reason[160];
+};
+
 /* Verdicts in the order of the file. Memory grows with the capture's trades (64 bytes each). */
 enum err verify_capture(const struct sys *sys, const char *path, const char *venue, struct diag *diag,
-                        enum err (*visit)(void *context, const struct verify_verdict *verdict), void *context) MUST_USE;
+                        enum err (*visit)(void *context, const struct verify_verdict *verdict), void *context,
+                        struct verify_unreadable *ret_unreadable) MUST_USE;
 
 #endif

@@ -285,8 +285,9 @@ enum err task_group_catch_up(struct task_group *group, struct diag *diag) {
         if (err != ERR_OK) return err;
         behind = false;
         for (uint32_t i = 0; i < group->count; i++) behind |= !task_caught_up(group->tasks[i]);
-        if (behind && !worked && (err = task_group_checkpoint(group, diag)) != ERR_OK)
-            return err; /* outputs are stuck */
+        /* As threads would: what is folded must not all be held, and outputs that are stuck must come on. */
+        const bool due = group->input_bytes >= group->options.checkpoint_log_bytes || (behind && !worked);
+        if (due && (err = task_group_checkpoint(group, diag)) != ERR_OK) return err;
     }
     return ERR_OK;
 }

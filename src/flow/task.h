@@ -87,7 +87,8 @@ enum task_hold {
 enum err task_group_hold(struct task_group *group, enum task_hold level, bool (*cancelled)(void *context),
                          void *context, struct diag *diag) MUST_USE;
 void task_group_release(struct task_group *group);
-/* Reads on until every input's durable end as it is now is folded (a command without a running server). */
+/* Reads on until every input's durable end as it is now is folded, with a checkpoint after every `checkpoint_log_bytes` (a
+ * command without a running server). */
 enum err task_group_catch_up(struct task_group *group, struct diag *diag) MUST_USE;
 
 /* Its threads run: then nobody else may step it, checkpoint it or commit to its store. */

@@ -540,6 +540,26 @@ static void test_input_waits_for_checkpoints(void **state) {
     assert_int_equal(rig->summing->sum, 2 * 280);
 }
 
+/* A command that folds a long log must not hold all that comes of it. */
+static void test_catching_up_takes_checkpoints(void **state) {
+    enum { BATCHES = 200, NUMBERS = 10 };
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    struct task_info info;
+    task_group_abandon(&rig->group);
+    const struct task_group_options options = {
+        .sys = sys_of(rig), .log = rig->log, .store = rig->store, .checkpoint_log_bytes = 1024};
+    assert_int_equal(open_group_with(rig, &options, &diag), ERR_OK);
+    for (int i = 0; i < BATCHES; i++) append_numbers(rig, 1 + i * NUMBERS, NUMBERS);
+    catch_up(rig);
+    task_group_info(rig->group, 0, &info);
+    assert_in_range(info.checkpoint_offset, (BATCHES - 64) * NUMBERS, BATCHES * NUMBERS); /* but for a turn */
+    task_group_abandon(&rig->group);
+    assert_int_equal(open_group(rig, &diag), ERR_OK);
+    catch_up(rig);
+    assert_int_equal(rig->summing->sum, BATCHES * NUMBERS * (BATCHES * NUMBERS + 1) / 2);
+}
+
 /* --- tasks that stop --- */
 
 /* It stopped between two records of a batch: what it holds belongs to no offset. */
@@ -623,6 +643,7 @@ int main(void) {
         TEST(test_stopped_task_is_not_checkpointed),
         TEST_SIM(test_appends_wait_at_a_limit),
         TEST(test_input_waits_for_checkpoints),
+        TEST(test_catching_up_takes_checkpoints),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -127,7 +127,8 @@ enum err log_cursor_open(struct log_partition *partition, int64_t offset, struct
                          struct log_cursor **ret_cursor) MUST_USE;
 void log_cursor_close(struct log_cursor **cursor);
 /* The next batch, checked; its bytes live until the next call. ERR_END at the durable end (may be called again later).
- * ERR_CORRUPT: damage, with file and lost offsets in `diag`; the next call goes on behind it. */
+ * ERR_CORRUPT: damage, with file and lost offsets in `diag`. ERR_RANGE: retention has dropped what comes next. Behind both the
+ * next call goes on. */
 enum err log_cursor_next(struct log_cursor *cursor, struct diag *diag, struct record_batch *ret_batch) MUST_USE;
 /* The first offset whose append time is at or after `time_ms`; the end if there is none. */
 enum err log_offset_for_time(struct log_partition *partition, int64_t time_ms, int64_t *ret_offset) MUST_USE;

@@ -400,6 +400,44 @@ static void test_retention_drops_whole_old_segments_unless_they_are_wanted(void 
     assert_int_equal(fsck(place).ok, 1);
 }
 
+/* What retention takes from under a reader is gone, not damaged. */
+static void test_retention_under_a_reader_is_no_damage(void **state) {
+    struct place *place = *state;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){.retention_ms = 60000});
+    for (int i = 0; i < 3000; i += 3) {
+        append(place, log, p, i, 3);
+        place->now_ms += 100;
+    }
+    struct log_cursor *cursor;
+    struct record_batch batch;
+    struct log_finding finding;
+    struct diag diag = {0};
+    assert_int_equal(log_cursor_open(p, 0, &diag, &cursor), ERR_OK);
+    assert_int_equal(log_cursor_next(cursor, &diag, &batch), ERR_OK);
+    assert_int_equal(log_retain(log, place->now_ms + 30000, &diag), ERR_OK);
+    const int64_t start = log_start_offset(p);
+    assert_true(start > 0);
+    enum err err;
+    int64_t next = 3, gone = 0;
+    while ((err = log_cursor_next(cursor, &diag, &batch)) != ERR_END) {
+        if (err == ERR_RANGE) {
+            gone++;
+            next = start;
+            continue;
+        }
+        assert_int_equal(err, ERR_OK);
+        assert_int_equal(batch.base_offset, next);
+        next += 3;
+    }
+    assert_int_equal(next, 3000);
+    assert_int_equal(gone, 1);
+    log_partition_damage(p, &finding);
+    assert_int_equal(finding.kind, LOG_FINDING_OK);
+    log_cursor_close(&cursor);
+    log_close(&log);
+}
+
 /* A quiet topic, and a program that is started anew more often than its segments may grow old. */
 static void test_retention_by_age_does_not_need_one_long_run(void **state) {
     struct place *place = *state;
@@ -735,6 +773,51 @@ static void test_readers_follow_beside_writer_and_compaction(void **state) {
     assert_int_equal(fsck(place).ok, 1);
 }
 
+static struct log_partition *lifted; /* at the next look at the clock */
+
+static int64_t lifting_clock(void *context) {
+    (void)context;
+    if (lifted != NULL) log_set_limit(lifted, 0);
+    lifted = NULL;
+    return sys_monotonic_ns(sys_real());
+}
+
+static void nothing_done(struct log_append *append) { (void)append; }
+
+/* The limit of a partition moves while a group is formed: what came later must not go first. */
+static void test_appends_keep_their_order_over_a_limit_that_moves(void **state) {
+    struct place *place = *state;
+    struct sys lifting = *sys_real();
+    struct record_batch_builder builders[2];
+    struct log_append appends[2];
+    uint32_t count;
+    lifting.monotonic_ns = lifting_clock;
+    place->options.sys = &lifting;
+    struct log *log = open_log(place);
+    struct log_partition *p = topic_of(log, "t", (struct log_topic_options){0});
+    append(place, log, p, 0, 1);
+    log_set_limit(p, log_written_bytes(p));
+    for (int i = 0; i < 2; i++) {
+        const struct record record = {.timestamp_ms = place->now_ms, .value = SLICE("x")};
+        record_batch_builder_init(&builders[i]);
+        record_batch_begin(&builders[i], RECORD_CODEC_NONE);
+        assert_int_equal(record_batch_add(&builders[i], &record), ERR_OK);
+        assert_int_equal(record_batch_end(&builders[i]), ERR_OK);
+        appends[i] = (struct log_append){.partition = p,
+                                         .batch = builders[i].bytes.data,
+                                         .batch_bytes = (uint32_t)builders[i].bytes.size,
+                                         .record_count = 1,
+                                         .done = nothing_done};
+    }
+    for (int i = 0; i < 2; i++) log_submit(log, &appends[i]);
+    lifted = p;
+    for (int i = 0; i < 3; i++) assert_int_equal(log_step(log, &count), ERR_OK);
+    assert_int_equal(appends[0].base_offset, 1);
+    assert_int_equal(appends[1].base_offset, 2);
+    for (int i = 0; i < 2; i++) record_batch_builder_deinit(&builders[i]);
+    log_close(&log);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -745,6 +828,7 @@ int main(void) {
         TEST(test_rot_in_an_old_segment_is_read_around),
         TEST(test_rot_in_the_tail_refuses_appends_until_it_is_cut),
         TEST(test_retention_drops_whole_old_segments_unless_they_are_wanted),
+        TEST(test_retention_under_a_reader_is_no_damage),
         TEST(test_retention_by_age_does_not_need_one_long_run),
         TEST(test_bytes_are_counted_that_were_appended),
         TEST(test_offsets_are_found_by_time),
@@ -753,6 +837,7 @@ int main(void) {
         TEST(test_a_guard_says_what_stays),
         TEST(test_another_process_reads_beside_the_writer),
         TEST(test_many_threads_append),
+        TEST(test_appends_keep_their_order_over_a_limit_that_moves),
         TEST(test_readers_follow_beside_writer_and_compaction),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

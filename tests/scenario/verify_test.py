@@ -87,6 +87,29 @@ def unexplained_increment():
     assert lines[0].startswith(f"line {said[-1][0]}: ETHUSDT 1m ") and lines[0].endswith(BAD[1][1]), lines
 
 
+def straddle():
+    """A push within an order: prices and count are known, and of the volumes how much they are at most."""
+    good = GOOD[4][0]
+    for field, wrong, why in (("c", "0.5", "close: ours 0.4, theirs 0.5"), ("n", 4, "trades: ours 5, theirs 4"),
+                              ("v", "18.1", "volume: ours 18, theirs 18.1"), ("Q", "6.3", "taker_buy_quote_volume: ours 6.2, theirs 6.3")):
+        path, _ = capture("straddle", GOOD[:4] + [({**good, "k": {**good["k"], field: wrong}}, why)])
+        code, out, _ = run(options.wick, "verify", "--capture", path)
+        lines = out.decode().splitlines()
+        assert code == 1 and lines[0].endswith(why) and lines[-1].endswith("full-straddle=0 empty-flat=0 uncovered=0 unexplained=1"), lines
+
+
+def unreadable():
+    """A push that cannot be read is not passed over."""
+    path, _ = capture("unreadable", GOOD)
+    whole = open(path).read().splitlines(keepends=True)
+    for broken in (whole[5][:-40], whole[5].replace('"c": "0.4", ', "").rstrip("\n")):
+        with open(path, "w") as file:
+            file.write("".join(whole[:5] + [broken + "\n"] + whole[6:]))
+        code, out, err = run(options.wick, "verify", "--capture", path)
+        assert code == 1 and out.endswith(b"unexplained=0\n"), (code, out)
+        assert b"1 line cannot be judged; the first is line 6: " in err, err
+
+
 def no_capture():
     for words, code, said in ((["/nowhere"], 3, b"/nowhere"), ([__file__], 3, os.path.basename(__file__).encode())):
         got, out, err = run(options.wick, "verify", "--capture", *words)
@@ -94,6 +117,6 @@ def no_capture():
 
 
 for name, case in (("all-explained", all_explained), ("unexplained", unexplained), ("unexplained-increment", unexplained_increment),
-                   ("no-capture", no_capture)):
+                   ("straddle", straddle), ("unreadable", unreadable), ("no-capture", no_capture)):
     report.case(name, case)
 sys.exit(report.done())

@@ -73,33 +73,39 @@ static void add_to_run(struct group *group, struct log_append *append) {
     partition->run_tail = &append->next;
 }
 
-/* What a partition at its limit does with appends: they wait, or have waited long enough (`*ret_busy`). */
-static bool is_held(struct log *log, struct log_partition *partition, bool *ret_busy) {
+/* What a partition at its limit does with appends. */
+static enum limit_verdict judge_limit(struct log *log, struct log_partition *partition) {
     const uint64_t limit = atomic_load_explicit(&partition->limit_bytes, memory_order_relaxed);
-    *ret_busy = false;
     if (limit == 0 || atomic_load_explicit(&partition->written_bytes, memory_order_relaxed) < limit ||
         atomic_load(&log->stopping) || atomic_load(&log->failed)) {
         partition->held_limit = 0;
-        return false;
+        return LIMIT_FREE;
     }
     const int64_t now_ns = sys_monotonic_ns(log->sys);
     if (partition->held_limit != limit) {
         partition->held_limit = limit;
         partition->held_since_ns = now_ns;
     }
-    *ret_busy = now_ns - partition->held_since_ns >= LOG_HOLD_MS * INT64_C(1000000);
-    return !*ret_busy;
+    return now_ns - partition->held_since_ns >= LOG_HOLD_MS * INT64_C(1000000) ? LIMIT_BUSY : LIMIT_WAIT;
+}
+
+/* Once a group: the limit may move meanwhile, and appends keep their order. */
+static enum limit_verdict limit_of_group(struct log *log, struct log_partition *partition) {
+    if (partition->limit_group != log->group_number) partition->limit_verdict = judge_limit(log, partition);
+    partition->limit_group = log->group_number;
+    return partition->limit_verdict;
 }
 
 /* Takes appends while they fit, at least one, and sorts them by partition. */
 static void form_group(struct log *log, struct group *group) {
     log->holding = false;
+    log->group_number++;
     for (struct log_append **link = &log->pending_head; *link != NULL;) {
         struct log_append *append = *link;
         assert(append->partition->log == log && append->batch_bytes >= RECORD_BATCH_HEADER_BYTES);
         if (group->bytes > 0 && group->bytes + append->batch_bytes > log->options.group_bytes) break;
-        bool busy;
-        if (is_held(log, append->partition, &busy)) {
+        const enum limit_verdict verdict = limit_of_group(log, append->partition);
+        if (verdict == LIMIT_WAIT) {
             log->holding = true;
             link = &append->next;
             continue;
@@ -107,7 +113,7 @@ static void form_group(struct log *log, struct group *group) {
         group->bytes += append->batch_bytes;
         *link = append->next;
         if (*link == NULL) log->pending_tail = link;
-        if (busy)
+        if (verdict == LIMIT_BUSY)
             group_done(group, append, ERR_BUSY);
         else if (atomic_load(&append->partition->damaged))
             group_done(group, append, append->partition->topic->deleted ? ERR_CLOSED : ERR_CORRUPT);

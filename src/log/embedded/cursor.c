@@ -106,6 +106,17 @@ static enum err report(struct log_cursor *cursor, int64_t lost_to, const char *t
     return log_finding_diag(&finding, diag);
 }
 
+/* Retention has dropped what comes next: that is no damage. */
+static enum err pass_dropped(struct log_cursor *cursor, struct diag *diag) {
+    const int64_t offset = cursor->chain.expected;
+    leave(cursor);
+    cursor->chain.expected = cursor->segment.base_offset;
+    cursor->chain.group = GROUP_NEW;
+    return diag_set(diag, ERR_RANGE, "offsets %lld to %lld of %s/%u have been dropped by retention", (long long)offset,
+                    (long long)cursor->segment.base_offset - 1, cursor->partition->topic->name,
+                    cursor->partition->index);
+}
+
 /* Opens the segment that holds the next offset. */
 static enum err enter(struct log_cursor *cursor, struct diag *diag) {
     int64_t offset = cursor->chain.expected;
@@ -117,6 +128,7 @@ static enum err enter(struct log_cursor *cursor, struct diag *diag) {
     }
     scan_start(&cursor->scan, cursor->file, cursor->segment.bytes);
     if (offset < cursor->segment.base_offset) {
+        if (offset < log_start_offset(cursor->partition)) return pass_dropped(cursor, diag);
         cursor->position = 0;
         bool left_out = cursor->chain.loose || (cursor->chain.gaps && offset < cursor->chain.kafka_end);
         if (!left_out) return report(cursor, cursor->segment.base_offset, "a segment is missing", diag);
@@ -268,7 +280,7 @@ enum err log_offset_for_time(struct log_partition *partition, int64_t time_ms, i
     while (search.found < 0) {
         struct record_batch batch;
         err = log_cursor_next(cursor, NULL, &batch);
-        if (err == ERR_CORRUPT) continue; /* The answer is then the first readable one. */
+        if (err == ERR_CORRUPT || err == ERR_RANGE) continue; /* The answer is then the first readable one. */
         if (err) break;
         if (batch.max_timestamp_ms < time_ms) continue;
         err = record_batch_visit(&batch, &arena, look_at_time, &search);

@@ -173,6 +173,9 @@ struct topic {
     bool deleted;
 };
 
+/* Appends go on, wait, or have waited long enough. */
+enum limit_verdict { LIMIT_FREE, LIMIT_WAIT, LIMIT_BUSY };
+
 struct log_partition {
     struct log *log;
     struct topic *topic;
@@ -208,6 +211,8 @@ struct log_partition {
     _Atomic uint64_t written_bytes, limit_bytes; /* since the open; 0: no limit */
     uint64_t held_limit;                         /* at which appends wait, since when; 0: none does */
     int64_t held_since_ns;
+    uint64_t limit_group; /* for which the verdict was given */
+    enum limit_verdict limit_verdict;
     _Atomic bool roll_wanted;
     struct log_append *run_head, **run_tail; /* of the present group */
     struct log_partition *next_dirty;
@@ -234,6 +239,7 @@ struct log {
     struct sys_bell bell;
     struct log_append *pending_head, **pending_tail; /* the committer's, oldest first */
     _Atomic bool holding;                            /* some of them for a partition at its limit */
+    uint64_t group_number;                           /* of the last one formed */
     struct sys_thread *thread;
     _Atomic bool stopping;
     _Atomic int failed;      /* enum err; final */
