@@ -74,7 +74,8 @@ static const struct entry table[] = {
     TEXT("candles", "base", candles_base, "1m 1s", "1m", "the finest interval kept"),
     DURATION("candles", "grace", candles_grace_ms, 0, "10s", "how long prices may be out of order"),
     DURATION("checkpoint", "every", checkpoint_ms, 10, "500ms", "at most this far apart"),
-    BYTES("checkpoint", "bytes", checkpoint_bytes, 64 * KIB, 1 * GIB, "8MiB", "or after this much input; 22MiB at most"),
+    BYTES("checkpoint", "bytes", checkpoint_bytes, 64 * KIB, 1 * GIB, "8MiB",
+          "or after this much input; 22MiB at most"),
     COUNT("topics", "prices_partitions", prices_partitions, 0, 64, "0",
           "partitions of topic `prices` where a folder is made; 0: 1, and of a folder that is there those it has"),
 };
