@@ -7,7 +7,7 @@
  * Beside live tasks the import folds on its own thread, with a book and a shelf of its own; the tasks go on. Only the commit
  * holds them, for as long as it takes to write: it makes sure that no task has changed a series that the file changed too
  * since the import began to read the store, and has the tasks read their books anew. Where one has, the file is read again
- * with the tasks held; what arrives meanwhile is acknowledged as ever, and folded after it. */
+ * with the tasks held; what arrives meanwhile is acknowledged, up to what a task may be behind, and folded after it. */
 #ifndef ENGINE_IMPORT_H
 #define ENGINE_IMPORT_H
 
