@@ -158,16 +158,18 @@ static void test_a_refused_body_is_let_go(void **state) {
     const int fd = connect_tcp(server.port);
     assert_int_equal(send_text(fd, head), 0);
     assert_int_equal(send_bytes(fd, chunk, sizeof chunk), 0);
-    pause_ms(50);
-    const int other = connect_tcp(server.port);
-    assert_int_equal(send_text(other, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 40000\r\n\r\n"), 0);
-    assert_int_equal(send_bytes(other, chunk, 40000), 0);
-    bool ended;
-    receive(other, answer, sizeof answer, 500, &ended);
-    assert_memory_equal(answer, "HTTP/1.1 200", 12);
+    int status = 503; /* until all of it has been read */
+    for (int i = 0; i < 100 && status == 503; i++) {
+        if (i > 0) pause_ms(20);
+        const int other = connect_tcp(server.port);
+        (void)!send_text(other, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 40000\r\n\r\n");
+        (void)!send_bytes(other, chunk, 40000);
+        status = exchange_text(other, "", answer, sizeof answer);
+        close(other);
+    }
+    assert_int_equal(status, 200);
     assert_int_equal(exchange_text(fd, "0\r\n\r\n", answer, sizeof answer), 503);
     close(fd);
-    close(other);
     test_server_close(&server);
 }
 

@@ -168,6 +168,37 @@ size_t receive(int fd, char *data, size_t size, int timeout_ms, bool *ret_ended)
     return got;
 }
 
+bool receive_until(int fd, const char *text, char *data, size_t size) {
+    size_t got = 0;
+    data[0] = '\0';
+    while (memmem(data, got, text, strlen(text)) == NULL) {
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        if (got == size - 1 || poll(&waiting, 1, 5000) <= 0) return false;
+        const ssize_t now = recv(fd, data + got, size - 1 - got, 0);
+        if (now <= 0) return false;
+        got += (size_t)now;
+        data[got] = '\0';
+    }
+    return true;
+}
+
+static bool wait_a_little(int turn) {
+    nanosleep(&(struct timespec){0, 5000000}, NULL);
+    return turn < 2000;
+}
+
+bool connections_are(const struct test_server *test, uint32_t most) {
+    struct server_stats stats;
+    server_stats(test->server, &stats);
+    for (int i = 0; stats.connections > most && wait_a_little(i); i++) server_stats(test->server, &stats);
+    return stats.connections <= most;
+}
+
+bool sessions_are(const struct test_server *test, int wanted) {
+    for (int i = 0; atomic_load(&test->sessions) != wanted && wait_a_little(i); i++) continue;
+    return atomic_load(&test->sessions) == wanted;
+}
+
 static bool answer_is_whole(const char *answer, size_t size) {
     const char *body = strstr(answer, "\r\n\r\n");
     if (body == NULL) return false;

@@ -25,6 +25,11 @@ int send_bytes(int fd, const void *bytes, size_t size);
 int send_text(int fd, const char *text);
 /* Reads until `size` - 1 bytes, the end, or `timeout_ms`; NUL behind. Returns bytes; *ret_ended: the peer has closed. */
 size_t receive(int fd, char *data, size_t size, int timeout_ms, bool *ret_ended);
+/* Reads until `text` has come (true), the end, or five seconds without a byte; NUL behind. */
+bool receive_until(int fd, const char *text, char *data, size_t size);
+/* Looks every few milliseconds, ten seconds at most: true as soon as no more than these are left. */
+bool connections_are(const struct test_server *test, uint32_t most);
+bool sessions_are(const struct test_server *test, int wanted);
 /* Sends, and reads one whole answer (head and Content-Length body), or until the end. Returns the status, 0 if none. */
 int exchange_text(int fd, const char *request, char *answer, size_t size);
 bool is_closed(int fd, int timeout_ms);
