@@ -249,6 +249,8 @@ class Runner:
         with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
             for name, (code, text), scratch in pool.map(run, SANITIZED_SCENARIOS[stage].items()):
                 self.count_script(name, code, text)
+                self.totals.add(failed=[f"{name}: no case is called like {pattern}" for pattern in
+                                        cases_not_seen(SANITIZED_SCENARIOS[stage][name[len(stage) + 1:]], text)])
                 for path in sorted(glob.glob(f"{glob.escape(scratch)}/report.*")):
                     with open(path, errors="replace") as report:
                         self.say(tail(report.read()))
@@ -429,6 +431,15 @@ def count_program(entry, counted):
             failed = {result}
         counted.add(len(passed), [f"{name}: {case}" for case in sorted(failed)],
                     [f"{name}: {case}" for case in sorted(skipped)])
+
+
+def cases_not_seen(pattern, text):
+    """Of a pattern's alternatives those that no line of a script answers to: a case that was renamed is missed."""
+    seen = re.findall(r"^(?:ok|FAIL|SKIP) ([^:\n]+)", text, re.M)
+    if not pattern or re.search(r"^(ok|FAIL) ", text, re.M) is None:  # nothing could be run, which is said elsewhere
+        return []
+    wanted = re.sub(r"^\^\(?|\)?\$$", "", pattern).split("|")
+    return [one for one in wanted if not any(re.fullmatch(one, name) for name in seen)]
 
 
 def count_page(name, text, counted, done):

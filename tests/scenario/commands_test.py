@@ -98,6 +98,7 @@ def wrong_use():
         got, out, err = run(options.wick, *words, "--data", data)
         assert got == code and out == b"" and err.startswith(b"wick: "), (words, got, out, err)
     names = re.findall(r"^  (\w+)", must(options.wick, "help").decode(), re.M)
+    assert len(names) > 8, names
     for name in names:
         assert f"wick {name}" in must(options.wick, "help", name).decode() or name in ("help",), name
 

@@ -269,6 +269,19 @@ def limited_file_size():
             folder.server.kill()
 
 
+def until_traced(pid, tracer):
+    """Until each of its threads is, or the tracer has given up."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and tracer.poll() is None:
+        traced = []
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/status") as file:
+                traced.append("TracerPid:\t0\n" not in file.read())
+        if all(traced):
+            return
+        time.sleep(0.02)
+
+
 def failing_sync():
     """The first fdatasync under load fails in the kernel: no acknowledgement, the process ends with its code for that, and
     the next one serves all that was."""
@@ -279,7 +292,7 @@ def failing_sync():
     tracer = subprocess.Popen(["strace", "-f", "-qq", "-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO:when=1+", "-o",
                                "/dev/null", "-p", str(folder.server.process.pid)], stderr=subprocess.PIPE, text=True)
     try:
-        time.sleep(0.7)
+        until_traced(folder.server.process.pid, tracer)
         if tracer.poll() is not None:
             report.skip("failing-sync", "strace cannot attach: " + (tracer.stderr.read().strip() or "?"))
             return

@@ -64,14 +64,16 @@ def switches_exist():
     said = {"check": subprocess.run([sys.executable, os.path.join(ROOT, "tools", "check.py"), "--help"], capture_output=True, text=True).stdout,
             "demo": text_of(os.path.join(ROOT, "demo")),
             "bench/run": subprocess.run([sys.executable, os.path.join(ROOT, "bench", "run"), "--help"], capture_output=True, text=True).stdout}
-    meson = text_of(os.path.join(ROOT, "meson_options.txt"))
+    meson, seen = text_of(os.path.join(ROOT, "meson_options.txt")), 0
     for path in PAGES:
         for line in code(path):
             for name, rest in re.findall(r"(?:^|[\s/])(check|demo|bench/run)((?: [\w-]+)*(?: --[a-z-]+)+)", line):
                 for option in re.findall(r"--[a-z-]+", rest):
                     assert option in said[name], f"{os.path.relpath(path, ROOT)}: {name} has no {option}"
+                    seen += 1
             for option in re.findall(r"-D([a-z]+)\b", line):
                 assert f"option('{option}'" in meson, f"{os.path.relpath(path, ROOT)}: meson has no option {option}"
+    assert seen > 3, f"only {seen} switches found"
 
 
 def configurations_are_read():
@@ -95,7 +97,7 @@ class Session:
     """Runs the lines after "$ " of a page in one folder; other lines of a block are what the command must print."""
 
     def __init__(self, page, folder):
-        self.page, self.folder, self.server, self.port = page, folder, None, None
+        self.page, self.folder, self.server, self.port, self.commands, self.compared = page, folder, None, None, 0, 0
         os.makedirs(folder)
 
     def start(self, words):
@@ -127,6 +129,8 @@ class Session:
             for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
                 command, wanted = self.split(part)
                 self.command(command, wanted)
+                self.commands += 1
+                self.compared += wanted.strip() != ""
 
     @staticmethod
     def split(part):
@@ -142,6 +146,7 @@ def tutorial():
     session = Session(os.path.join(DOCS, "tutorial.md"), os.path.join(options.scratch, "tutorial"))
     try:
         session.run()
+        assert session.commands > 10 and session.compared > 0, (session.commands, session.compared)
     finally:
         session.stop()
 

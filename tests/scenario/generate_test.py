@@ -91,12 +91,12 @@ def doubles():
 
 
 def at_a_rate():
-    """Never faster; and not ten times slower, on any machine that runs tests."""
+    """Never faster, and not a hundred times slower."""
     for kind in KINDS:
         began = time.monotonic()
         must(options.wick, "generate", kind, "--count", "101", "--rate", "250")
         took = time.monotonic() - began
-        assert 0.39 < took < 4, f"{kind}: {took:.2f} s instead of 0.4 s"
+        assert 0.39 < took < 30, f"{kind}: {took:.2f} s instead of 0.4 s"
 
 
 def into_topics():

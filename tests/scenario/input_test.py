@@ -1,11 +1,11 @@
 """Bad files, configurations and arguments: a clear error with the place, the right exit code, and nothing lost."""
-import gzip, json, os, struct, sys, time
+import gzip, json, os, random, struct, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import Report, arguments, must, price_event, rows, run
 
 options = arguments("bad input")
-report = Report()
+report, chance = Report(), random.Random(options.seed)
 now = int(time.time() * 1000) // 60000 * 60000 - 3600_000
 
 
@@ -143,8 +143,8 @@ def what_no_candle_can_hold():
 
 
 def odd_files():
-    for name, content in (("empty", b""), ("binary", os.urandom(100_000)), ("one-line", b"x" * 5_000_000), ("nul", bytes(10_000)),
-                          ("half", price_event("A", now, "1").encode()[:-5]), ("gzip-of-garbage", gzip.compress(os.urandom(100_000)))):
+    for name, content in (("empty", b""), ("binary", chance.randbytes(100_000)), ("one-line", b"x" * 5_000_000), ("nul", bytes(10_000)),
+                          ("half", price_event("A", now, "1").encode()[:-5]), ("gzip-of-garbage", gzip.compress(chance.randbytes(100_000)))):
         code, _, err = run(options.wick, "import", "--as", "price-events", file_of(name, content), data=data_of(name))
         assert code in (0, 3, 4), f"{name}: exit {code}: {err[-200:]!r}"
         code, _, err = run(options.wick, "import", file_of(name + "-guessed", content), data=data_of(name + "-guessed"))
