@@ -308,6 +308,8 @@ static enum err tell_result(struct work *work, const char *word, enum err err, s
     work->told++;
     if (err == ERR_OK) { /* whether or not somebody has wanted to stop it meanwhile */
         print_result(work->cli, word, result);
+        if (!work->request.copy && result->row.ledger.invalid > 0 && result->row.ledger.used == 0)
+            fprintf(stderr, "wick: %s: nothing in it could be used; wick topic read imports.invalid tells why\n", word);
         work->done++;
         return err;
     }

@@ -147,7 +147,8 @@ enum err task_group_add(struct task_group *group, const char *name, struct log_p
         .checkpoint_offset = task->frozen.offset,
     };
     publish_info(task);
-    group->tasks[group->count++] = task;
+    group->tasks[group->count] = task;
+    group->count++;
     task_limit(task);
     *ret_task = task;
     return ERR_OK;
