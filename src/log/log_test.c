@@ -377,6 +377,11 @@ static void test_rot_in_the_tail_refuses_appends_until_it_is_cut(void **state) {
     (void)!sys_real()->disk_ops->unlink(NULL, copy);
 }
 
+static int64_t wanted_from(void *context, const struct log_partition *partition) {
+    (void)partition;
+    return *(const int64_t *)context;
+}
+
 static void test_retention_drops_whole_old_segments_unless_they_are_wanted(void **state) {
     struct place *place = *state;
     struct log *log = open_log(place);
@@ -388,6 +393,11 @@ static void test_retention_drops_whole_old_segments_unless_they_are_wanted(void 
     struct diag diag;
     assert_int_equal(log_retain(log, place->now_ms, &diag), ERR_OK);
     assert_int_equal(log_start_offset(p), 0);
+    int64_t wanted = 100; /* the first segment holds it, and is over age */
+    log_set_retention_guard(log, wanted_from, &wanted);
+    assert_int_equal(log_retain(log, place->now_ms + 30000, &diag), ERR_OK);
+    assert_int_equal(log_start_offset(p), 0);
+    wanted = 2999;
     assert_int_equal(log_retain(log, place->now_ms + 30000, &diag), ERR_OK);
     int64_t start = log_start_offset(p);
     assert_true(start > 0 && start < 2000);
