@@ -158,11 +158,13 @@ static void create_topic(struct api *api, struct http_exchange *exchange) {
         .compacted = number_argument(exchange, "compacted") != 0,
     };
     enum err err = topic_argument(exchange, &diag, topic);
+    if (err == ERR_OK) err = topic_check_partitions(topic, options.partition_count, &diag);
     if (err == ERR_OK) err = log_topic_create(api->options.log, topic, &options, &diag);
     if (err != ERR_OK) {
         refuse(exchange, err, &diag);
         return;
     }
+    if (topic_is_of_venue(topic)) api->options.control->venues_changed(api->options.control_context);
     buf_put_text(&exchange->answer, "{}");
     reply(exchange);
 }

@@ -43,6 +43,8 @@ struct control_ops {
     /* A finished import is forgotten once it was told. ERR_NOT_FOUND. */
     enum err (*import_look)(void *context, uint64_t id, struct control_progress *ret_progress);
     void (*import_cancel)(void *context, uint64_t id);
+    /* A venue's topic was made: it gets its task soon. */
+    void (*venues_changed)(void *context);
 };
 
 #endif

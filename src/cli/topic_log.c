@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/topics.h"
 #include "cli/topic.h"
 
 enum { FLUSH_BYTES = 512 * 1024 };
@@ -49,12 +50,14 @@ static enum err ask(struct topics *topics, struct buf *target, struct slice body
 enum err topics_create(struct topics *topics, const char *topic, uint32_t partitions, bool compacted,
                        struct diag *diag) {
     const struct log_topic_options options = {.partition_count = partitions, .compacted = compacted};
+    enum err err = topic_check_partitions(topic, partitions, diag);
+    if (err != ERR_OK) return err;
     if (!topics->beside) return log_topic_create(topics->log, topic, &options, diag);
     struct buf target;
     buf_init(&target, 16 * 1024);
     buf_printf(&target, "/control/create?partitions=%u&compacted=%d", partitions, compacted);
     cli_put_argument(&target, "topic", topic);
-    enum err err = ask(topics, &target, SLICE_NONE, diag);
+    err = ask(topics, &target, SLICE_NONE, diag);
     if (err != ERR_OK) return err;
     return log_refresh(topics->log, diag);
 }

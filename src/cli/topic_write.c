@@ -124,7 +124,8 @@ static enum err copy_topic(struct topics *source, struct topics *target, const c
                            int64_t first, int64_t limit, struct diag *diag) {
     uint32_t partitions = topics_partitions(source, from, diag);
     if (partitions == 0) return ERR_NOT_FOUND;
-    enum err err = topics_create(target, to, partitions, cli_flag(source->cli, "compacted"), diag);
+    enum err err =
+        topics_create(target, to, topic_is_of_venue(to) ? 1 : partitions, cli_flag(source->cli, "compacted"), diag);
     if (err != ERR_OK && err != ERR_EXISTS) return err;
     uint32_t target_partitions = topics_partitions(target, to, diag);
     if (target_partitions == 0) return ERR_NOT_FOUND;

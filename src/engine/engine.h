@@ -64,9 +64,13 @@ enum err engine_reload(struct engine *engine, struct diag *diag) MUST_USE;
 void engine_venue_topic(const char *venue, char topic[static LOG_TOPIC_NAME_MAX + 1]);
 /* Named like a venue's topic, but no decoder reads it: it is left alone. */
 bool engine_is_foreign_topic(const char *topic);
-/* The candle task of a venue's topic, both made where missing. One caller at a time. */
-enum err engine_add_venue(struct engine *engine, const char *venue, struct diag *diag,
-                          struct log_partition **ret_partition) MUST_USE;
+/* The candle task of a venue's topic, both made where missing. One caller at a time. ERR_CLOSED: `cancelled` (may be NULL)
+ * said so while the tasks' last checkpoint was waited for. */
+enum err engine_add_venue(struct engine *engine, const char *venue, bool (*cancelled)(void *context), void *context,
+                          struct diag *diag) MUST_USE;
+/* The same for each venue whose topic is there. */
+enum err engine_add_venues(struct engine *engine, bool (*cancelled)(void *context), void *context,
+                           struct diag *diag) MUST_USE;
 
 /* Of topic `prices`; NULL past the last. */
 struct log_partition *engine_prices(const struct engine *engine, uint32_t index);

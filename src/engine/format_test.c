@@ -1,4 +1,5 @@
-/* A folder with something of a format to come is refused: which, and what to do, is said; nothing is read wrongly. */
+/* A folder with something of a format to come, or that no task would fold, is refused: which, and what to do, is said; nothing
+ * is read wrongly. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -174,9 +175,29 @@ static void test_imports(void **state) {
     is_mended(*state);
 }
 
+/* Of an earlier wick, or of other hands: what is in the second partition would not be folded, and nobody would know. */
+static void test_partitions_of_a_venue(void **state) {
+    const struct world *w = *state;
+    char folder[96];
+    struct diag diag = {0};
+    struct log *log = NULL;
+    struct engine *engine = NULL;
+    snprintf(folder, sizeof folder, "%s/log", w->data);
+    const struct log_options options = {.sys = sys_real(), .folder = folder, .segment_bytes = 1024 * 1024};
+    const struct log_topic_options two = {.partition_count = 2};
+    assert_int_equal(log_open(&options, &diag, &log), ERR_OK);
+    assert_int_equal(log_topic_create(log, "inbound-data-huobi", &two, &diag), ERR_OK);
+    log_close(&log);
+    for (enum engine_mode mode = ENGINE_SERVE; mode <= ENGINE_LOOK; mode++) {
+        assert_int_equal(engine_open(sys_real(), w->config, mode, &diag, &engine), ERR_CONFLICT);
+        assert_non_null(strstr(diag.what, "inbound-data-huobi has 2 partitions"));
+        assert_non_null(strstr(diag.hint, "wick topic copy inbound-data-huobi inbound-data-huobi --to-data"));
+    }
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-    const struct CMUnitTest tests[] = {TEST(test_store), TEST(test_series), TEST(test_fold_state),
-                                       TEST(test_checkpoint), TEST(test_imports)};
+    const struct CMUnitTest tests[] = {TEST(test_store),      TEST(test_series),  TEST(test_fold_state),
+                                       TEST(test_checkpoint), TEST(test_imports), TEST(test_partitions_of_a_venue)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

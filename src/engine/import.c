@@ -28,9 +28,8 @@ static enum err open_book(struct import *import, const uint32_t *series) {
 
 /* The venue's tasks answer for its candles from now on. */
 static enum err add_venue(struct import *import) {
-    struct log_partition *partition;
     if (import_format_of(import->reader) == IMPORT_PRICE_EVENTS) return ERR_OK;
-    return engine_add_venue(import->engine, import_venue(import->reader), import->diag, &partition);
+    return engine_add_venue(import->engine, import_venue(import->reader), import_is_cancelled, import, import->diag);
 }
 
 /* What is copied must be read again from its topic. Told before anything is made. */

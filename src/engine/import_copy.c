@@ -118,8 +118,11 @@ static enum err open_targets(struct copy *copy) {
     struct import *import = copy->import;
     struct log_partition *partition = NULL;
     bool prices = import_format_of(import->reader) == IMPORT_PRICE_EVENTS;
+    char topic[LOG_TOPIC_NAME_MAX + 1];
     enum err err = ERR_OK;
-    if (!prices) err = engine_add_venue(import->engine, import_venue(import->reader), import->diag, &partition);
+    engine_venue_topic(import_venue(import->reader), topic);
+    if (!prices && (err = log_partition_find(import->parts->log, topic, 0, &partition)) != ERR_OK)
+        return diag_set(import->diag, err, "topic %s cannot be opened", topic);
     uint32_t count = prices ? engine_prices_count(import->engine) : 1;
     char name[IMPORT_OUTPUT_MAX];
     import_output_name(import, "copy", name);

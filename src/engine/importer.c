@@ -34,6 +34,7 @@ struct importer {
     struct sys_bell bell;
     struct sys_thread *thread;
     atomic_bool stop;
+    atomic_bool venues_changed;
 };
 
 /* --- the thread --- */
@@ -99,10 +100,25 @@ static void run_job(struct importer *importer, struct job *job) {
     pthread_mutex_unlock(&importer->lock);
 }
 
+static bool is_stopping(void *context) {
+    const struct importer *importer = context;
+    return atomic_load(&importer->stop);
+}
+
+/* A topic that a command made is folded from now on, not from the next start. Here, as imports add venues too. */
+static void add_venues(struct importer *importer) {
+    struct diag unwanted = {
+        0}; /* Who reads of the venue is told that it is not there, and the next look tries again. */
+    if (!atomic_exchange(&importer->venues_changed, false)) return;
+    if (engine_add_venues(importer->engine, is_stopping, importer, &unwanted) != ERR_OK)
+        atomic_store(&importer->venues_changed, true);
+}
+
 static void *importer_main(void *argument) {
     struct importer *importer = argument;
     sys_thread_give_way();
     while (!atomic_load(&importer->stop)) {
+        add_venues(importer);
         struct job *job = next_job(importer);
         if (job != NULL)
             run_job(importer, job);
@@ -194,7 +210,13 @@ static void import_cancel(void *context, uint64_t id) {
     pthread_mutex_unlock(&importer->lock);
 }
 
-const struct control_ops importer_control = {import_start, import_look, import_cancel};
+static void venues_changed(void *context) {
+    struct importer *importer = context;
+    atomic_store(&importer->venues_changed, true);
+    sys_bell_ring(&importer->bell);
+}
+
+const struct control_ops importer_control = {import_start, import_look, import_cancel, venues_changed};
 
 /* --- life cycle --- */
 

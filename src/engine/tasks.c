@@ -36,7 +36,7 @@ static enum err open_decoder(struct engine *engine, enum series_kind kind, const
 }
 
 static enum err add_task(struct engine *engine, const char *topic, uint32_t index, enum series_kind kind,
-                         const char *venue, struct diag *diag, struct log_partition **ret_partition) {
+                         const char *venue, struct diag *diag) {
     struct log_partition *input = NULL, *late = NULL, *invalid = NULL;
     char name[LOG_TOPIC_NAME_MAX + 32];
     enum err err = find_partition(engine, topic, index, diag, &input);
@@ -80,8 +80,9 @@ static enum err add_task(struct engine *engine, const char *topic, uint32_t inde
     }
     if ((err = candle_desk_add(engine->parts.desk, kind, venue, task, processor)) != ERR_OK)
         return diag_set(diag, err, "too many candle tasks");
-    *ret_partition = input;
-    if (kind == SERIES_PRICE) engine->prices_invalid = invalid;
+    if (kind != SERIES_PRICE) return ERR_OK;
+    engine->prices[engine->prices_count++] = input;
+    engine->prices_invalid = invalid;
     return ERR_OK;
 }
 
@@ -112,18 +113,33 @@ static bool has_task(const struct engine *engine, const char *topic) {
     return false;
 }
 
-enum err engine_add_venue(struct engine *engine, const char *venue, struct diag *diag,
-                          struct log_partition **ret_partition) {
+static uint32_t partition_count(struct log *log, const char *topic) {
+    struct log_partition *partition;
+    uint32_t count = 0;
+    while (log_partition_find(log, topic, count, &partition) == ERR_OK) count++;
+    return count;
+}
+
+/* What is in another partition would never be folded. */
+static enum err check_partitions(struct engine *engine, const char *topic, struct diag *diag) {
+    uint32_t count = partition_count(engine->parts.log, topic);
+    if (count <= 1) return ERR_OK;
+    diag_set(diag, ERR_CONFLICT, "topic %s has %u partitions, and one is all that its task reads", topic, count);
+    diag_hint(diag, "wick topic copy %s %s --to-data DIR makes a folder in which it has one", topic, topic);
+    return ERR_CONFLICT;
+}
+
+enum err engine_add_venue(struct engine *engine, const char *venue, bool (*cancelled)(void *context), void *context,
+                          struct diag *diag) {
     char topic[LOG_TOPIC_NAME_MAX + 1];
     const char *whose = venue_is_known(venue) ? venue : ""; /* "": all that have no topic of their own */
     engine_venue_topic(venue, topic);
     enum err err = make_topic(engine, topic, 1, diag);
-    if (err != ERR_OK) return err;
-    if (has_task(engine, topic)) return find_partition(engine, topic, 0, diag, ret_partition);
-    if (!engine_is_live(engine)) return add_task(engine, topic, 0, SERIES_TRADE, whose, diag, ret_partition);
-    if ((err = task_group_hold(engine->parts.tasks, TASK_STOP, NULL, NULL, diag)) != ERR_OK) return err;
-    err = add_task(engine, topic, 0, SERIES_TRADE, whose, diag, ret_partition);
-    if (err == ERR_OK && (err = api_watch_tasks(engine->parts.api)) != ERR_OK)
+    if (err == ERR_OK) err = check_partitions(engine, topic, diag);
+    if (err != ERR_OK || has_task(engine, topic)) return err;
+    if ((err = task_group_hold(engine->parts.tasks, TASK_STOP, cancelled, context, diag)) != ERR_OK) return err;
+    err = add_task(engine, topic, 0, SERIES_TRADE, whose, diag);
+    if (err == ERR_OK && engine_is_live(engine) && (err = api_watch_tasks(engine->parts.api)) != ERR_OK)
         diag_set(diag, err, "the stream cannot watch %s", venue);
     task_group_release(engine->parts.tasks);
     return err;
@@ -131,21 +147,21 @@ enum err engine_add_venue(struct engine *engine, const char *venue, struct diag 
 
 struct adding {
     struct engine *engine;
+    bool (*cancelled)(void *context);
+    void *context;
     struct diag *diag;
 };
 
 static enum err visit_topic(void *context, const struct log_topic_info *info) {
-    struct adding *adding = context;
-    struct log_partition *partition;
-    if (venue_of_topic(info->name) == NULL || engine_is_foreign_topic(info->name)) return ERR_OK;
-    return engine_add_venue(adding->engine, venue_of_topic(info->name), adding->diag, &partition);
+    const struct adding *adding = context;
+    const char *venue = venue_of_topic(info->name);
+    if (venue == NULL || engine_is_foreign_topic(info->name)) return ERR_OK;
+    return engine_add_venue(adding->engine, venue, adding->cancelled, adding->context, adding->diag);
 }
 
-static uint32_t partition_count(struct log *log, const char *topic) {
-    struct log_partition *partition;
-    uint32_t count = 0;
-    while (log_partition_find(log, topic, count, &partition) == ERR_OK) count++;
-    return count;
+enum err engine_add_venues(struct engine *engine, bool (*cancelled)(void *context), void *context, struct diag *diag) {
+    struct adding adding = {engine, cancelled, context, diag};
+    return log_topic_visit(engine->parts.log, visit_topic, &adding);
 }
 
 /* As many as the folder was made with: a record in one without a task would never be folded. */
@@ -160,11 +176,7 @@ static enum err open_prices(struct engine *engine, struct diag *diag) {
         diag_hint(diag, "the number never changes: say topics.prices_partitions: %u, or leave it out", count);
         return ERR_CONFLICT;
     }
-    for (uint32_t i = 0; err == ERR_OK && i < count; i++) {
-        struct log_partition *partition = NULL;
-        err = add_task(engine, "prices", i, SERIES_PRICE, "", diag, &partition);
-        if (partition != NULL) engine->prices[engine->prices_count++] = partition;
-    }
+    for (uint32_t i = 0; err == ERR_OK && i < count; i++) err = add_task(engine, "prices", i, SERIES_PRICE, "", diag);
     return err;
 }
 
@@ -185,10 +197,7 @@ enum err engine_open_tasks(struct engine *engine, struct diag *diag) {
     };
     enum err err = task_group_open(&options, diag, &parts->tasks);
     if (err == ERR_OK) err = open_prices(engine, diag);
-    struct log_partition *market = NULL;
     if (err == ERR_OK && engine->config.source_count > 0 && engine->mode == ENGINE_SERVE)
-        err = engine_add_venue(engine, "binance", diag, &market);
-    struct adding adding = {engine, diag};
-    if (err == ERR_OK) err = log_topic_visit(parts->log, visit_topic, &adding);
-    return err;
+        err = engine_add_venue(engine, "binance", NULL, NULL, diag);
+    return err == ERR_OK ? engine_add_venues(engine, NULL, NULL, diag) : err;
 }

@@ -90,6 +90,40 @@ def topics_of_others_are_left_alone():
     assert must(options.wick, "topic", "read", "inbound-data-kraken", "--values", data=data) == b"{}\nsomething\n"
 
 
+def message(i):
+    """A trade of one of four symbols, as Binance's stream sends it."""
+    return json.dumps({"e": "trade", "E": minute, "s": f"{'ABCD'[i % 4]}USDT", "t": 1 + i // 4, "p": "2", "q": "1", "T": minute + i, "m": True, "M": True})
+
+
+def ledger_of(data, topic):
+    return [row["used"] for row in rows(options.wick, "ledger", data=data) if row["topic"] == topic]
+
+
+def a_venues_topic_has_one_partition():
+    """More are refused, and a copy of a topic that has more keeps every record."""
+    data, topic = data_of("two"), "inbound-data-binance"
+    lines = "".join(f"{'ABCD'[i % 4]}USDT|{message(i)}\n" for i in range(80)).encode()
+    must(options.wick, "topic", "create", "notes", "--partitions", "2", data=data)
+    must(options.wick, "topic", "write", "notes", "--key-separator", "|", data=data, input=lines)
+    refused = ("topic", "create", topic, "--partitions", "2")
+    code, _, err = run(options.wick, *refused, data=data)
+    assert code == 2 and topic.encode() in err and b"one partition" in err, (code, err)
+    server = Server(options.wick, data)
+    server.wait_ready()
+    try:
+        assert run(options.wick, *refused, data=data)[::2] == (code, err), "beside a server it is not refused alike"
+        must(options.wick, "topic", "copy", "notes", topic, data=data)
+        end = time.monotonic() + 20
+        while ledger_of(data, topic) != [80]:  # its task is made meanwhile
+            assert time.monotonic() < end, ledger_of(data, topic)
+            time.sleep(0.02)
+        assert sum(row["trades"] for row in rows(options.wick, "candles", "binance:CUSDT", data=data)) == 20
+    finally:
+        server.stop()
+    must(options.wick, "topic", "copy", "notes", topic, "--to-data", data_of("moved"), data=data)
+    assert ledger_of(data_of("moved"), topic) == [80]
+
+
 def partitions_are_the_folders():
     """The number that a folder was made with counts, whatever is configured; events go by their key, copied ones too."""
     data, four = data_of("partitions"), file_of("four.yaml", "topics: {prices_partitions: 4}\n")
@@ -200,8 +234,8 @@ def an_interrupted_import_says_what_is_so():
     assert sum(row["trades"] for row in rows(options.wick, "candles", "kraken:A/USD", data=data_of("done"))) == 2
 
 
-for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, partitions_are_the_folders,
-             a_rebuild_owns_the_folder_first, a_rebuild_that_is_killed_changes_nothing,
+for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, a_venues_topic_has_one_partition,
+             partitions_are_the_folders, a_rebuild_owns_the_folder_first, a_rebuild_that_is_killed_changes_nothing,
              an_interrupted_import_says_what_is_so):
     report.case(case.__name__.replace("_", "-"), case)
 sys.exit(report.done())
