@@ -437,7 +437,8 @@ static enum err record_one(struct log *log) {
             if (atomic_load(&p->damaged) || p->recorded.end_offset == p->synced_offset) continue;
             index_writer_flush(&p->indexes, log->sys);
             enum err err = durable_end_record(p, 0, 0);
-            return err_class(err) == ERR_CLASS_RESOURCE ? ERR_OK : err; /* The next idle moment may find room. */
+            log->crowded = err_class(err) == ERR_CLASS_RESOURCE;
+            return log->crowded ? ERR_OK : err; /* The next idle moment may find room. */
         }
     }
     log->unrecorded = false;
@@ -491,7 +492,7 @@ static void *committer(void *argument) {
             idle = false;
             continue;
         }
-        if (idle && !err && log->unrecorded) continue;
+        if (idle && !err && log->unrecorded && !log->crowded) continue;
         int64_t before = sys_monotonic_ns(log->sys);
         const int64_t wait_ms = log->unrecorded && !err ? LOG_IDLE_MS : -1;
         sys_bell_wait(&log->bell, log->holding ? HOLD_LOOK_MS : wait_ms);

@@ -244,6 +244,7 @@ struct log {
     _Atomic bool stopping;
     _Atomic int failed;      /* enum err; final */
     _Atomic bool unrecorded; /* some partition's durable end moved since it was recorded */
+    _Atomic bool crowded;    /* there was no room to record the last one */
     struct slice parts[LOG_PARTS_MAX];
     struct producer producers_before[FORMAT_PRODUCERS_MAX]; /* of the partition, ahead of the piece that is written */
     struct arena arena;                                     /* batches cut to what is new, until the group is done */
