@@ -3,9 +3,12 @@
  * Many answers are equal: that an event was accepted, the latest price of a busy pair. Making a response costs a dozen
  * allocations, so each loop keeps those of small bodies without fields of their own, by content, and sends them again. */
 #include <stdlib.h>
+#include <sys/socket.h>
 
 #include "base/hash.h"
 #include "net/server_internal.h"
+
+enum { EARLY_BYTES_MAX = 4096 };
 
 static enum MHD_Result queue(struct exchange *exchange, unsigned status, struct MHD_Response *response) {
     if (response == NULL) return MHD_NO;
@@ -49,8 +52,7 @@ static enum MHD_Result send_instead(struct exchange *exchange) {
                             "again\",\"at\":\"\"}}"));
 }
 
-/* Before a handler has seen it. The connection is closed where more of the request may follow. */
-enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const char *reason) {
+static void put_refusal(struct buf *answer, unsigned status, const char *reason) {
     static const struct {
         unsigned status;
         enum err err;
@@ -60,9 +62,14 @@ enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const 
     enum err err = ERR_SYNTAX;
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
         if (codes[i].status == status) err = codes[i].err;
-    struct buf *answer = &exchange->http.answer;
     buf_clear(answer);
     http_put_error(answer, err, reason, "");
+}
+
+/* Before a handler has seen it. The connection is closed where more of the request may follow. */
+enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const char *reason) {
+    struct buf *answer = &exchange->http.answer;
+    put_refusal(answer, status, reason);
     struct MHD_Response *response = make_response(buf_slice(answer), "application/json", MHD_RESPMEM_PERSISTENT);
     if (response != NULL && status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
     if (response != NULL && (status == 429 || status == 503))
@@ -73,6 +80,24 @@ enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const 
     atomic_fetch_add_explicit(&exchange->server->refused, 1, memory_order_relaxed);
     connection_does(exchange->connection, DOING_SENDING, answer->size);
     return queue(exchange, status, response);
+}
+
+/* Nothing else is being sent: what came before this request is answered. */
+enum MHD_Result answer_early(struct exchange *exchange, unsigned status, const char *reason) {
+    struct buf *body = &exchange->http.answer, text;
+    put_refusal(body, status, reason);
+    buf_init(&text, EARLY_BYTES_MAX);
+    buf_printf(&text, "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n%s",
+               status, MHD_get_reason_phrase_for(status), status == 503 ? "Retry-After: 1\r\n" : "");
+    buf_printf(&text, "Connection: close\r\nContent-Length: %zu\r\n\r\n%.*s", body->size, SLICE_PRINT(buf_slice(body)));
+    const union MHD_ConnectionInfo *tls = MHD_get_connection_info(exchange->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    if (tls != NULL)
+        (void)gnutls_record_send(tls->tls_session, text.data, text.size);
+    else
+        (void)!send(exchange->connection->fd, text.data, text.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    buf_deinit(&text);
+    atomic_fetch_add_explicit(&exchange->server->refused, 1, memory_order_relaxed);
+    return MHD_NO;
 }
 
 /* --- small answers are kept --- */

@@ -83,8 +83,6 @@ static void exchange_reset(struct exchange *exchange) {
     *http = (struct http_exchange){.arena = http->arena, .answer = http->answer, .transport = &server_transport};
     exchange->connection = NULL;
     exchange->mhd = NULL;
-    exchange->body_dropped = 0;
-    exchange->body_err = ERR_OK;
     exchange->target_err = ERR_OK;
     exchange->answer_err = ERR_OK;
     exchange->header_count = 0;

@@ -173,6 +173,63 @@ static void test_a_refused_body_is_let_go(void **state) {
     test_server_close(&server);
 }
 
+/* A client that sends all of a body before it looks: the answer is there, whatever has come of the body by then. */
+static void expect_answer_behind(const char *head, const char *piece, size_t piece_size, size_t count, int status) {
+    const int fd = connect_tcp(server.port);
+    assert_int_equal(send_text(fd, head), 0);
+    for (size_t i = 0; i < count; i++) assert_int_equal(send_bytes(fd, piece, piece_size), 0);
+    assert_int_equal(exchange_text(fd, "", answer, sizeof answer), status);
+    assert_non_null(strstr(answer, status == 413 ? "\"code\":\"too-large\"" : "\"code\":\"busy\""));
+    assert_true((strstr(answer, "Retry-After: 1") != NULL) == (status == 503));
+    assert_non_null(strstr(answer, "Connection: close"));
+    assert_true(is_closed(fd, 5000));
+    close(fd);
+}
+
+static void test_a_body_that_is_not_taken(void **state) {
+    (void)state;
+    enum { PIECES = 40 };
+    static const char length[] = "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 41943040\r\n\r\n";
+    static const char chunked[] = "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n";
+    static char plain[1 << 20], chunk[(1 << 20) + 10];
+    memset(plain, 'x', sizeof plain);
+    const int head = snprintf(chunk, sizeof chunk, "100000\r\n");
+    memset(chunk + head, 'x', 1 << 20);
+    memcpy(chunk + head + (1 << 20), "\r\n", 2);
+    test_server_open(&server, &(struct server_options){.body_max_bytes = 4 << 20});
+    expect_answer_behind(length, plain, sizeof plain, PIECES, 413);
+    expect_answer_behind(chunked, chunk, sizeof chunk, PIECES, 413);
+    test_server_close(&server);
+    test_server_open(&server, &(struct server_options){.body_max_bytes = 64 << 20, .memory_max_bytes = 4 << 20});
+    expect_answer_behind(length, plain, sizeof plain, PIECES, 503);
+    expect_answer_behind(chunked, chunk, sizeof chunk, PIECES, 503);
+    assert_int_equal(ask_anew(NULL), 200);
+    test_server_close(&server);
+}
+
+/* Who goes on sending after the answer has its time, and no more. */
+static void test_what_never_ends(void **state) {
+    (void)state;
+    enum { DRIPS = 200 }; /* more than are waited for at a time */
+    static const char head[] = "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 99999999\r\n\r\n";
+    int fds[DRIPS], left = DRIPS;
+    test_server_open(&server, &(struct server_options){.linger_ms = 500});
+    for (int i = 0; i < DRIPS; i++) {
+        fds[i] = connect_tcp(server.port);
+        assert_int_equal(exchange_text(fds[i], head, answer, sizeof answer), 413);
+    }
+    assert_true(connections_are(&server, 0)); /* they keep nobody out */
+    for (int turn = 0; turn < 1000 && left > 0; turn++, pause_ms(10))
+        for (int i = 0; i < DRIPS; i++) {
+            if (fds[i] < 0 || send_bytes(fds[i], "x", 1) == 0) continue;
+            close(fds[i]);
+            fds[i] = -1;
+            left--;
+        }
+    assert_int_equal(left, 0);
+    test_server_close(&server);
+}
+
 static void test_an_answer_past_the_maximum(void **state) {
     (void)state;
     test_server_open(&server, &(struct server_options){0});
@@ -203,6 +260,7 @@ int main(void) {
         cmocka_unit_test(test_requests_of_an_address),     cmocka_unit_test(test_no_room_for_a_body),
         cmocka_unit_test(test_no_room_for_an_answer),      cmocka_unit_test(test_a_refused_body_is_let_go),
         cmocka_unit_test(test_an_answer_past_the_maximum), cmocka_unit_test(test_entity_tags),
+        cmocka_unit_test(test_a_body_that_is_not_taken),   cmocka_unit_test(test_what_never_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,7 +5,6 @@
  * MHD_run never waits, so the waiting is done here. It also lets a committer hand over a whole group of answers with one
  * wake-up. */
 #include <errno.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,13 +56,14 @@ static int64_t wait_ms(struct server_loop *loop) {
 static void *loop_main(void *context) {
     struct server_loop *loop = context;
     bool room_again = false;
-    struct pollfd waiting[2] = {{.fd = loop->epoll_fd, .events = POLLIN}, {.fd = loop->event_fd, .events = POLLIN}};
     while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
         const int64_t timeout_ms = room_again ? 0 : wait_ms(loop);
-        if (poll(waiting, 2, (int)timeout_ms) > 0 && (waiting[1].revents & POLLIN) != 0) {
+        const int ready = poll(loop->waiting, LOOP_OWN_FDS + loop->lingering_count, (int)timeout_ms);
+        if (ready > 0 && (loop->waiting[1].revents & POLLIN) != 0) {
             uint64_t rung;
             (void)!read(loop->event_fd, &rung, sizeof rung);
         }
+        if (ready >= 0 && loop->lingering_count > 0) linger_turn(loop);
         if (atomic_load_explicit(&loop->quiesce, memory_order_acquire)) quiesce(loop);
         resume_all(loop);
         const bool was_full = is_full(loop);
@@ -77,9 +77,10 @@ enum err loop_start(struct server_loop *loop, struct diag *diag) {
     const struct sys *sys = loop->server->options.sys;
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(loop->daemon, MHD_DAEMON_INFO_EPOLL_FD);
     if (info == NULL) return diag_set(diag, ERR_IO, "libmicrohttpd has no epoll here");
-    loop->epoll_fd = info->epoll_fd;
     loop->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (loop->event_fd < 0) return diag_set(diag, ERR_LIMIT, "no descriptors for the HTTP server: %s", strerror(errno));
+    loop->waiting[0] = (struct pollfd){.fd = info->epoll_fd, .events = POLLIN};
+    loop->waiting[1] = (struct pollfd){.fd = loop->event_fd, .events = POLLIN};
     return sys->thread_start(sys->context, "http", loop_main, loop, &loop->thread);
 }
 
@@ -97,6 +98,7 @@ void loop_stop(struct server_loop *loop) {
     atomic_store(&loop->stop, true);
     ring(loop);
     if (loop->thread != NULL) sys->thread_join(sys->context, &loop->thread);
+    linger_stop(loop);
     if (loop->daemon != NULL) {
         resume_all(loop);
         MHD_stop_daemon(loop->daemon);

@@ -1,5 +1,6 @@
 #include <arpa/inet.h>
 #include <assert.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -45,9 +46,20 @@ static void connection_started(struct server *server, struct MHD_Connection *mhd
     *context = connection;
 }
 
-static void connection_closed(struct server *server, void **context) {
+/* The client has not closed, and may not have sent or not have seen everything yet. */
+static bool is_still_sent(const struct connection *connection) {
+    const uint32_t doing = atomic_load_explicit(&connection->doing, memory_order_relaxed);
+    char byte;
+    if (doing == DOING_EXPIRED || doing == DOING_UPGRADED) return false;
+    const ssize_t seen = recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return seen > 0 || (seen < 0 && errno == EAGAIN && connection->unheard);
+}
+
+static void connection_closed(struct server_loop *loop, void **context) {
+    struct server *server = loop->server;
     struct connection *connection = *context;
     if (connection == NULL) return;
+    if (is_still_sent(connection)) linger_begin(loop, connection->fd);
     pthread_mutex_lock(&server->lock);
     address_leave(server, connection->address);
     if (connection->next != NULL) connection->next->previous = connection->previous;
@@ -61,16 +73,18 @@ static void connection_closed(struct server *server, void **context) {
     *context = NULL;
 }
 
-void request_connection(void *loop, struct MHD_Connection *mhd, void **context,
+void request_connection(void *context, struct MHD_Connection *mhd, void **connection,
                         enum MHD_ConnectionNotificationCode code) {
-    struct server *server = ((struct server_loop *)loop)->server;
+    struct server_loop *loop = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
-        connection_started(server, mhd, context);
+        connection_started(loop->server, mhd, connection);
     else
-        connection_closed(server, context);
+        connection_closed(loop, connection);
 }
 
 /* --- handing over to the handler --- */
+
+static const char too_much[] = "too much is being received at once";
 
 static bool body_pad(struct exchange *exchange) {
     uint8_t *padding = buf_reserve(&exchange->body, SERVER_PADDING_BYTES);
@@ -98,9 +112,7 @@ static enum MHD_Result suspend(struct exchange *exchange) {
 
 static enum MHD_Result dispatch(struct exchange *exchange) {
     struct server *server = exchange->server;
-    if (exchange->body_err == ERR_BUSY) return answer_refuse(exchange, 503, "too much is being received at once");
-    if (exchange->body_err != ERR_OK || !body_pad(exchange))
-        return answer_refuse(exchange, 413, "the body is larger than this server takes");
+    if (!body_pad(exchange)) return answer_refuse(exchange, 503, too_much);
     if (atomic_load_explicit(&server->closing, memory_order_relaxed))
         return answer_refuse(exchange, 503, "the server is shutting down");
     connection_does(exchange->connection, DOING_HANDLING, 0);
@@ -189,7 +201,7 @@ static enum MHD_Result take_head(struct exchange *exchange, const char *method, 
     if (status == 0) status = request_head_check(exchange, &head, method, version, &reason);
     if (status != 0) return answer_refuse(exchange, status, reason);
     if (head.content_length_count > 0 && !has_room(exchange->server, head.content_length))
-        return answer_refuse(exchange, 503, "too much is being received at once");
+        return answer_refuse(exchange, 503, too_much);
     if (!read_method(method, &exchange->http.method)) return answer_refuse(exchange, 405, "the method is not known");
     if (!keep_fields(exchange, &head)) return MHD_NO;
     atomic_store_explicit(&exchange->phase, PHASE_BODY, memory_order_relaxed);
@@ -198,21 +210,17 @@ static enum MHD_Result take_head(struct exchange *exchange, const char *method, 
     return MHD_YES;
 }
 
-/* An answer cannot overtake a body that is still coming, so what is too much is dropped as it comes, up to as much again. */
 static enum MHD_Result take_body(struct exchange *exchange, const char *data, size_t size) {
     struct server *server = exchange->server;
     atomic_fetch_add_explicit(&exchange->connection->progress, size, memory_order_relaxed);
     atomic_fetch_add_explicit(&server->bytes_in, size, memory_order_relaxed);
-    if (exchange->body_err != ERR_OK) {
-        exchange->body_dropped += size;
-        return exchange->body_dropped > server->options.body_max_bytes ? MHD_NO : MHD_YES;
-    }
     buf_put(&exchange->body, slice_of(data, size));
-    exchange->body_err = buf_err(&exchange->body);
-    if (exchange->body.size > server->options.body_max_bytes) exchange->body_err = ERR_TOO_LARGE;
-    if (exchange->body_err == ERR_OK && !exchange_account(exchange)) exchange->body_err = ERR_BUSY;
-    if (exchange->body_err != ERR_OK) exchange_let_go(exchange);
-    return MHD_YES;
+    enum err err = buf_err(&exchange->body);
+    if (exchange->body.size > server->options.body_max_bytes) err = ERR_TOO_LARGE;
+    if (err == ERR_OK && exchange_account(exchange)) return MHD_YES;
+    exchange_let_go(exchange);
+    return err == ERR_TOO_LARGE ? answer_early(exchange, 413, "the body is larger than this server takes")
+                                : answer_early(exchange, 503, too_much);
 }
 
 enum MHD_Result request_handle(void *context, struct MHD_Connection *mhd, const char *url, const char *method,
@@ -250,6 +258,7 @@ void request_completed(void *context, struct MHD_Connection *mhd, void **ret_con
     if (atomic_load_explicit(&exchange->phase, memory_order_acquire) == PHASE_REPLIED && exchange->websocket != NULL)
         websocket_abandon(exchange->websocket);
     connection->served = true;
+    connection->unheard = atomic_load_explicit(&exchange->phase, memory_order_relaxed) < PHASE_HANDLED;
     connection_does(connection, DOING_WAITING, 0);
     exchange_drop(exchange);
 }

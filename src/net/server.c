@@ -157,7 +157,7 @@ static uint32_t descriptors_for_clients(void) {
 static uint32_t connections_of_loop(const struct server_loop *loop, bool local) {
     const struct server *server = loop->server;
     const uint32_t wanted =
-        (server->options.connections_max - 1) / server->options.threads + 1 + SERVER_SPARE_CONNECTIONS;
+        (server->options.connections_max - 1) / server->options.threads + 1 + SERVER_SPARE_CONNECTIONS + LINGER_MAX;
     const uint32_t all = server->descriptors_for_clients, of_local = all / 4;
     const uint32_t most = local ? of_local : (all - of_local) / server->options.threads;
     return wanted < most ? wanted : most > 0 ? most : 1;
@@ -189,7 +189,9 @@ static enum err open_loop(struct server *server, int fd, bool tls, bool local, s
     struct server_loop *loop = &server->loops[server->loop_count++];
     loop->server = server;
     loop->event_fd = -1;
-    loop->connections_max = connections_of_loop(loop, local);
+    const uint32_t connections = connections_of_loop(loop, local), lingering = connections / 8;
+    loop->lingering_max = lingering < LINGER_MAX ? lingering : LINGER_MAX;
+    loop->connections_max = connections - loop->lingering_max;
     loop->daemon = start_daemon(loop, fd, tls);
     if (loop->daemon != NULL) return loop_start(loop, diag);
     close(fd);
@@ -231,6 +233,7 @@ static void set_defaults(struct server_options *options) {
     set_default(&options->address_requests_max, 1000000);
     set_default(&options->head_timeout_ms, 10000);
     set_default(&options->idle_timeout_ms, 60000);
+    set_default(&options->linger_ms, 30000);
     set_default(&options->body_min_rate, 1024);
     set_default(&options->answer_timeout_ms, 30000);
     set_default(&options->websocket_ping_ms, 20000);

@@ -6,10 +6,12 @@
  * What is refused before a handler sees it: heads past 12 KiB, 100 fields or a target past 8 KiB; framing that two readers
  * could understand differently (RFC 9112 section 6: Transfer-Encoding with Content-Length, other codings than chunked,
  * repeated or malformed Content-Length, several Host fields), which also closes the connection; bodies past the limit (413,
- * before reading where Content-Length says so); without a token where one is asked (401); a cross-origin POST, PUT, DELETE or
+ * as soon as that is known); without a token where one is asked (401); a cross-origin POST, PUT, DELETE or
  * websocket (403: Origin is present and names another host); past an address's share of connections or requests (429);
- * past all connections, or where a body would not fit what may be held at once (503, before it is read); on a loopback address without tokens a Host that is a name
- * other than localhost (403: DNS rebinding). */
+ * past all connections, or where a body would not fit what may be held at once (503); on a loopback address without tokens a
+ * Host that is a name other than localhost (403: DNS rebinding).
+ * Such an answer does not wait for the rest of the request, and is not lost either: what still comes is dropped, for a
+ * while, before the connection is closed. */
 #ifndef NET_SERVER_H
 #define NET_SERVER_H
 
@@ -56,6 +58,7 @@ struct server_options {
     uint32_t body_min_rate;           /* bytes a second after 5 s; 0: 1024 */
     uint32_t answer_timeout_ms;       /* a handler that has not answered: 503; 0: 30 s */
     uint32_t idle_timeout_ms;         /* keep-alive without a request; 0: 60 s */
+    uint32_t linger_ms;               /* what is still sent of a refused request is dropped for so long; 0: 30 s */
     size_t memory_max_bytes;          /* of bodies and answers held at once; 503 past it; 0: 256 MiB */
     uint32_t websocket_ping_ms;       /* a session silent for twice as long is gone; 0: 20 s */
     struct http_handler *handler;

@@ -14,6 +14,7 @@
 
 #include <gnutls/abstract.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -33,6 +34,8 @@ enum {
     SERVER_SPARE_CONNECTIONS = 64, /* of each loop: past connections_max, to say so */
     ANSWERS_KEPT = 256,            /* for each loop */
     ANSWER_KEPT_BYTES = 512,
+    LOOP_OWN_FDS = 2,
+    LINGER_MAX = 128, /* for each loop: connections of refused requests that are still sent */
 };
 
 enum exchange_phase { PHASE_HEAD, PHASE_BODY, PHASE_HANDLED, PHASE_SUSPENDED, PHASE_REPLIED, PHASE_EXPIRED };
@@ -51,12 +54,21 @@ struct kept_answer {
     uint8_t body[ANSWER_KEPT_BYTES];
 };
 
+/* A closed connection whose client may still be sending. */
+struct lingering {
+    uint32_t since_tick, heard_tick;
+    uint64_t bytes;
+};
+
 /* A daemon of libmicrohttpd and the thread that runs it. */
 struct server_loop {
     struct server *server;
     struct MHD_Daemon *daemon;
     struct sys_thread *thread;
-    int epoll_fd, event_fd;
+    int event_fd;
+    struct pollfd waiting[LOOP_OWN_FDS + LINGER_MAX]; /* libmicrohttpd's epoll, event_fd; the thread's */
+    struct lingering lingering[LINGER_MAX];           /* of waiting[LOOP_OWN_FDS] and on; the thread's */
+    uint32_t lingering_count, lingering_max;
     uint32_t connections_max; /* libmicrohttpd listens again below it */
     atomic_bool stop;
     atomic_bool quiesce;                /* asked for, and not done yet: take no more connections */
@@ -76,6 +88,7 @@ struct connection {
     _Atomic uint64_t progress;          /* body bytes received, or answer bytes to send, since then */
     _Atomic(struct exchange *) current; /* while suspended: server.lock guards against its going */
     atomic_bool served;                 /* has completed a request: now keep-alive */
+    bool unheard;                       /* its last request was answered before all of it had come */
     char peer[48];
 };
 
@@ -101,9 +114,7 @@ struct exchange {
     _Atomic uint32_t phase;
     _Atomic uint32_t owners;
     struct buf body;
-    size_t held_bytes; /* counted in server.memory_bytes */
-    uint64_t body_dropped;
-    enum err body_err;
+    size_t held_bytes;   /* counted in server.memory_bytes */
     enum err answer_err; /* why the answer is not sent as it was made */
     enum err target_err;
     const char *target_end; /* in the connection's memory, until a handler has it */
@@ -184,6 +195,13 @@ void loop_quiesce(struct server_loop *loop);
 /* Joins the thread, then stops the daemon. */
 void loop_stop(struct server_loop *loop);
 
+/* --- linger.c: the loop's thread --- */
+/* libmicrohttpd closes this descriptor now: keeps the connection until its client has seen the answer. */
+void linger_begin(struct server_loop *loop, int fd);
+/* Once the loop has waited. */
+void linger_turn(struct server_loop *loop);
+void linger_stop(struct server_loop *loop); /* also once the thread has gone */
+
 /* --- request.c: libmicrohttpd's callbacks; the context is the loop --- */
 void *request_begin(void *loop, const char *target, struct MHD_Connection *mhd);
 enum MHD_Result request_handle(void *loop, struct MHD_Connection *mhd, const char *url, const char *method,
@@ -197,6 +215,8 @@ enum MHD_Result answer_send(struct exchange *exchange);
 enum MHD_Result answer_expired(struct exchange *exchange);
 /* Before a handler has seen it. The connection is closed where more of the request may follow. */
 enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const char *reason);
+/* In the middle of a body, where libmicrohttpd takes no answer: always MHD_NO, which ends the connection. */
+enum MHD_Result answer_early(struct exchange *exchange, unsigned status, const char *reason);
 /* Once libmicrohttpd has stopped. */
 void answers_forget(struct server_loop *loop);
 

@@ -452,6 +452,34 @@ static CURLcode try_fetch(const char *url, const char *authority) {
     return code;
 }
 
+static size_t give(char *data, size_t size, size_t count, void *context) {
+    size_t *left = context;
+    const size_t given = *left < size * count ? *left : size * count;
+    memset(data, 'x', given);
+    *left -= given;
+    return given;
+}
+
+/* In chunks, so that it is refused in its middle. */
+static long post(const char *url, const char *authority, size_t size) {
+    CURL *curl = curl_easy_init();
+    FILE *sink = fopen("/dev/null", "w");
+    assert_non_null(sink);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_CAINFO, authority);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
+    curl_easy_setopt(curl, CURLOPT_POST, 1L);
+    curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(curl, CURLOPT_READFUNCTION, give);
+    curl_easy_setopt(curl, CURLOPT_READDATA, &size);
+    assert_int_equal(curl_easy_perform(curl), CURLE_OK);
+    long status = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_cleanup(curl);
+    fclose(sink);
+    return status;
+}
+
 /* The files are replaced, and the server told: who connects from then on sees the new certificate. */
 static void renew_certificate(const char *url, const char *path, const char *key, const char *certificate) {
     char old[80], command[256];
@@ -483,7 +511,11 @@ static void test_tls(void **state) {
         print_message("openssl is missing: TLS is not tested\n");
         skip();
     }
-    test_server_open(&server, &(struct server_options){.secrets = {.certificate = certificate, .key = key}});
+    test_server_open(&server, &(struct server_options){.secrets = {.certificate = certificate, .key = key},
+                                                       .body_max_bytes = 1 << 20});
+    snprintf(url, sizeof url, "https://%s/echo", server.address);
+    assert_int_equal(post(url, certificate, 100000), 200);
+    assert_int_equal(post(url, certificate, 3 << 20), 413);
     snprintf(url, sizeof url, "https://%s/big", server.address);
     struct buf body;
     fetch(url, certificate, &body);

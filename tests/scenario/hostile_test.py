@@ -1,5 +1,5 @@
 """Slow, broken and many clients: the others are served as before, and memory stays bounded."""
-import os, random, re, select, socket, sys, threading, time
+import http.client, os, random, re, select, socket, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from stream import Stream
@@ -220,6 +220,36 @@ def clients_that_do_not_read():
     assert grown < 128 << 20, f"{grown >> 20} MiB more"
 
 
+def bodies_that_are_not_taken():
+    """Clients that do not wait for `100 Continue`, and look for an answer when they have sent it all: it is there."""
+    piece, before = b"x" * (1 << 20), server.memory_bytes()
+    head = b"POST /v1/prices HTTP/1.1\r\nHost: localhost\r\n"
+    for mib in (17, 20, 40, 200):
+        for way, field, begin, end in (("length", b"Content-Length: %d" % (mib << 20), b"", b""),
+                                       ("chunks", b"Transfer-Encoding: chunked", b"100000\r\n", b"\r\n")):
+            connection = connect()
+            connection.sendall(head + field + b"\r\n\r\n")
+            for _ in range(mib):
+                connection.sendall(begin + piece + end)
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            text = answer.read()
+            assert answer.status == 413 and b'"code":"too-large"' in text, f"{mib} MiB by {way}: {answer.status} {text}"
+            connection.close()
+    path = os.path.join(options.scratch, "body")
+    with open(path, "wb") as file:
+        file.truncate(40 << 20)
+    for words in (["-H", "Expect:"], [], ["-H", "Expect:", "-H", "Transfer-Encoding: chunked"]):
+        done = subprocess.run(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *words, "--data-binary", "@" + path,
+                               f"http://127.0.0.1:{server.port}/v1/prices"], capture_output=True, text=True, timeout=30)
+        assert done.stdout == "413", f"curl {words}: {done.stdout}, code {done.returncode}"
+    status, body = server.request("POST", "/v1/prices", b" " * (20 << 20))
+    assert status == 413, (status, body)
+    grown = server.memory_bytes() - before
+    print(f"{grown >> 20} MiB more after 0.6 GiB of bodies that were not taken")
+    assert grown < 48 << 20, f"{grown >> 20} MiB more"  # a few bodies that came as chunks, up to 16 MiB of each
+
+
 def half_requests_that_go_away():
     for i in range(300):
         connection = connect()
@@ -230,7 +260,7 @@ def half_requests_that_go_away():
 
 p99_ms(100)  # files and buffers are there
 alone = [p99_ms() for _ in range(ROUNDS)]
-for case in (broken_requests, drip_clients, a_thousand_idle_connections, slow_websocket_readers, clients_that_do_not_read, half_requests_that_go_away):
+for case in (broken_requests, drip_clients, a_thousand_idle_connections, slow_websocket_readers, clients_that_do_not_read, bodies_that_are_not_taken, half_requests_that_go_away):
     report.case(case.__name__.replace("_", "-"), case)
 ledger = server.json("/v1/ledger")
 report.check("ledger", ledger["balanced"], ledger)
