@@ -1,6 +1,7 @@
 /* What one address may take, and what is said when there is no room. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -230,6 +231,44 @@ static void test_what_never_ends(void **state) {
     test_server_close(&server);
 }
 
+/* While the loop's thread does something else. */
+static int begin_stall(void) {
+    const int fd = connect_tcp(server.port);
+    atomic_store(&server.stalled, false);
+    assert_int_equal(send_text(fd, "GET /stall HTTP/1.1\r\n" HOST "\r\n"), 0);
+    for (int i = 0; i < 1000 && !atomic_load(&server.stalled); i++) pause_ms(1);
+    assert_true(atomic_load(&server.stalled));
+    return fd;
+}
+
+/* An end that is seen together with the bytes before it, in a body and behind a whole request: the connection does not stay
+ * until its deadline, which is minutes away. */
+static void test_ends_that_come_with_bytes(void **state) {
+    (void)state;
+    static const char head[] = "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 1000000\r\n\r\n";
+    static char some[200000];
+    struct server_stats stats = {0};
+    memset(some, 'x', sizeof some);
+    test_server_open(&server, &(struct server_options){0});
+    const int body = connect_tcp(server.port);
+    assert_int_equal(send_text(body, head), 0);
+    assert_int_equal(send_bytes(body, some, sizeof some), 0);
+    for (int i = 0; i < 1000 && stats.bytes_in < sizeof some; i++, pause_ms(5)) server_stats(server.server, &stats);
+    const int whole = connect_tcp(server.port);
+    assert_int_equal(ask_on(whole), 200);
+    const int stalling = begin_stall();
+    assert_int_equal(send_bytes(body, some, 10), 0);
+    close(body);
+    assert_int_equal(send_text(whole, HELLO), 0);
+    assert_int_equal(shutdown(whole, SHUT_WR), 0);
+    assert_int_equal(exchange_text(whole, "", answer, sizeof answer), 200); /* half an end is none for an answer */
+    close(whole);
+    assert_int_equal(exchange_text(stalling, "", answer, sizeof answer), 200);
+    close(stalling);
+    assert_true(connections_are(&server, 0));
+    test_server_close(&server);
+}
+
 static void test_an_answer_past_the_maximum(void **state) {
     (void)state;
     test_server_open(&server, &(struct server_options){0});
@@ -261,6 +300,7 @@ int main(void) {
         cmocka_unit_test(test_no_room_for_an_answer),      cmocka_unit_test(test_a_refused_body_is_let_go),
         cmocka_unit_test(test_an_answer_past_the_maximum), cmocka_unit_test(test_entity_tags),
         cmocka_unit_test(test_a_body_that_is_not_taken),   cmocka_unit_test(test_what_never_ends),
+        cmocka_unit_test(test_ends_that_come_with_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

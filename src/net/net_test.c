@@ -44,6 +44,10 @@ static void handle(struct http_handler *handler, struct http_exchange *exchange)
         pthread_detach(thread);
     } else if (slice_equal(exchange->path, SLICE("/never"))) {
         atomic_store(&test->never, exchange);
+    } else if (slice_equal(exchange->path, SLICE("/stall"))) {
+        atomic_store(&test->stalled, true);
+        nanosleep(&(struct timespec){0, 200000000}, NULL);
+        http_reply(exchange, 200, "text/plain");
     } else if (slice_equal(exchange->path, SLICE("/big"))) {
         put_big(exchange);
         http_reply(exchange, 200, "text/plain");
