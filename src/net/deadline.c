@@ -39,9 +39,8 @@ static void expire(struct connection *connection) {
     struct server *server = connection->server;
     uint32_t phase = PHASE_SUSPENDED;
     if (exchange == NULL || !atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_EXPIRED)) return;
-    atomic_fetch_add_explicit(&server->owners, 1, memory_order_relaxed); /* given back with the exchange */
-    atomic_fetch_sub_explicit(&server->unanswered, 1, memory_order_relaxed);
     loop_resume(exchange);
+    atomic_fetch_sub_explicit(&server->unanswered, 1, memory_order_release);
 }
 
 /* A client may open connections ahead of its requests: until the first byte they are idle. */

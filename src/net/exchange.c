@@ -58,6 +58,7 @@ struct exchange *exchange_take(struct server *server) {
     struct exchange *exchange = pool_pop(server);
     if (exchange == NULL) exchange = exchange_make(server);
     if (exchange == NULL) return NULL;
+    atomic_fetch_add_explicit(&server->owners, 1, memory_order_relaxed); /* given back with the exchange */
     atomic_store_explicit(&exchange->phase, PHASE_HEAD, memory_order_relaxed);
     atomic_store_explicit(&exchange->owners, 1, memory_order_relaxed);
     return exchange;
@@ -101,11 +102,10 @@ void exchange_drop(struct exchange *exchange) {
     assert(exchange->magic == EXCHANGE_MAGIC);
     if (atomic_fetch_sub_explicit(&exchange->owners, 1, memory_order_acq_rel) != 1) return;
     struct server *server = exchange->server;
-    const bool expired = atomic_load_explicit(&exchange->phase, memory_order_relaxed) == PHASE_EXPIRED;
     uncount(exchange);
     exchange_reset(exchange);
     if (!pool_push(server, exchange)) exchange_free(exchange);
-    if (expired) server_drop(server);
+    server_drop(server);
 }
 
 bool exchange_account(struct exchange *exchange) {
@@ -164,8 +164,9 @@ static void server_reply(struct http_exchange *http, unsigned status, const char
     uint32_t phase = PHASE_HANDLED;
     if (!atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_REPLIED) && phase == PHASE_SUSPENDED &&
         atomic_compare_exchange_strong(&exchange->phase, &phase, PHASE_REPLIED)) {
-        atomic_fetch_sub_explicit(&exchange->server->unanswered, 1, memory_order_relaxed);
         loop_resume(exchange);
+        /* The loop is used no more from here on: the server may close. */
+        atomic_fetch_sub_explicit(&exchange->server->unanswered, 1, memory_order_release);
     }
     if (phase == PHASE_EXPIRED && exchange->websocket != NULL) websocket_abandon(exchange->websocket);
     exchange_drop(exchange);
