@@ -268,12 +268,15 @@ struct newest {
     struct candle *candles; /* `limit` of them; the last `filled` are there */
     uint32_t limit, filled;
     uint32_t room; /* of the window at hand: candles[0..room) as a ring */
+    uint32_t at;   /* where its next one goes */
     uint64_t count;
 };
 
 static enum err visit_newest(void *context, const struct candle *candle) {
     struct newest *n = context;
-    n->candles[n->count++ % n->room] = *candle;
+    n->candles[n->at] = *candle;
+    n->at = n->at + 1 == n->room ? 0 : n->at + 1;
+    n->count++;
     return ERR_OK;
 }
 
@@ -288,10 +291,9 @@ static void reverse(struct candle *candles, uint32_t from, uint32_t to) {
 /* The ring in order, at the end of the room. */
 static void settle(struct newest *n) {
     if (n->count >= n->room) {
-        uint32_t first = (uint32_t)(n->count % n->room);
-        if (first != 0) {
-            reverse(n->candles, 0, first);
-            reverse(n->candles, first, n->room);
+        if (n->at != 0) {
+            reverse(n->candles, 0, n->at);
+            reverse(n->candles, n->at, n->room);
             reverse(n->candles, 0, n->room);
         }
         n->filled += n->room;
@@ -320,6 +322,7 @@ static enum err newest_windows(struct read *read, struct newest *n) {
     while (to_ms > read->from_ms && n->filled < n->limit) {
         int64_t from_ms = most(read->from_ms, bucket_start(read, to_ms - length));
         n->room = n->limit - n->filled;
+        n->at = 0;
         n->count = 0;
         enum err err = read_range(read, from_ms, to_ms);
         if (err) return err;

@@ -1,6 +1,6 @@
 /* Reading the shelf: two streams of rows in time order, mini-blocks of the store and sealed blocks, merged; where both
- * have a minute, the store's row wins. A stream holds the rows of one unit or period at a time. The last blocks that were
- * unpacked stay so for the next scan: one query asks for the edges of a lane and then for its rows. */
+ * have a minute, the store's row wins. A stream holds the rows of one unit or period at a time. What was unpacked of the last
+ * blocks stays so for the next scan: one query asks for the edges of a lane and then for its rows. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -19,9 +19,10 @@ struct stream {
     enum store_table table;
 };
 
-/* An unpacked block. */
+/* Rows of an unpacked block. */
 struct slot {
-    uint64_t id; /* offset << 2 | tier, + 1; 0: none */
+    uint64_t id;      /* offset << 2 | tier, + 1; 0: none */
+    struct span held; /* all rows that open in it are there */
     uint64_t used;
     uint32_t count, capacity;
     struct candle *rows;
@@ -131,7 +132,15 @@ static enum err visit_location(void *context, struct slice row, struct slice val
     return err == ERR_OK ? ERR_END : err;
 }
 
-static enum err slot_fill(struct scan *scan, struct slot *slot) {
+/* What the range wants of the block at scan->location. */
+static struct span slot_wanted(const struct scan *scan) {
+    const struct location *block = &scan->location;
+    const struct shelf_range *range = scan->range;
+    return (struct span){range->from_ms > block->first_ms ? range->from_ms : block->first_ms,
+                         range->to_ms <= block->last_ms ? range->to_ms : block->last_ms + 1};
+}
+
+static enum err slot_fill(struct scan *scan, struct slot *slot, struct span wanted) {
     struct shelf_pin *pin = NULL;
     enum err err = shelf_block_get(scan->shelf, scan->tier, &scan->location, scan->diag, &pin);
     if (err != ERR_OK) return err;
@@ -144,22 +153,24 @@ static enum err slot_fill(struct scan *scan, struct slot *slot) {
         if (slot->rows == NULL) err = ERR_NO_MEMORY;
     }
     if (err == ERR_OK && view->tier_ms != scan->range->tier_ms) err = ERR_CORRUPT;
-    if (err == ERR_OK) err = block_read(view, INT64_MIN, INT64_MAX, slot->rows, slot->capacity, &slot->count);
+    if (err == ERR_OK) err = block_read(view, wanted.start_ms, wanted.end_ms, slot->rows, slot->capacity, &slot->count);
     shelf_pin_release(scan->shelf, &pin);
     return err;
 }
 
-/* The slot that holds the block at scan->location, or the one longest unused, filled with it. */
+/* The slot that holds what is wanted of the block at scan->location, or the one longest unused, filled with it. */
 static enum err slot_find(struct scan *scan, struct slot **ret_slot) {
     struct shelf_scan_state *state = scan->state;
+    const struct span wanted = slot_wanted(scan);
     uint64_t id = ((uint64_t)scan->location.offset << 2 | (unsigned)scan->tier) + 1;
     struct slot *slot = &state->slots[0];
     for (int i = 0; i < SLOTS && slot->id != id; i++)
         if (state->slots[i].id == id || state->slots[i].used < slot->used) slot = &state->slots[i];
-    if (slot->id != id) {
-        enum err err = slot_fill(scan, slot);
+    if (slot->id != id || slot->held.start_ms > wanted.start_ms || slot->held.end_ms < wanted.end_ms) {
+        enum err err = slot_fill(scan, slot, wanted);
         if (err != ERR_OK) return err;
         slot->id = id;
+        slot->held = wanted;
     }
     slot->used = ++state->clock;
     *ret_slot = slot;

@@ -279,6 +279,15 @@ static void compare(struct fixture *f, struct store_snapshot *s, int lane, uint3
     if (w.at != w.until) fail_msg("row %ld of tier %u is missing", (long)w.at, tier_ms);
 }
 
+/* Parts of one day after each other: what is kept of its block may be too little. */
+static void compare_within(struct fixture *f, struct store_snapshot *s, int lane) {
+    int64_t first = between(&f->random, 0, DAYS - 1) * 1440;
+    for (int i = 0; i < 6; i++) {
+        int64_t from = first + between(&f->random, 0, 1439), to = between(&f->random, from, first + 1440);
+        compare(f, s, lane, 60000, from, to, splitmix_next(&f->random) % 2, 0);
+    }
+}
+
 static void compare_all(struct fixture *f) {
     struct store_snapshot *s = look(f);
     for (int lane = 0; lane < LANES; lane++) {
@@ -292,6 +301,7 @@ static void compare_all(struct fixture *f) {
             compare(f, s, lane, 60000, from, to, splitmix_next(&f->random) % 2, (uint32_t)between(&f->random, 0, 300));
             compare(f, s, lane, 900000, from / 15, to / 15, splitmix_next(&f->random) % 2, 0);
         }
+        compare_within(f, s, lane);
         struct shelf_bounds bounds = {0};
         assert_int_equal(shelf_bounds(f->shelf, s, f->lanes[lane], &bounds), ERR_OK);
         int last = DAYS - 1, open = 0;
