@@ -226,7 +226,8 @@ static void on_changed(struct candle_watcher *watcher, const struct book_changed
     if (self->count == self->capacity) {
         const uint32_t capacity = self->capacity == 0 ? 256 : self->capacity * 2;
         struct hub_change *changes = capacity > CHANGES_MAX ? NULL : realloc(self->changes, capacity * sizeof *changes);
-        if (changes == NULL) return; /* turn_ended sees that it is full: nobody can resume over this */
+        self->lost |= changes == NULL;
+        if (changes == NULL) return;
         self->changes = changes;
         self->capacity = capacity;
     }
@@ -266,12 +267,8 @@ void hub_everything_changed(struct hub *hub) {
     pthread_mutex_unlock(&hub->lock);
 }
 
-static void on_turn_ended(struct candle_watcher *watcher) {
-    struct hub_watcher *self = (struct hub_watcher *)watcher;
+static void tell_all(struct hub_watcher *self) {
     struct hub *hub = self->hub;
-    if (self->count == 0) return;
-    pthread_mutex_lock(&hub->lock);
-    if (self->count >= CHANGES_MAX) everything_changed(hub);
     for (uint32_t i = 0; i < self->count && hub->rows != NULL; i++) row_note(hub, &self->changes[i]);
     for (uint32_t i = 0; i < self->count; i++) {
         const struct hub_change *change = &self->changes[i];
@@ -281,8 +278,19 @@ static void on_turn_ended(struct candle_watcher *watcher) {
         for (struct subscription *at = hub->by_series[change->series]; at != NULL; at = at->series_next)
             wake(at->session);
     }
-    pthread_mutex_unlock(&hub->lock);
+}
+
+static void on_turn_ended(struct candle_watcher *watcher) {
+    struct hub_watcher *self = (struct hub_watcher *)watcher;
+    if (self->count == 0 && !self->lost) return;
+    pthread_mutex_lock(&self->hub->lock);
+    if (self->lost)
+        everything_changed(self->hub);
+    else
+        tell_all(self);
+    pthread_mutex_unlock(&self->hub->lock);
     self->count = 0;
+    self->lost = false;
 }
 
 void hub_tick(struct hub *hub, int64_t now_ms) {

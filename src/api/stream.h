@@ -123,6 +123,7 @@ struct hub_watcher {
     struct hub *hub;
     struct hub_change *changes;
     uint32_t count, capacity;
+    bool lost; /* this turn: there was no room to note a change */
 };
 
 struct hub_checkpoint {

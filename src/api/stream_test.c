@@ -11,6 +11,7 @@
 
 #include "api/api_fixture.h"
 #include "api/stream.h"
+#include "api/stream_client.h"
 #include "net/net_test.h"
 // cmocka.h needs its standard headers before it
 #include <cmocka.h>
@@ -19,7 +20,6 @@
 #define TIME 1700000040000 /* on a minute */
 
 static struct fixture fixture;
-static char message[1024 * 1024];
 
 static int set_up(void **state) {
     (void)state;
@@ -35,95 +35,8 @@ static int tear_down(void **state) {
     return 0;
 }
 
-/* --- a small client --- */
-
-static int stream_open(void) {
-    char request[512];
-    const int fd = connect_tcp(fixture.port);
-    assert_true(fd >= 0);
-    snprintf(request, sizeof request,
-             "GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n");
-    send_text(fd, request);
-    size_t size = 0;
-    while (size < 2000 && (size < 4 || memcmp(message + size - 4, "\r\n\r\n", 4) != 0)) {
-        struct pollfd waiting = {.fd = fd, .events = POLLIN};
-        if (poll(&waiting, 1, 3000) <= 0 || recv(fd, message + size, 1, 0) <= 0) break;
-        size++;
-    }
-    assert_memory_equal(message, "HTTP/1.1 101", 12);
-    return fd;
-}
-
-static void stream_send(int fd, const char *text) {
-    static uint8_t bytes[70000];
-    const size_t size = strlen(text);
-    size_t at = 0;
-    bytes[at++] = 0x81;
-    if (size < 126) {
-        bytes[at++] = (uint8_t)(128 | size);
-    } else {
-        bytes[at++] = 128 | 126;
-        bytes[at++] = (uint8_t)(size >> 8);
-        bytes[at++] = (uint8_t)size;
-    }
-    memset(bytes + at, 0, 4);
-    at += 4;
-    memcpy(bytes + at, text, size);
-    assert_int_equal(send_bytes(fd, bytes, at + size), 0);
-}
-
-static bool take(int fd, void *data, size_t size, int timeout_ms) {
-    for (size_t got = 0; got < size;) {
-        struct pollfd waiting = {.fd = fd, .events = POLLIN};
-        if (poll(&waiting, 1, timeout_ms) <= 0) return false;
-        const ssize_t now = recv(fd, (char *)data + got, size - got, 0);
-        if (now <= 0) return false;
-        got += (size_t)now;
-    }
-    return true;
-}
-
-/* The next text that is no heartbeat, in `message`; false: none within the time. */
-static bool stream_next(int fd, int timeout_ms) {
-    uint8_t head[10];
-    for (;;) {
-        if (!take(fd, head, 2, timeout_ms)) return false;
-        size_t size = head[1] & 127;
-        if (size == 126) {
-            if (!take(fd, head + 2, 2, 1000)) return false;
-            size = (size_t)head[2] << 8 | head[3];
-        } else if (size == 127) {
-            if (!take(fd, head + 2, 8, 1000)) return false;
-            size = 0;
-            for (int i = 0; i < 8; i++) size = size << 8 | head[2 + i];
-        }
-        assert_true(size < sizeof message);
-        if (!take(fd, message, size, 2000)) return false;
-        message[size] = '\0';
-        if (head[0] == 0x81 && strstr(message, "\"type\":\"heartbeat\"") == NULL) return true;
-    }
-}
-
-static void expect(int fd, const char *part) {
-    if (!stream_next(fd, 10000)) message[0] = '\0';
-    if (strstr(message, part) == NULL) print_error("got    %s\nwanted %s\n", message, part);
-    assert_non_null(strstr(message, part));
-}
-
-static void and_expect(const char *part) {
-    if (strstr(message, part) == NULL) print_error("got    %s\nwanted %s\n", message, part);
-    assert_non_null(strstr(message, part));
-}
-
 static void put(const char *base, const char *price, int64_t time_ms) {
     assert_int_equal(fixture_post(&fixture, "/v1/prices", price_json(base, price, time_ms)), 200);
-}
-
-static void read_cursor(char cursor[static 64]) {
-    const char *at = strstr(message, "\"cursor\":\"");
-    assert_non_null(at);
-    snprintf(cursor, 64, "%.*s", (int)strcspn(at + 10, "\""), at + 10);
 }
 
 /* --- tests --- */
@@ -131,7 +44,7 @@ static void read_cursor(char cursor[static 64]) {
 static void test_watch(void **state) {
     (void)state;
     put("BTC", "100", TIME);
-    const int fd = stream_open();
+    const int fd = stream_open(fixture.port);
     stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:btc/usdt\",\"interval\":\"1m\"}],\"snapshot\":2}");
     expect(
         fd,
@@ -162,7 +75,7 @@ static void test_watch(void **state) {
 static void test_longer_intervals(void **state) {
     (void)state;
     put("BTC", "100", TIME);
-    const int fd = stream_open();
+    const int fd = stream_open(fixture.port);
     stream_send(fd,
                 "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"5m\"},"
                 "{\"series\":\"binance:BTC/USDT\",\"interval\":\"1d\",\"tz\":\"+05:30\"}]}");
@@ -184,7 +97,7 @@ static void test_latest(void **state) {
     put("BTC", "100", TIME);
     put("ETH", "7", TIME);
     fixture_get(&fixture, "/v1/latest"); /* both are folded: the stream's first message does not wait for that */
-    const int fd = stream_open();
+    const int fd = stream_open(fixture.port);
     stream_send(fd, "{\"subscribe\":[{\"series\":\"*\",\"interval\":\"latest\"}]}");
     expect(fd, "{\"type\":\"latest\",\"latest\":[{\"series\":\"binance:");
     and_expect("binance:BTC/USDT");
@@ -215,7 +128,7 @@ static void test_bad_messages(void **state) {
         {"{\"subscribe\":[],\"cursor\":[]}", "\"at\":\"cursor\""},
     };
     put("BTC", "100", TIME);
-    const int fd = stream_open();
+    const int fd = stream_open(fixture.port);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         stream_send(fd, cases[i].text);
         expect(fd, "{\"type\":\"error\",\"error\":{\"code\":\"");
@@ -231,7 +144,7 @@ static void test_resume(void **state) {
     char cursor[64], text[256];
     put("BTC", "100", TIME);
     put("ETH", "7", TIME);
-    int fd = stream_open();
+    int fd = stream_open(fixture.port);
     stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}]}");
     expect(fd, "\"type\":\"snapshot\"");
     put("BTC", "101", TIME + 1);
@@ -242,7 +155,7 @@ static void test_resume(void **state) {
     put("BTC", "102", TIME + 2);
     put("ETH", "8", TIME + 2);
     put("BTC", "103", TIME + MINUTE);
-    fd = stream_open();
+    fd = stream_open(fixture.port);
     snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"%s\"}", cursor);
     stream_send(fd, text);
     expect(fd, "\"close\":\"102\"");
@@ -252,7 +165,7 @@ static void test_resume(void **state) {
     assert_false(stream_next(fd, 200));
     close(fd);
     /* Nothing changed: nothing comes. A cursor of another run, or none at all: a snapshot. */
-    fd = stream_open();
+    fd = stream_open(fixture.port);
     snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"%s\"}", cursor);
     stream_send(fd, text);
     assert_false(stream_next(fd, 300));
@@ -271,7 +184,7 @@ static void test_resume(void **state) {
     expect(fd, "\"type\":\"snapshot\"");
     and_expect("],\"reset\":true,\"cursor\":\"");
     close(fd);
-    fd = stream_open();
+    fd = stream_open(fixture.port);
     snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}],\"cursor\":\"%s\"}", cursor);
     stream_send(fd, text);
     expect(fd, "\"type\":\"snapshot\"");
@@ -319,12 +232,12 @@ static void test_resume_latest(void **state) {
     put("BTC", "1", TIME);
     fixture_get(&fixture, "/v1/latest");
     for (int price = 2; price < 40 && !seen; price++) {
-        int fd = stream_open();
+        int fd = stream_open(fixture.port);
         subscribe_both(fd);
         seen = candle_came_first(fd, price, cursor);
         close(fd);
         if (!seen) continue;
-        fd = stream_open();
+        fd = stream_open(fixture.port);
         snprintf(text, sizeof text, BOTH ",\"cursor\":\"%s\"}", cursor);
         snprintf(latest, sizeof latest, "XYZ/USDT\",\"kind\":\"price\",\"price\":\"%d\"", price);
         stream_send(fd, text);
@@ -426,7 +339,7 @@ static void read_many(int fd, int price, struct many *many) {
 
 static int resume_latest(const char *cursor) {
     char text[256];
-    const int fd = stream_open();
+    const int fd = stream_open(fixture.port);
     snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"*\",\"interval\":\"latest\"}],\"cursor\":\"%s\"}",
              cursor);
     stream_send(fd, text);
@@ -525,7 +438,7 @@ static void test_many_watchers(void **state) {
 static void test_slow_client(void **state) {
     (void)state;
     put("BTC", "1", TIME);
-    const int slow = stream_open(), quick = stream_open();
+    const int slow = stream_open(fixture.port), quick = stream_open(fixture.port);
     int small = 65536;
     setsockopt(slow, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     for (int i = 0; i < 60; i++) {
