@@ -181,8 +181,8 @@ enum err import_run(struct engine *engine, const struct import_request *request,
                     struct import_result *ret_result) {
     struct task_group *tasks = engine_parts(engine)->tasks;
     bool conflict = false;
-    if (strlen(request->path) >= IMPORT_PATH_MAX || (request->name != NULL && strlen(request->name) >= IMPORT_PATH_MAX))
-        return diag_set(diag, ERR_TOO_LARGE, "the path is too long");
+    assert(strlen(request->path) < IMPORT_PATH_MAX);
+    assert(request->name == NULL || strlen(request->name) < IMPORT_PATH_MAX);
     assert(request->turns == NULL || !engine_is_live(engine));
     enum err err = attempt(engine, request, false, diag, ret_result, &conflict);
     if (err != ERR_OK || !conflict) return err;

@@ -18,7 +18,7 @@
 #include "venue/venue.h"
 
 struct import_request {
-    const char *path; /* "-": standard input */
+    const char *path; /* "-": standard input; shorter than IMPORT_PATH_MAX, as the name */
     const char *name; /* for the register and people; NULL: path */
     uint64_t
         version; /* of the file's content, as far as its folder knows (time of change): what refused records of this

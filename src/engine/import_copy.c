@@ -3,6 +3,8 @@
 
 #include "engine/import_work.h"
 
+enum { LIVE_BYTES = 1024 * 1024, LOOK_MS = 20 };
+
 struct target {
     struct output *output;
     uint32_t pending_bytes;
@@ -74,14 +76,29 @@ static enum err log_failed(const struct import *import, enum err err) {
     return err == ERR_OK ? err : diag_set(import->diag, err, "the log: %s", err_message(err));
 }
 
+/* Until all of it is on disk. Tasks that are behind are waited for, however long their checkpoint takes: a file can wait,
+ * other than a client. */
+static enum err settle(const struct copy *copy) {
+    struct import *import = copy->import;
+    struct sys_bell nobody = {0};
+    for (;;) {
+        enum err err = for_targets(copy, flush);
+        if (err != ERR_BUSY) return log_failed(import, err);
+        if ((err = task_group_refusal(import->parts->tasks)) != ERR_OK)
+            return diag_set(import->diag, err, "a checkpoint: %s", err_message(err));
+        if ((err = import_tell_progress(import)) != ERR_OK) return err;
+        sys_bell_wait(&nobody, LOOK_MS);
+    }
+}
+
 /* Beside live tasks, little is on its way at a time: it stands in line with what others append. */
 static enum err copied_some(struct copy *copy) {
-    enum { LIVE_BYTES = 1024 * 1024 };
     struct import *import = copy->import;
-    if (!engine_is_live(import->engine)) return log_failed(import, for_targets(copy, error_of));
-    if (copy->unflushed_bytes < LIVE_BYTES) return ERR_OK;
+    bool live = engine_is_live(import->engine);
+    if (live && copy->unflushed_bytes < LIVE_BYTES) return ERR_OK;
     copy->unflushed_bytes = 0;
-    return log_failed(import, for_targets(copy, flush));
+    enum err err = live ? ERR_BUSY : for_targets(copy, error_of);
+    return err == ERR_BUSY ? settle(copy) : log_failed(import, err);
 }
 
 static enum err copy_step(struct import *import, void *context, uint32_t count) {
@@ -94,8 +111,8 @@ static enum err copy_and_sync(struct copy *copy) {
     struct import *import = copy->import;
     enum err err = import_read_all(import, copy_step, copy);
     if (err == ERR_OK) err = for_targets(copy, output_submit);
-    enum err flushed = log_failed(import, for_targets(copy, flush));
-    if (err == ERR_OK) err = flushed;
+    enum err settled = settle(copy);
+    if (err == ERR_OK) err = settled;
     if (err == ERR_OK) err = output_submit(import->invalid);
     return err == ERR_OK ? log_failed(import, output_flush(import->invalid, false)) : err;
 }

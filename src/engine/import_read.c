@@ -72,8 +72,12 @@ static enum err fold_step(struct import *import, void *context, uint32_t count) 
 
 enum err import_report_progress(struct import *import, uint32_t count) {
     import->since_progress += count + 1;
-    if (import->request->progress == NULL || import->since_progress < PROGRESS_EVENTS) return ERR_OK;
+    return import->since_progress < PROGRESS_EVENTS ? ERR_OK : import_tell_progress(import);
+}
+
+enum err import_tell_progress(struct import *import) {
     import->since_progress = 0;
+    if (import->request->progress == NULL) return ERR_OK;
     struct input_progress progress;
     input_progress(import->input, &progress);
     enum err err = import->request->progress(import->request->context, &progress);

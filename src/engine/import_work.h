@@ -85,7 +85,9 @@ typedef enum err (*import_step)(struct import *import, void *context, uint32_t c
 enum err import_read_all(struct import *import, import_step step, void *context) MUST_USE;
 enum err import_fold_all(struct import *import) MUST_USE;
 void import_touch_range(struct import *import, int64_t time_ms);
+/* Every so often. ERR_CLOSED: whoever is told wants no more. */
 enum err import_report_progress(struct import *import, uint32_t count) MUST_USE;
+enum err import_tell_progress(struct import *import) MUST_USE;
 /* Damage in what is imported is bad input; damaged data is what lies in our folder. */
 enum err import_input_err(struct import *import, enum err err) MUST_USE;
 

@@ -321,8 +321,7 @@ static void *task_main(void *argument) {
         if (atomic_load(&group->reached) != TASK_STOP) checkpoint_turn(group);
         if (wanted != TASK_RUN) worked = step_held(group, wanted);
         if (worked || group->freezing != NULL) continue;
-        int64_t wait_ms = group->dirty ? group->options.checkpoint_ms : -1;
-        sys_bell_wait(&group->bell, wait_ms);
+        sys_bell_wait(&group->bell, checkpoint_wait_ms(group));
     }
     return NULL;
 }
@@ -404,6 +403,8 @@ void task_group_abandon(struct task_group **group) {
     if (*group != NULL) (*group)->options.read_only = true;
     task_group_close(group);
 }
+
+enum err task_group_refusal(const struct task_group *group) { return (enum err)atomic_load(&group->refusal); }
 
 bool task_group_runs(const struct task_group *group) { return group->thread != NULL; }
 

@@ -91,6 +91,9 @@ void task_group_release(struct task_group *group);
  * command without a running server). */
 enum err task_group_catch_up(struct task_group *group, struct diag *diag) MUST_USE;
 
+/* Why the checkpoint under way has to begin again (RESOURCE: no room), or ERR_OK. Any thread. */
+enum err task_group_refusal(const struct task_group *group);
+
 /* Its threads run: then nobody else may step it, checkpoint it or commit to its store. */
 bool task_group_runs(const struct task_group *group);
 /* Waits until its threads have folded every input's durable end as it is now. The error of a task that stopped. */

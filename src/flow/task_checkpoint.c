@@ -117,12 +117,22 @@ static void take_back(struct task_group *group) {
     atomic_store(&group->handover, HANDOVER_FREE);
 }
 
+static int64_t due_in_ns(const struct task_group *group) {
+    int64_t age_ns = sys_monotonic_ns(group->options.sys) - group->last_freeze_ns;
+    return group->options.checkpoint_ms * 1000000 - age_ns;
+}
+
 static bool checkpoint_due(const struct task_group *group) {
     if (!group->dirty || group->options.read_only || group->spoiled) return false;
-    int64_t age_ns = sys_monotonic_ns(group->options.sys) - group->last_freeze_ns;
     if (atomic_load_explicit(&group->wanted, memory_order_relaxed) != TASK_RUN) return true;
-    return group->input_bytes >= group->options.checkpoint_log_bytes ||
-           age_ns >= group->options.checkpoint_ms * 1000000;
+    return group->input_bytes >= group->options.checkpoint_log_bytes || due_in_ns(group) <= 0;
+}
+
+int64_t checkpoint_wait_ms(const struct task_group *group) {
+    /* The checkpoint thread rings once it is done. */
+    if (!group->dirty || atomic_load(&group->handover) != HANDOVER_FREE) return -1;
+    int64_t left_ns = due_in_ns(group);
+    return left_ns > 0 ? left_ns / 1000000 + 1 : 0;
 }
 
 void checkpoint_turn(struct task_group *group) {
@@ -145,7 +155,9 @@ void *checkpoint_main(void *argument) {
             continue;
         }
         commit(group);
-        if (err_class(group->commit_err) == ERR_CLASS_RESOURCE) {
+        const bool refused = err_class(group->commit_err) == ERR_CLASS_RESOURCE;
+        atomic_store(&group->refusal, refused ? (int)group->commit_err : ERR_OK);
+        if (refused) {
             sys_bell_wait(&group->checkpoint_bell, RETRY_MS);
             continue;
         }

@@ -55,7 +55,8 @@ struct task_group {
     struct store_batch batch;
     struct diag commit_diag;
     enum err commit_err;
-    uint64_t stamp; /* of the last commit: generation << 40 | sequence */
+    _Atomic int refusal; /* enum err: of a commit that found no room, until one does */
+    uint64_t stamp;      /* of the last commit: generation << 40 | sequence */
     int64_t last_freeze_ns;
     struct store_snapshot *freezing; /* of the freeze under way; NULL: none is */
     uint64_t input_bytes;            /* folded since the last freeze */
@@ -75,6 +76,8 @@ void task_limit(const struct task *task);
 /* On the tasks' thread, between turns: begins a freeze that is due, goes on with one, hands it over, and takes back what the
  * checkpoint thread has committed. */
 void checkpoint_turn(struct task_group *group);
+/* Until the next turn of it, where no bell comes first; -1: none is needed. */
+int64_t checkpoint_wait_ms(const struct task_group *group);
 /* The checkpoint thread. */
 void *checkpoint_main(void *argument);
 /* With the threads stopped: what is frozen is committed, and what has been folded since. */

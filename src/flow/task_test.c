@@ -624,6 +624,37 @@ static void test_held_tasks_have_told_all(void **state) {
     task_group_close(&rig->group);
 }
 
+static _Atomic int64_t ahead_ns;
+
+static int64_t clock_ahead(void *context) {
+    (void)context;
+    return sys_monotonic_ns(sys_real()) + atomic_load(&ahead_ns);
+}
+
+/* Events that stop shortly before a checkpoint is due do not wait for the next one. */
+static void test_checkpoints_are_no_further_apart_than_they_may_be(void **state) {
+    enum { EVERY_MS = 100000, BEFORE_MS = 300, PATIENCE_MS = 20000 };
+    struct rig *rig = *state;
+    struct diag diag = {0};
+    struct task_info info = {0};
+    struct sys sys = *sys_real();
+    sys.monotonic_ns = clock_ahead;
+    task_group_abandon(&rig->group);
+    const struct task_group_options options = {
+        .sys = &sys, .log = rig->log, .store = rig->store, .checkpoint_ms = EVERY_MS};
+    assert_int_equal(open_group_with(rig, &options, &diag), ERR_OK);
+    assert_int_equal(log_start(rig->log, &diag), ERR_OK);
+    assert_int_equal(task_group_start(rig->group, &diag), ERR_OK);
+    atomic_store(&ahead_ns, (EVERY_MS - BEFORE_MS) * INT64_C(1000000));
+    append_numbers(rig, 1, 1);
+    for (int i = 0; i < PATIENCE_MS && info.checkpoint_offset == 0; i++) {
+        usleep(1000);
+        task_group_info(rig->group, 0, &info);
+    }
+    assert_int_equal(info.checkpoint_offset, 1);
+    task_group_close(&rig->group);
+}
+
 int main(void) {
 #define TEST_SIM(name) cmocka_unit_test_setup_teardown(name, setup_sim, teardown)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -640,6 +671,7 @@ int main(void) {
         TEST(test_records_that_fill_a_batch_begin_another),
         TEST_SIM(test_checkpoint_waits_for_room),
         TEST(test_held_tasks_have_told_all),
+        TEST(test_checkpoints_are_no_further_apart_than_they_may_be),
         TEST(test_stopped_task_is_not_checkpointed),
         TEST_SIM(test_appends_wait_at_a_limit),
         TEST(test_input_waits_for_checkpoints),

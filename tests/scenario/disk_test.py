@@ -1,6 +1,6 @@
 """A full disk and a failing one: on a small file system filled to its last byte at each step of a life, under a limit of
 file size, and with a sync that fails in the kernel."""
-import http.client, json, os, resource, subprocess, sys, time
+import http.client, json, os, resource, signal, subprocess, sys, time
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from oracle import Oracle
@@ -252,6 +252,39 @@ def filled_before_a_later_start(disk, folder):
         folder.ends_well()
 
 
+def filled_before_a_venue_is_added(disk, folder):
+    """The tasks' last checkpoint, which has no room, comes before a new task: who waits for it can give up, and so can wick."""
+    rare, trades = os.path.join(options.scratch, "rare.yaml"), os.path.join(options.scratch, "trades.csv")
+    with open(config) as file, open(rare, "w") as to:
+        to.write(file.read().replace("50ms", "20s"))
+    with open(trades, "w") as file:
+        file.write("".join(f"{START + i},1,2,{i}\n" for i in range(10)))
+    for end in ("interrupted", "stopped"):
+        folder.server = server = Server(options.wick, folder.data, rare)
+        server.wait_ready()
+        status, body = server.request("POST", "/v1/prices", "\n".join(price_event(f"{end[0]}{n}", START, "1") for n in range(3000)))
+        assert status == 200, body
+        disk.fill(leave=128 << 10)
+        venue = "kraken" if end == "interrupted" else "huobi"  # each has no task yet
+        command = subprocess.Popen([options.wick, "import", "--columns", "time,price,quantity,id", "--series", f"{venue}:A/USD", trades, "--data",
+                                    folder.data], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        topic = os.path.join(folder.data, "log", "inbound-data-" + {"kraken": "other", "huobi": "huobi"}[venue] + ".invalid-0")
+        time.sleep(1)
+        assert command.poll() is None and not os.path.exists(topic), (command.poll(), command.communicate())
+        if end == "interrupted":
+            command.send_signal(signal.SIGINT)
+            err = command.communicate(timeout=PATIENCE)[1]
+            assert b"cancelled" in err, err
+        server.stop(PATIENCE)
+        assert command.wait(PATIENCE) != 0, end
+        disk.free()
+    folder.start()
+    folder.checkpoints()
+    ledger = folder.server.json("/v1/ledger")["rows"]
+    assert sum(row["used"] for row in ledger if row["topic"] == "prices") == 6000, ledger
+    assert folder.server.stop() == 0
+
+
 def limited_file_size():
     """RLIMIT_FSIZE is a full disk of one file; its signal ends nothing."""
     folder = Folder(os.path.join(options.scratch, "limited"))
@@ -280,6 +313,23 @@ def until_traced(pid, tracer):
         if all(traced):
             return
         time.sleep(0.02)
+
+
+def slow_checkpoint():
+    """What copies a file waits for a checkpoint that takes longer than any sender would be kept waiting."""
+    lines, data, trace = (os.path.join(options.scratch, name) for name in ("slow.jsonl", "slow", "slow.trace"))
+    count = 600_000
+    must(options.wick, "generate", "price-events", "--count", str(count), "--out", lines)
+    with open(lines + ".first", "w") as file:
+        file.write(price_event("A", START, "1"))
+    must(options.wick, "import", lines + ".first", data=data)
+    words = ["strace", "-f", "-qq", "-o", trace, "-P", os.path.join(data, "store", "data.mdb"), "-e", "trace=fdatasync", "-e",
+             "inject=fdatasync:delay_enter=6500000:when=3", options.wick, "import", "--copy", "--data", data, "--format", "json", lines]
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    with open(trace) as file:
+        assert "DELAYED" in file.read(), "no sync of the store was held up"
+    assert json.loads(done.stdout)["used"] == count, done.stdout
 
 
 def failing_sync():
@@ -317,9 +367,11 @@ for name, case in (("below-the-reserve", below_the_reserve), ("filled-between-re
                    ("filled-before-a-checkpoint", filled_before_a_checkpoint),
                    ("filled-before-a-late-event-and-a-seal", filled_before_a_late_event_and_a_seal),
                    ("filled-before-the-first-start", filled_before_the_first_start),
-                   ("filled-before-a-later-start", filled_before_a_later_start)):
+                   ("filled-before-a-later-start", filled_before_a_later_start),
+                   ("filled-before-a-venue-is-added", filled_before_a_venue_is_added)):
     on_small_disk(name, case)
 report.case("limited-file-size", limited_file_size)
+report.case("slow-checkpoint", slow_checkpoint)
 try:
     failing_sync()
 except Exception as error:
