@@ -68,7 +68,7 @@ const struct cli_command command_verify = {
     .name = "verify",
     .words = "",
     .summary = "our candles against the venue's own klines; every difference explained or counted",
-    .detail = "Exit 1 if any push is unexplained, or any line cannot be judged.",
+    .detail = "Exit 1 if any push is unexplained, or any line cannot be judged; 3 if there is no push.",
     .options = options,
     .run = run,
 };

@@ -183,6 +183,17 @@ static bool same(struct verify_verdict *verdict, const char *field, struct decim
     return false;
 }
 
+/* What the venue itself has said before. */
+static bool as_in(struct verify_verdict *verdict, const char *field, struct decimal before, const char *where,
+                  struct decimal theirs) {
+    if (decimal_equal(before, theirs)) return true;
+    char a[DECIMAL_TEXT_MAX], b[DECIMAL_TEXT_MAX];
+    decimal_format(decimal_normalize(before), a);
+    decimal_format(decimal_normalize(theirs), b);
+    snprintf(verdict->why, sizeof verdict->why, "%s: %s in the %s, theirs %s", field, a, where, b);
+    return false;
+}
+
 /* Spot cuts quote volumes to 8 decimals. */
 static bool same_quote(struct verify_verdict *verdict, const char *field, struct decimal ours, struct decimal theirs) {
     if (decimal_equal(cut8(ours), theirs)) return true;
@@ -193,10 +204,13 @@ static bool same_count(struct verify_verdict *verdict, int64_t ours, int64_t the
     return same(verdict, "trades", decimal_of(ours), decimal_of(theirs));
 }
 
-static bool equals_push(struct verify_verdict *verdict, const struct candle *ours, const struct candle *theirs) {
+static bool same_prices(struct verify_verdict *verdict, const struct candle *ours, const struct candle *theirs) {
     return same(verdict, "open", ours->open, theirs->open) && same(verdict, "high", ours->high, theirs->high) &&
-           same(verdict, "low", ours->low, theirs->low) && same(verdict, "close", ours->close, theirs->close) &&
-           same(verdict, "volume", ours->volume, theirs->volume) &&
+           same(verdict, "low", ours->low, theirs->low) && same(verdict, "close", ours->close, theirs->close);
+}
+
+static bool equals_push(struct verify_verdict *verdict, const struct candle *ours, const struct candle *theirs) {
+    return same_prices(verdict, ours, theirs) && same(verdict, "volume", ours->volume, theirs->volume) &&
            same_quote(verdict, "quote_volume", ours->quote_volume, theirs->quote_volume) &&
            same(verdict, "taker_buy_volume", ours->taker_buy_volume, theirs->taker_buy_volume) &&
            same_quote(verdict, "taker_buy_quote_volume", ours->taker_buy_quote_volume,
@@ -246,33 +260,99 @@ static bool at_most(struct verify_verdict *verdict, const char *field, struct de
 
 /* The order that reaches beyond the push has one price, so that only the volumes are not known, and they are less. */
 static bool straddles(struct verify_verdict *verdict, const struct candle *ours, const struct candle *theirs) {
-    return same(verdict, "open", ours->open, theirs->open) && same(verdict, "high", ours->high, theirs->high) &&
-           same(verdict, "low", ours->low, theirs->low) && same(verdict, "close", ours->close, theirs->close) &&
-           at_most(verdict, "volume", theirs->volume, ours->volume) &&
+    return same_prices(verdict, ours, theirs) && at_most(verdict, "volume", theirs->volume, ours->volume) &&
            at_most(verdict, "quote_volume", theirs->quote_volume, ours->quote_volume) &&
            at_most(verdict, "taker_buy_volume", theirs->taker_buy_volume, ours->taker_buy_volume) &&
            at_most(verdict, "taker_buy_quote_volume", theirs->taker_buy_quote_volume, ours->taker_buy_quote_volume) &&
            same_count(verdict, theirs->last_id - theirs->first_id + 1, theirs->trades);
 }
 
+/* --- what the venue says of the candle beside its numbers, and has said before --- */
+
+static bool is_of(const struct pushed *p, const struct pushed *q) {
+    return q->series == p->series && strcmp(q->push.interval, p->push.interval) == 0;
+}
+
 static const struct pushed *previous_push(const struct verify *v, size_t index) {
     const struct pushed *p = &v->pushes[index];
     while (index-- > 0) {
         const struct pushed *q = &v->pushes[index];
-        if (q->series == p->series && strcmp(q->push.interval, p->push.interval) == 0 &&
-            q->push.candle.open_time_ms == p->push.candle.open_time_ms)
-            return q;
+        if (is_of(p, q) && q->push.candle.open_time_ms == p->push.candle.open_time_ms) return q;
     }
     return NULL;
 }
+
+/* The last word on the candle before it; it may come after the first on this one. */
+static const struct pushed *candle_before(const struct verify *v, const struct pushed *p) {
+    for (size_t i = 0; i < v->push_count; i++) {
+        const struct pushed *q = &v->pushes[i];
+        if (q->push.closed && is_of(p, q) && q->push.candle.close_time_ms + 1 == p->push.candle.open_time_ms) return q;
+    }
+    return NULL;
+}
+
+/* A candle is as long as its interval, and over once that has passed by the venue's own clock, and not before. */
+static bool keeps_time(struct verify_verdict *verdict, const struct import_push *push) {
+    static const int64_t DAY_MS = 86400000;
+    const struct candle *c = &push->candle;
+    const int64_t long_ms = c->close_time_ms + 1 - c->open_time_ms;
+    if (push->interval_ms > 0 && long_ms != push->interval_ms)
+        snprintf(verdict->why, sizeof verdict->why, "close_time: %lld ms long, %u are %s", (long long)long_ms,
+                 push->interval_ms, push->interval);
+    else if (push->interval_ms == 0 && (long_ms < 28 * DAY_MS || long_ms > 31 * DAY_MS))
+        snprintf(verdict->why, sizeof verdict->why, "close_time: %lld ms are no month", (long long)long_ms);
+    else if (push->closed ? push->event_ms < c->close_time_ms : push->event_ms > c->close_time_ms)
+        snprintf(verdict->why, sizeof verdict->why, "closed: pushed as %s at %lld, %s its end",
+                 push->closed ? "closed" : "open", (long long)push->event_ms, push->closed ? "before" : "after");
+    else
+        return true;
+    return false;
+}
+
+static bool repeats(struct verify_verdict *verdict, const struct candle *before, const struct candle *theirs) {
+    static const char where[] = "push before it, of the same trades";
+    return as_in(verdict, "open", before->open, where, theirs->open) &&
+           as_in(verdict, "high", before->high, where, theirs->high) &&
+           as_in(verdict, "low", before->low, where, theirs->low) &&
+           as_in(verdict, "close", before->close, where, theirs->close) &&
+           as_in(verdict, "volume", before->volume, where, theirs->volume) &&
+           as_in(verdict, "quote_volume", before->quote_volume, where, theirs->quote_volume) &&
+           as_in(verdict, "taker_buy_volume", before->taker_buy_volume, where, theirs->taker_buy_volume) &&
+           as_in(verdict, "taker_buy_quote_volume", before->taker_buy_quote_volume, where,
+                 theirs->taker_buy_quote_volume) &&
+           as_in(verdict, "trades", decimal_of(before->trades), where, decimal_of(theirs->trades));
+}
+
+/* The trades of one kind that lie in the candle; where ids follow times, as they do within a candle's distance. */
+static int64_t trades_within(const struct verify *v, const struct pushed *p, uint8_t kind) {
+    int64_t count = 0;
+    size_t low = lower_bound(v, p->series, kind, 0), high = lower_bound(v, p->series, kind, INT64_MAX);
+    const size_t end = high;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (v->events[middle].time_ms < p->push.candle.open_time_ms)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < end && v->events[low].time_ms <= p->push.candle.close_time_ms; low++)
+        count += v->events[low].filtered ? 0 : v->events[low].last_id - v->events[low].first_id + 1;
+    return count;
+}
+
+/* --- verdicts --- */
 
 static enum err judge_delta(struct verify *v, size_t index, struct verify_verdict *verdict) {
     const struct pushed *p = &v->pushes[index], *before = previous_push(v, index);
     const struct candle *theirs = &p->push.candle;
     uint32_t count = 0;
     verdict->check = VERIFY_UNCOVERED;
-    if (before == NULL || before->push.candle.last_id < 0 || before->push.candle.last_id >= theirs->last_id)
+    if (before == NULL || before->push.candle.last_id < 0 || before->push.candle.last_id > theirs->last_id)
         return ERR_OK;
+    if (before->push.candle.last_id == theirs->last_id) {
+        if (!repeats(verdict, &before->push.candle, theirs)) verdict->check = VERIFY_UNEXPLAINED;
+        return ERR_OK;
+    }
     if (cover_of(v, p->series, before->push.candle.last_id + 1, theirs->last_id, &count) != COVER_FULL) return ERR_OK;
     struct candle delta = {0};
     enum err err = fold_subset(v, p, count, &delta);
@@ -282,14 +362,33 @@ static enum err judge_delta(struct verify *v, size_t index, struct verify_verdic
     return err;
 }
 
+/* A candle without trades: flat, at the close before it, as far as the capture tells, and the capture has no trade of it. */
+static bool is_quiet(struct verify *v, size_t index, struct verify_verdict *verdict) {
+    const struct pushed *p = &v->pushes[index], *before = previous_push(v, index), *last = candle_before(v, p);
+    const struct candle *theirs = &p->push.candle;
+    if (!is_flat(theirs)) {
+        snprintf(verdict->why, sizeof verdict->why, "a candle without trades is not flat");
+        return false;
+    }
+    int64_t trades = trades_within(v, p, EVENT_TRADE);
+    if (trades == 0) trades = trades_within(v, p, EVENT_AGGREGATED_TRADE);
+    if (p->push.closed && !same_count(verdict, trades, 0)) return false;
+    static const char push[] = "push before it", candle[] = "candle before it";
+    if (before != NULL &&
+        (!as_in(verdict, "trades", decimal_of(before->push.candle.trades), push, decimal_of(theirs->trades)) ||
+         !as_in(verdict, "close", before->push.candle.close, push, theirs->close)))
+        return false;
+    return last == NULL || as_in(verdict, "close", last->push.candle.close, candle, theirs->close);
+}
+
 static enum err judge(struct verify *v, size_t index, struct verify_verdict *verdict) {
     const struct pushed *p = &v->pushes[index];
     const struct candle *theirs = &p->push.candle;
     uint32_t count = 0;
-    *verdict = (struct verify_verdict){.line = p->line, .push = &p->push};
+    *verdict = (struct verify_verdict){.line = p->line, .push = &p->push, .check = VERIFY_UNEXPLAINED};
+    if (!keeps_time(verdict, &p->push)) return ERR_OK;
     if (theirs->first_id < 0 || theirs->trades == 0) {
-        verdict->check = is_flat(theirs) ? VERIFY_EMPTY_FLAT : VERIFY_UNEXPLAINED;
-        if (!is_flat(theirs)) snprintf(verdict->why, sizeof verdict->why, "a candle without trades is not flat");
+        if (is_quiet(v, index, verdict)) verdict->check = VERIFY_EMPTY_FLAT;
         return ERR_OK;
     }
     const enum cover cover = cover_of(v, p->series, theirs->first_id, theirs->last_id, &count);
@@ -297,10 +396,8 @@ static enum err judge(struct verify *v, size_t index, struct verify_verdict *ver
     struct candle ours = {0};
     enum err err = fold_subset(v, p, count, &ours);
     if (err != ERR_OK) return err;
-    if (cover == COVER_FULL)
-        verdict->check = equals_push(verdict, &ours, theirs) ? VERIFY_FULL_EXACT : VERIFY_UNEXPLAINED;
-    else
-        verdict->check = straddles(verdict, &ours, theirs) ? VERIFY_FULL_STRADDLE : VERIFY_UNEXPLAINED;
+    if (cover == COVER_FULL && equals_push(verdict, &ours, theirs)) verdict->check = VERIFY_FULL_EXACT;
+    if (cover == COVER_STRADDLE && straddles(verdict, &ours, theirs)) verdict->check = VERIFY_FULL_STRADDLE;
     return ERR_OK;
 }
 
@@ -319,6 +416,14 @@ static enum err judge_all(struct verify *v, enum err (*visit)(void *context, con
     return err;
 }
 
+static enum err check_format(const struct import_reader *reader, struct diag *diag) {
+    const enum import_format format = import_format_of(reader);
+    if (format == IMPORT_BINANCE_CAPTURE || format == IMPORT_BINANCE_STREAM) return ERR_OK;
+    diag_set(diag, ERR_SYNTAX, "this is %s, and no capture of a websocket", import_format_name[format]);
+    diag_hint(diag, "its lines begin with a time, and go on with the message; wick import reads others");
+    return ERR_SYNTAX;
+}
+
 enum err verify_capture(const struct sys *sys, const char *path, const char *venue, struct diag *diag,
                         enum err (*visit)(void *context, const struct verify_verdict *verdict), void *context,
                         struct verify_unreadable *ret_unreadable) {
@@ -330,7 +435,10 @@ enum err verify_capture(const struct sys *sys, const char *path, const char *ven
     enum err err = series_table_open(&v.series);
     if (err == ERR_OK) err = input_open(sys, path, diag, &input);
     if (err == ERR_OK) err = import_open(input, path, &options, v.series, diag, &reader);
+    if (err == ERR_OK) err = check_format(reader, diag);
     if (err == ERR_OK) err = read_capture(&v, reader);
+    if (err == ERR_OK && v.push_count == 0 && ret_unreadable->count == 0)
+        err = diag_set(diag, ERR_MISSING, "there is no kline push in it, so that nothing can be compared");
     if (err == ERR_OK) err = judge_all(&v, visit, context);
     if (reader != NULL) import_close(&reader);
     if (input != NULL) input_close(&input);

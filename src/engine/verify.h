@@ -4,9 +4,11 @@
  *   delta-exact    the capture begins within the candle, but the trades since the push before it explain the difference
  *   full-straddle  pushed in the middle of one taker order: an aggregated trade reaches beyond the push's last id, so that
  *                  prices and count are exact and the volumes at most the fold's
- *   empty-flat     no trade, and the push is flat with zero volumes
- *   uncovered      the capture does not hold the trades that would be needed
- *   unexplained    the trades are all there, and say something else */
+ *   empty-flat     no trade, and the push is flat with zero volumes, at the close before it where the capture has that
+ *   uncovered      the capture does not hold the trades that would be needed; so, too, one that repeats the push before it
+ *   unexplained    the trades are all there, and say something else; or the push contradicts itself or the one before it:
+ *                  a candle that is not as long as its interval, is closed before its end or open after it, or says
+ *                  something else of the same trades */
 #ifndef ENGINE_VERIFY_H
 #define ENGINE_VERIFY_H
 

@@ -98,6 +98,31 @@ def straddle():
         assert code == 1 and lines[0].endswith(why) and lines[-1].endswith("full-straddle=0 empty-flat=0 uncovered=0 unexplained=1"), lines
 
 
+def times_and_ends():
+    """Beside the numbers: how long the candle is, whether it was over, and what a flat one stands on."""
+    good, repeat, flat = GOOD[2][0], GOOD[5][0], lambda price, at, **more: {**(f := push("LTCUSDT", -1, -1, (price,) * 4, "0", "0", "0", "0", 0, at)),
+                                                                           "E": more.get("E", at), "k": {**f["k"], **more.get("k", {})}}
+    ended, later = {"E": MINUTE + 60_005, "k": {"x": True}}, MINUTE + 60_000
+    for messages, why in (
+            ([*GOOD[:2], {**good, "k": {**good["k"], "T": MINUTE + 59_998}}], "close_time: 59999 ms long, 60000 are 1m"),
+            ([{**repeat, "k": {**repeat["k"], "T": MINUTE + 119_999}}], "close_time: 120000 ms long, 60000 are 1m"),
+            ([*GOOD[:2], {**good, "k": {**good["k"], "x": True}}], f"closed: pushed as closed at {good['E']}, before its end"),
+            ([*GOOD[:2], {**good, "E": MINUTE + 60_005}], f"closed: pushed as open at {MINUTE + 60_005}, after its end"),
+            ([repeat, {**repeat, "k": {**repeat["k"], "v": "8"}}], "volume: 7 in the push before it, of the same trades, theirs 8"),
+            ([flat("7", MINUTE, **ended), flat("8", later)], "close: 7 in the candle before it, theirs 8"),
+            ([flat("8", later), flat("7", MINUTE, **ended)], "close: 7 in the candle before it, theirs 8"),
+            ([flat("7", MINUTE), flat("8", MINUTE)], "close: 7 in the push before it, theirs 8"),
+            ([push("LTCUSDT", 4, 4, ("7",) * 4, "1", "7", "0", "0"), flat("7", MINUTE)], "trades: 1 in the push before it, theirs 0"),
+            ([trade("LTCUSDT", 1, 2, "7", "1", MINUTE + 5), flat("7", MINUTE, **ended)], "trades: ours 2, theirs 0")):
+        path, _ = capture("times", messages)
+        code, out, _ = run(options.wick, "verify", "--capture", path)
+        lines = out.decode().splitlines()
+        assert code == 1 and len(lines) == 2 and lines[0].endswith(": " + why) and lines[1].endswith("unexplained=1"), (why, lines)
+    path, _ = capture("flat", [flat("7", MINUTE, **ended), flat("7", later), flat("7", later), repeat, repeat])
+    code, out, _ = run(options.wick, "verify", "--capture", path)
+    assert (code, out) == (0, b"full-exact=0 delta-exact=0 full-straddle=0 empty-flat=3 uncovered=2 unexplained=0\n"), out
+
+
 def unreadable():
     """A push that cannot be read is not passed over."""
     path, _ = capture("unreadable", GOOD)
@@ -111,12 +136,21 @@ def unreadable():
 
 
 def no_capture():
+    """Exit 3, and why: other files, and captures in which there is nothing to compare."""
+    path, _ = capture("trades-only", GOOD[:2])
+    rows = os.path.join(options.scratch, "BTCUSDT-1m-2024-03-01.csv")
+    with open(rows, "w") as file:
+        file.write("1709251200000,1,2,1,1,1,1709251259999,1,1,1,1,0\n")
+    for file, said in ((path, b"no kline push"), (rows, b"binance-klines, and no capture")):
+        for form in ("table", "json"):
+            code, out, err = run(options.wick, "verify", "--capture", file, "--format", form)
+            assert (code, out) == (3, b"") and said in err and file.encode() in err, (code, out, err)
     for words, code, said in ((["/nowhere"], 3, b"/nowhere"), ([__file__], 3, os.path.basename(__file__).encode())):
         got, out, err = run(options.wick, "verify", "--capture", *words)
         assert got == code and out == b"" and said in err, (got, out, err)
 
 
 for name, case in (("all-explained", all_explained), ("unexplained", unexplained), ("unexplained-increment", unexplained_increment),
-                   ("straddle", straddle), ("unreadable", unreadable), ("no-capture", no_capture)):
+                   ("straddle", straddle), ("times-and-ends", times_and_ends), ("unreadable", unreadable), ("no-capture", no_capture)):
     report.case(name, case)
 sys.exit(report.done())
