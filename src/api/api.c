@@ -150,6 +150,18 @@ static void refuse_method(struct http_exchange *exchange, bool get, bool post) {
     http_reply(exchange, 405, "application/json");
 }
 
+/* Watching begins with an upgrade; what came without one may have lost it to a proxy. */
+static void refuse_plain_stream(struct http_exchange *exchange) {
+    http_header(exchange, "Upgrade", "websocket");
+    http_header(exchange, "Connection", "Upgrade");
+    http_put_error(
+        &exchange->answer, ERR_USAGE,
+        "/v1/stream is a websocket: connect with ws:// or wss://, through proxies that pass \"Upgrade: websocket\" on "
+        "(GET /v1/candles and GET /v1/latest answer plain requests)",
+        "");
+    http_reply(exchange, 426, "application/json");
+}
+
 static const struct route_argument *find_argument(const struct route *route, struct slice name) {
     for (uint32_t i = 0; i < API_ARGUMENTS_MAX && route->arguments[i].name != NULL; i++)
         if (slice_equal(name, slice_text(route->arguments[i].name))) return &route->arguments[i];
@@ -206,11 +218,14 @@ static void route(struct api *api, struct http_exchange *exchange) {
         post |= route->method == HTTP_POST;
     }
     const bool page = !get && !post && page_has(exchange->path);
+    const bool stream = slice_equal(exchange->path, SLICE("/v1/stream"));
     struct diag diag = {0};
     if (page && method == HTTP_GET)
         handle_page(exchange);
-    else if (get || post || page)
-        refuse_method(exchange, get || page, post);
+    else if (stream && method == HTTP_GET)
+        refuse_plain_stream(exchange);
+    else if (get || post || page || stream)
+        refuse_method(exchange, get || page || stream, post);
     else
         http_reply_error(exchange, diag_set(&diag, ERR_NOT_FOUND, "there is no such route; see /openapi.json"), &diag);
 }

@@ -111,6 +111,7 @@ struct candle_request {
     const struct series *series;
     struct zone *zone; /* made for this request; candle_request_end closes it */
     char interval[16];
+    char tz[64]; /* as it was asked for; "": UTC */
 };
 /* On failure nothing is held. */
 enum err candle_request_read(const struct api *api, const struct candle_arguments *arguments, struct diag *diag,

@@ -256,10 +256,19 @@ static void test_candles(void **state) {
     assert_null(strstr(fixture_text(&fixture), "1700000040000"));
     fixture_get(&fixture, "/v1/candles?series=binance:BTC/USDT&format=ndjson&to=1700000100000");
     assert_int_equal(fixture_text(&fixture)[0], '{');
+    /* A + that nobody escaped: a space could stand for nothing else there. */
+    fixture_get(&fixture, "/v1/candles?series=binance:BTC/USDT&interval=1d&tz=+08:00&limit=1");
+    fixture_expect(&fixture, 200, "\"open_time\":1699977600000,");
+    fixture_get(&fixture,
+                "/v1/candles?series=binance:BTC/USDT&from=2023-11-15T06:14:00+08:00&to=2023-11-15T06:15:00+08:00");
+    fixture_expect(&fixture, 200, "[{\"series\":\"binance:BTC/USDT\",\"interval\":\"1m\",\"open_time\":1700000040000,");
     static const struct {
         const char *target, *part;
         unsigned status;
     } bad[] = {
+        {"/v1/stream", "/v1/stream is a websocket: connect with ws://", 426},
+        {"/v1/candles?series=binance:BTC/USDT&tz=+99:00", "\"at\":\"tz\"", 400},
+        {"/v1/candles?series=binance:BTC/USDT&from=+", "\"at\":\"from\"", 400},
         {"/v1/candles", "\"at\":\"series\"", 400},
         {"/v1/candles?series=binance:BTC/USDT&frm=1", "did you mean \\\"from\\\"?", 400},
         {"/v1/candles?series=binance:BTC/USDT&frm=1", "\"at\":\"frm\"", 400},

@@ -2,6 +2,8 @@
 
 #include "api/api_internal.h"
 
+enum { ARGUMENT_TEXT_MAX = 64 }; /* of a time or a zone */
+
 static const int64_t time_max_ms = 253402300800000; /* year 10000 */
 
 enum err argument_kind(struct slice text, struct diag *diag, int *ret_kind) {
@@ -33,11 +35,27 @@ enum err argument_series(const struct api *api, struct slice name, struct slice 
     return err;
 }
 
+/* In a query string a bare + stands for a space, which has no place in front of the last part of a time or a zone. False: it
+ * does not help. */
+static bool with_plus(struct slice text, char copy[static ARGUMENT_TEXT_MAX], struct slice *ret_text) {
+    const uint8_t *space = text.size > 0 ? memrchr(text.data, ' ', text.size) : NULL;
+    if (space == NULL || text.size >= ARGUMENT_TEXT_MAX) return false;
+    memcpy(copy, text.data, text.size);
+    copy[space - text.data] = '+';
+    copy[text.size] = '\0';
+    *ret_text = slice_of(copy, text.size);
+    return true;
+}
+
 static enum err read_time(const struct api *api, struct slice text, const char *name, int64_t otherwise,
                           struct diag *diag, int64_t *ret_ms) {
     *ret_ms = otherwise;
     if (text.size == 0) return ERR_OK;
+    char copy[ARGUMENT_TEXT_MAX];
+    struct slice other;
     enum err err = civil_parse(text, api_now_ms(api), diag, ret_ms);
+    if (err != ERR_OK && with_plus(text, copy, &other) && civil_parse(other, api_now_ms(api), NULL, ret_ms) == ERR_OK)
+        return ERR_OK;
     if (err != ERR_OK) diag_where(diag, "%s", name);
     return err;
 }
@@ -60,19 +78,27 @@ static enum err read_number(struct slice text, const char *name, uint32_t low, u
     return ERR_OK;
 }
 
+static enum err find_zone(const struct api *api, struct slice name, struct candle_request *request) {
+    struct origin *origin = &request->query.origin;
+    if (name.size >= sizeof request->tz) return ERR_NOT_FOUND;
+    enum err err = zone_fixed(name, &request->zone);
+    if (err == ERR_OK) origin->zone = request->zone;
+    if (err == ERR_NOT_FOUND && api->options.zone != NULL)
+        err = api->options.zone(api->options.zone_context, name, NULL, &origin->zone);
+    if (err == ERR_OK) memcpy(request->tz, name.data, name.size);
+    return err;
+}
+
 static enum err read_origin(const struct api *api, const struct candle_arguments *arguments, struct diag *diag,
                             struct candle_request *request) {
     uint32_t week_start = 1;
     enum err err = read_number(arguments->week_start, "week_start", 1, 7, diag, &week_start);
     request->query.origin.week_start = (uint8_t)week_start;
     if (err != ERR_OK || arguments->tz.size == 0 || slice_equal_nocase(arguments->tz, SLICE("utc"))) return err;
-    err = zone_fixed(arguments->tz, &request->zone);
-    if (err == ERR_OK) {
-        request->query.origin.zone = request->zone;
-        return ERR_OK;
-    }
-    if (err == ERR_NOT_FOUND && api->options.zone != NULL)
-        err = api->options.zone(api->options.zone_context, arguments->tz, diag, &request->query.origin.zone);
+    char copy[ARGUMENT_TEXT_MAX];
+    struct slice other;
+    err = find_zone(api, arguments->tz, request);
+    if (err != ERR_OK && with_plus(arguments->tz, copy, &other)) err = find_zone(api, other, request);
     if (err == ERR_OK) return ERR_OK;
     (void)diag_set(diag, ERR_UNKNOWN, "no time zone \"%.*s\"", SLICE_PRINT(arguments->tz));
     diag_where(diag, "tz");

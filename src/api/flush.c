@@ -39,6 +39,17 @@ static const char *kind_of(const struct subscription *subscription) {
     return subscription->request.series->kind == SERIES_PRICE ? "\"price\"" : "\"trade\"";
 }
 
+/* By these, too, subscriptions of one series differ. */
+static void put_origin(struct buf *out, const struct candle_request *request) {
+    if (request->tz[0] != '\0') {
+        put_member(out, "tz");
+        put_name(out, slice_text(request->tz));
+    }
+    if (request->query.origin.week_start == 1) return;
+    put_member(out, "week_start");
+    put_i64(out, request->query.origin.week_start);
+}
+
 struct newest {
     struct candle_list list;
     struct subscription *subscription;
@@ -77,6 +88,7 @@ static enum err render_snapshot(struct rendering *rendering, const struct flush_
     buf_put_text(out, kind_of(subscription));
     put_member(out, "interval");
     put_name(out, slice_text(request->interval));
+    put_origin(out, request);
     put_member(out, "candles");
     buf_put_u8(out, '[');
     enum err err = candle_read(&source, &query, add_newest, &newest, diag);
@@ -123,6 +135,7 @@ static enum err render_bucket(struct rendering *rendering, const struct flush_it
     buf_put_text(out, candle.final == CANDLE_OPEN ? "open" : revised ? "revised" : "closed");
     buf_put_text(out, "\",\"kind\":");
     buf_put_text(out, kind_of(subscription));
+    put_origin(out, request);
     put_member(out, "candle");
     candle_to_json(out, &style, &candle);
     if (revised) {

@@ -41,7 +41,8 @@ static void send_heartbeat(struct session *session, int64_t now_ms) {
 
 static bool same(const struct subscription *subscription, const struct candle_request *request) {
     const struct candle_query *a = &subscription->request.query, *b = &request->query;
-    return a->series == b->series && a->interval.unit == b->interval.unit && a->interval.count == b->interval.count;
+    return a->series == b->series && a->interval.unit == b->interval.unit && a->interval.count == b->interval.count &&
+           a->origin.week_start == b->origin.week_start && strcmp(subscription->request.tz, request->tz) == 0;
 }
 
 static void remove_subscription(struct session *session, struct subscription *subscription) {

@@ -81,9 +81,49 @@ static void test_lost_changes(void **state) {
     close(fd);
 }
 
+/* Candles of one series and interval, by two calendars: two subscriptions, told apart by what they were asked with. */
+static void test_zones_and_weeks(void **state) {
+    (void)state;
+    static const char *const asked[] = {"", ",\"tz\":\"+08:00\"", ",\"week_start\":7",
+                                        ",\"tz\":\"+08:00\",\"week_start\":7"};
+    enum { COUNT = sizeof asked / sizeof *asked };
+    char text[512], wanted[256];
+    put("BTC", "100", TIME);
+    const int fd = stream_open(fixture.port);
+    for (int i = 0; i < 2 * COUNT; i++) { /* the second time it replaces itself */
+        snprintf(text, sizeof text, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"1w\"%s}]}",
+                 asked[i % COUNT]);
+        stream_send(fd, text);
+        snprintf(wanted, sizeof wanted, "\"interval\":\"1w\"%s,\"candles\":[{", asked[i % COUNT]);
+        expect(fd, wanted);
+    }
+    bool seen[COUNT] = {false};
+    put("BTC", "101", TIME + 1);
+    for (int k = 0; k < COUNT; k++) {
+        expect(fd, "{\"type\":\"open\"");
+        and_expect("\"close\":\"101\"");
+        for (int i = 0; i < COUNT; i++) {
+            snprintf(wanted, sizeof wanted, "\"kind\":\"price\"%s,\"candle\":{", asked[i]);
+            seen[i] |= strstr(message, wanted) != NULL;
+        }
+    }
+    for (int i = 0; i < COUNT; i++) assert_true(seen[i]);
+    /* One of them ends, the others go on. */
+    stream_send(fd, "{\"unsubscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"1w\",\"tz\":\"+08:00\"}]}");
+    stream_send(fd, "{}");
+    expect(fd, "\"code\":\"missing\"");
+    put("BTC", "102", TIME + 2);
+    for (int k = 0; k < COUNT - 1; k++) {
+        expect(fd, "\"close\":\"102\"");
+        assert_null(strstr(message, "\"tz\":\"+08:00\",\"candle\""));
+    }
+    assert_false(stream_next(fd, 300));
+    close(fd);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_lost_changes)};
+    const struct CMUnitTest tests[] = {TEST(test_zones_and_weeks), TEST(test_lost_changes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

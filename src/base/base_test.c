@@ -22,6 +22,13 @@ static void test_errors(void **state) {
     char text[128];
     diag_print(&diag, text, sizeof text);
     assert_string_equal(text, "line 7: x is a string (use a number)");
+    diag_print(&diag, text, 31);
+    assert_string_equal(text, "line 7: x is a string (use...");
+    diag_print(&diag, text, 36); /* one less than it needs */
+    assert_string_equal(text, "line 7: x is a string (use a...");
+    (void)diag_set(&diag, ERR_TYPE, "%s", "ééééééééééééééé");
+    diag_print(&diag, text, 20);
+    assert_string_equal(text, "éééééééé...");
 }
 
 static void test_varints_round_trip(void **state) {

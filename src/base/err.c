@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static const struct {
     const char *name;
@@ -57,8 +58,20 @@ void diag_hint(struct diag *diag, const char *format, ...) {
     va_end(list);
 }
 
+/* What did not fit is seen to be missing: "..." behind a whole word, or at least a whole character. */
+static void cut_short(char *text, uint32_t text_size) {
+    static const char dots[] = "...";
+    if (text_size < 2 * sizeof dots) return;
+    uint32_t end = text_size - (uint32_t)sizeof dots;
+    while (end > text_size / 2 && text[end] != ' ') end--;
+    if (text[end] != ' ')
+        for (end = text_size - (uint32_t)sizeof dots; end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80;) end--;
+    memcpy(text + end, dots, sizeof dots);
+}
+
 void diag_print(const struct diag *diag, char *text, uint32_t text_size) {
     const char *what = diag->what[0] != '\0' ? diag->what : err_message(diag->err);
-    snprintf(text, text_size, "%s%s%s%s%s%s", diag->where, diag->where[0] ? ": " : "", what, diag->hint[0] ? " (" : "",
-             diag->hint, diag->hint[0] ? ")" : "");
+    const int size = snprintf(text, text_size, "%s%s%s%s%s%s", diag->where, diag->where[0] ? ": " : "", what,
+                              diag->hint[0] ? " (" : "", diag->hint, diag->hint[0] ? ")" : "");
+    if (size >= 0 && (uint32_t)size >= text_size) cut_short(text, text_size);
 }

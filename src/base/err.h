@@ -78,7 +78,7 @@ enum err diag_set(struct diag *diag, enum err err, const char *format, ...) __at
 /* Adds the place; keeps one that is already there (the innermost knows best). */
 void diag_where(struct diag *diag, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void diag_hint(struct diag *diag, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* One line, "where: what (hint)", cut to fit; falls back to the error's own message. */
+/* One line, "where: what (hint)", cut to fit, behind a word; falls back to the error's own message. */
 void diag_print(const struct diag *diag, char *text, uint32_t text_size);
 
 #endif

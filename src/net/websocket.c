@@ -412,6 +412,8 @@ static void answer_begin(struct websocket_loop *loop, struct exchange *exchange)
     struct diag diag = {0};
     if (!exchange->websocket_version_known || exchange->websocket_key.size != 24) {
         http_header(http, "Sec-WebSocket-Version", "13");
+        http_header(http, "Upgrade", "websocket");
+        http_header(http, "Connection", "Upgrade");
         http_put_error(&http->answer, ERR_UNKNOWN, "websockets of version 13 are understood", "");
         http_reply(http, 426, "application/json");
         return;

@@ -228,6 +228,7 @@ static void test_handshakes(void **state) {
                       answer, sizeof answer),
         426);
     assert_non_null(strstr(answer, "Sec-WebSocket-Version: 13"));
+    assert_non_null(strstr(answer, "Upgrade: websocket"));
     close(fd);
     /* Gone before the answer, many times. */
     for (int i = 0; i < 50; i++) {

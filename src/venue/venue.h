@@ -29,7 +29,7 @@ struct price_item {
     struct slice source; /* the element's own bytes, into the body */
     uint32_t index;      /* in the request, or line number from 0 */
     enum err err;        /* INPUT class where it is no event */
-    char reason[120];    /* with err */
+    char reason[256];    /* with err */
     struct event event;
 };
 /* A request body: one object, an array of them, or JSON lines. Calls `visit` for each element, good or bad. ERR_SYNTAX only
