@@ -7,7 +7,9 @@
  * half an hour back on average (both exponential, at most two hours long), one in fifty of them six hours of 5m; `latest` POST /v1/latest of UNITS series, `get`
  * GET /v1/latest of one, always the same; `fill` first posts one event a series and minute of the hours before now. RATE is requests a second, open loop: a latency counts from the moment the request was
  * due, so that a stall shows in every request it delayed. RATE 0 is closed loop: each connection always has one request
- * under way. One JSON object comes out. */
+ * under way, but for one that was refused (429, 503), which waits as long as Retry-After says; in an open loop it goes on with
+ * the next request that is due. Either has the same events, as nobody has them yet. Latencies are those of answers of 200. One
+ * JSON object comes out. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
@@ -30,6 +32,8 @@ struct connection {
     struct stream *stream;
     int socket;
     bool busy;
+    bool refused; /* its last request */
+    int64_t rests_until_ns;
     uint8_t *out;
     size_t out_begin, out_size, out_sent;
     uint8_t *in;
@@ -48,7 +52,7 @@ struct stream {
     struct connection *connections;
     int64_t next_ns;
     bool blocked;
-    uint64_t requests, units, refused, failed, late_starts;
+    uint64_t requests, good, units, refused, failed, late_starts;
     uint32_t *fine; /* latencies by microsecond */
     uint32_t *coarse;
     int64_t max_ns;
@@ -155,8 +159,8 @@ static void make_request(struct connection *c) {
     int64_t now_ms = clock_ns(CLOCK_REALTIME) / 1000000;
     size_t at = HEAD_ROOM;
     c->units = s->unit_count;
-    if (c->out_size > 0 && (s->kind == KIND_GET || s->kind == KIND_LATEST)) {
-        c->out_sent = c->out_begin; /* the same every time */
+    if (c->out_size > 0 && (c->refused || s->kind == KIND_GET || s->kind == KIND_LATEST)) {
+        c->out_sent = c->out_begin; /* the same as before */
         return;
     }
     if (s->kind == KIND_GET) {
@@ -180,7 +184,7 @@ static int open_socket(void) {
     return fd;
 }
 
-/* A server may close what lies idle. */
+/* A server may close what lies idle, and what it has refused. */
 static void reopen(struct connection *c) {
     close(c->socket);
     c->socket = open_socket();
@@ -192,8 +196,8 @@ static void send_some(struct connection *c) {
     while (c->out_sent < c->out_size) {
         ssize_t sent = send(c->socket, c->out + c->out_sent, c->out_size - c->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent < 0 && errno == EAGAIN) break;
-        if (sent < 0) fail("send");
-        c->out_sent += (size_t)sent;
+        if (sent < 0) c->out_sent = c->out_size; /* it is closed: an answer may be there */
+        if (sent > 0) c->out_sent += (size_t)sent;
     }
     struct epoll_event event = {.events = EPOLLIN | (c->out_sent < c->out_size ? EPOLLOUT : 0), .data.ptr = c};
     epoll_ctl(event_queue, EPOLL_CTL_MOD, c->socket, &event);
@@ -216,15 +220,46 @@ static void record_latency(struct stream *s, int64_t ns) {
     if (ns > s->max_ns) s->max_ns = ns;
 }
 
-/* True once the answer is whole. */
-static bool answer_is_whole(const struct connection *c, int *ret_status) {
+struct answer {
+    int status;
+    int retry_after_s;
+    bool last; /* the server closes */
+};
+
+/* True once it is whole. */
+static bool answer_is_whole(const struct connection *c, struct answer *ret_answer) {
     const uint8_t *end = memmem(c->in, c->in_size, "\r\n\r\n", 4);
     if (end == NULL) return false;
     const char *length = memmem(c->in, (size_t)(end - c->in), "ontent-Length: ", 15);
     if (length == NULL) length = memmem(c->in, (size_t)(end - c->in), "ontent-length: ", 15);
     if (length == NULL) fail("an answer without Content-Length");
-    *ret_status = (int)strtol((const char *)c->in + 9, NULL, 10);
+    ret_answer->status = (int)strtol((const char *)c->in + 9, NULL, 10);
+    const char *retry = memmem(c->in, (size_t)(end - c->in), "etry-After: ", 12);
+    ret_answer->retry_after_s = retry != NULL ? (int)strtol(retry + 12, NULL, 10) : 0;
+    ret_answer->last = memmem(c->in, (size_t)(end - c->in), "onnection: close", 16) != NULL;
     return c->in_size >= (size_t)(end + 4 - c->in) + strtoul(length + 15, NULL, 10);
+}
+
+static void count_failed(struct connection *c, const char *what) {
+    if (c->stream->failed++ == 0) fprintf(stderr, "bench-load: %.300s\n", what);
+}
+
+static void end_request(struct connection *c, const struct answer *answer, int64_t now_ns) {
+    struct stream *s = c->stream;
+    s->requests++;
+    c->busy = false;
+    c->refused = answer->status == 429 || answer->status == 503;
+    if (answer->status == 200) {
+        record_latency(s, now_ns - c->due_ns);
+        s->good++;
+        s->units += c->units;
+    } else if (c->refused) {
+        s->refused++;
+        if (s->rate == 0) c->rests_until_ns = now_ns + answer->retry_after_s * 1000000000LL;
+    } else {
+        count_failed(c, (const char *)c->in);
+    }
+    if (answer->last) reopen(c);
 }
 
 static void receive_some(struct connection *c, int64_t now_ns) {
@@ -235,25 +270,17 @@ static void receive_some(struct connection *c, int64_t now_ns) {
         }
         ssize_t got = recv(c->socket, c->in + c->in_size, c->in_room - c->in_size - 1, MSG_DONTWAIT);
         if (got < 0 && errno == EAGAIN) return;
-        if (got <= 0 && c->busy) fail("the server closed a connection that waited for an answer");
         if (got <= 0) {
+            if (c->busy) count_failed(c, "the server closed a connection that waited for an answer");
+            c->busy = c->refused = false;
             reopen(c);
             return;
         }
         c->in_size += (size_t)got;
         c->in[c->in_size] = '\0';
-        int status;
-        if (!answer_is_whole(c, &status)) continue;
-        struct stream *s = c->stream;
-        record_latency(s, now_ns - c->due_ns);
-        s->requests++;
-        if (status == 200)
-            s->units += c->units;
-        else if (status == 429 || status == 503)
-            s->refused++;
-        else if (s->failed++ == 0)
-            fprintf(stderr, "bench-load: %.300s\n", (const char *)c->in);
-        c->busy = false;
+        struct answer answer;
+        if (!answer_is_whole(c, &answer)) continue;
+        end_request(c, &answer, now_ns);
         return;
     }
 }
@@ -280,7 +307,9 @@ static void start_due(struct stream *s, int64_t now_ns) {
     uint32_t next = 0;
     s->blocked = false;
     while (s->rate == 0 || s->next_ns <= now_ns) {
-        while (next < s->connection_count && s->connections[next].busy) next++;
+        while (next < s->connection_count &&
+               (s->connections[next].busy || s->connections[next].rests_until_ns > now_ns))
+            next++;
         if (next == s->connection_count) {
             if (s->rate > 0) s->late_starts++;
             s->blocked = true;
@@ -343,7 +372,7 @@ static void fill(uint32_t hours) {
 /* --- result --- */
 
 static double percentile_ms(const struct stream *s, double part) {
-    uint64_t wanted = (uint64_t)(part * (double)s->requests), seen = 0;
+    uint64_t wanted = (uint64_t)(part * (double)s->good), seen = 0;
     for (uint32_t i = 0; i < FINE_US; i++)
         if ((seen += s->fine[i]) > wanted) return i / 1000.0;
     for (uint32_t i = 0; i < COARSE_MS; i++)
