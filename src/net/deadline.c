@@ -7,7 +7,7 @@
 
 #include "net/server_internal.h"
 
-enum { END_GRACE_MS = 500, BODY_GRACE_MS = 5000, SEND_GRACE_MS = 30000, SEND_MIN_RATE = 16 * 1024 };
+enum { IDLE_GRACE_MS = 500, BODY_GRACE_MS = 5000, SEND_GRACE_MS = 30000, SEND_MIN_RATE = 16 * 1024 };
 
 static uint64_t received_bytes(const struct connection *connection) {
     struct tcp_info info;
@@ -65,7 +65,7 @@ static void check(struct connection *connection, uint32_t now_tick) {
     const uint64_t progress = atomic_load_explicit(&connection->progress, memory_order_relaxed);
     const uint64_t age_ms = (uint64_t)(now_tick - since) * SERVER_TICK_MS;
     if ((int32_t)(now_tick - since) < 0) return;
-    if ((doing == DOING_WAITING || doing == DOING_BODY) && age_ms >= END_GRACE_MS) notice_end(connection);
+    if (doing == DOING_BODY || (doing == DOING_WAITING && age_ms >= IDLE_GRACE_MS)) notice_end(connection);
     switch (doing) {
         case DOING_WAITING:
             if (age_ms > waiting_ms(connection, age_ms)) cut(connection, doing);
