@@ -359,7 +359,7 @@ static void test_series_why_gaps(void **state) {
     fixture_expect(&fixture, 200, "{\"candle\":{\"series\":\"binance:BTC/USDT\"");
     fixture_expect(&fixture, 200, "\"holes\":[],\"lane\":{\"basis\":\"prices\"");
     fixture_expect(&fixture, 200, "\"used\":1,\"late\":0");
-    fixture_expect(&fixture, 200, "1 prices observed");
+    fixture_expect(&fixture, 200, "1 price observed");
     fixture_expect(&fixture, 200, "XXH3-64");
     fixture_get(&fixture, "/v1/why?series=binance:BTC/USDT&time=1600000000000");
     fixture_expect(&fixture, 200, "{\"candle\":null,");

@@ -102,6 +102,7 @@ static enum err read_origin(const struct api *api, const struct candle_arguments
     if (err == ERR_OK) return ERR_OK;
     (void)diag_set(diag, ERR_UNKNOWN, "no time zone \"%.*s\"", SLICE_PRINT(arguments->tz));
     diag_where(diag, "tz");
+    diag_hint(diag, "a name such as Europe/Berlin, or an offset such as +02:00");
     return ERR_UNKNOWN;
 }
 

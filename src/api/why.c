@@ -61,19 +61,25 @@ static void say_candle(struct words *words, const struct why_call *self) {
     const struct candle *candle = &self->candle;
     say(words, "%s: %s (%s)", self->series->kind == SERIES_PRICE ? "prices" : candle_basis_name[candle->basis],
         coverage[candle->coverage], candle_coverage_name[candle->coverage]);
-    if (self->series->kind == SERIES_PRICE)
-        say(words, "%" PRId64 " prices observed", candle->trades);
+    const bool price = self->series->kind == SERIES_PRICE, one = candle->trades == 1;
+    if (price)
+        say(words, "%" PRId64 " price%s observed", candle->trades, one ? "" : "s");
+    else if (candle->first_id < 0)
+        say(words, "%" PRId64 " trade%s, without ids", candle->trades, one ? "" : "s");
     else
-        say(words, "%" PRId64 " trades, ids %" PRId64 " to %" PRId64, candle->trades, candle->first_id,
+        say(words, "%" PRId64 " trade%s, ids %" PRId64 " to %" PRId64, candle->trades, one ? "" : "s", candle->first_id,
             candle->last_id);
-    switch (candle->final) {
-        case CANDLE_FINAL_PROVEN: say(words, "final: the ids run on into the next minute"); break;
-        case CANDLE_FINAL_CLOCK: say(words, "final: the watermark passed its end and the venue's grace"); break;
-        default: say(words, "open: it may still change");
-    }
+    if (candle->final != CANDLE_OPEN && candle->basis == BASIS_KLINES)
+        say(words, "final: the venue's own candle, which it had closed");
+    else
+        switch (candle->final) {
+            case CANDLE_FINAL_PROVEN: say(words, "final: the ids run on into the next minute"); break;
+            case CANDLE_FINAL_CLOCK: say(words, "final: the watermark passed its end and the venue's grace"); break;
+            default: say(words, "open: it may still change");
+        }
     if (candle->revision > 0)
-        say(words, "revised %" PRIu32 " times after it had closed, the last time: %s", candle->revision,
-            candle_reason_name[candle->reason]);
+        say(words, "revised %" PRIu32 " time%s after it had closed, the last time: %s", candle->revision,
+            candle->revision == 1 ? "" : "s", candle_reason_name[candle->reason]);
     if (candle->conflict) say(words, "an id came twice with different content; the first stands");
     if (candle->last_offset >= 0) say(words, "the last event folded in has offset %" PRId64, candle->last_offset);
 }
@@ -81,7 +87,9 @@ static void say_candle(struct words *words, const struct why_call *self) {
 static void say_lane(struct words *words, const struct why_call *self) {
     char watermark[CIVIL_TEXT_MAX];
     const struct book_lane_info *info = &self->info;
-    if (self->hole_count > 0) say(words, "%" PRIu32 " holes in the ids touch this minute", self->hole_count);
+    if (self->hole_count > 0)
+        say(words, "%" PRIu32 " %s this minute", self->hole_count,
+            self->hole_count == 1 ? "hole in the ids touches" : "holes in the ids touch");
     if (info->watermark_ms > 0) {
         civil_format(info->watermark_ms, watermark);
         say(words, "the series' watermark is %s; it is %s", watermark, info->live ? "live" : "not live");

@@ -57,6 +57,8 @@ bool cli_number(const struct cli *cli, const char *name, int64_t min, int64_t ma
 
 /* Prints "wick: ..." and returns the exit code that fits. */
 int cli_fail(enum err err, const struct diag *diag);
+/* What is named should be a file. */
+enum err cli_is_folder(const struct cli *cli, const char *word, struct diag *diag);
 /* Says that there is none of this name, and which one was perhaps meant. */
 int cli_no_command(const char *name);
 /* The exit code of an error that was told already. */

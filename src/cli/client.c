@@ -51,6 +51,21 @@ static struct slice member_of(const struct json_value *error, const char *name) 
     return value != NULL && json_type_of(value) == JSON_STRING ? json_text(value) : SLICE_NONE;
 }
 
+/* What the API says of an argument, it says of the option or word that the command made it from: that is wrong usage. A
+ * series is a name, which may or may not be there. */
+static enum err of_argument(const struct cli *cli, struct slice place, enum err err, struct diag *diag) {
+    char name[32];
+    if (err_class(err) != ERR_CLASS_INPUT || place.size == 0 || place.size >= sizeof name) return err;
+    for (size_t i = 0; i < place.size; i++) name[i] = place.data[i] == '_' ? '-' : (char)place.data[i];
+    name[place.size] = '\0';
+    bool option = false;
+    for (const struct cli_option *o = cli->command->options; o->name != NULL; o++) option |= strcmp(o->name, name) == 0;
+    if (!option && strcmp(name, "time") != 0) return err;
+    diag->where[0] = '\0';
+    diag_where(diag, "%s%s", option ? "--" : "", name);
+    return ERR_USAGE;
+}
+
 enum err cli_error_of(const struct json_value *error, enum err otherwise, struct diag *diag) {
     struct slice code = member_of(error, "code"), message = member_of(error, "message");
     struct slice place = member_of(error, "at"), hint = member_of(error, "hint");
@@ -64,7 +79,7 @@ enum err cli_error_of(const struct json_value *error, enum err otherwise, struct
 }
 
 /* An error answer carries {"error":{"code","message","at"}}. */
-static enum err error_of(struct slice body, long status, struct diag *diag) {
+static enum err error_of(const struct cli *cli, struct slice body, long status, struct diag *diag) {
     struct json_parser *parser = NULL;
     const struct json_value *root = NULL;
     enum err err = diag_set(diag, status >= 500 ? ERR_IO : ERR_SYNTAX, "the server answered HTTP status %ld", status);
@@ -73,7 +88,10 @@ static enum err error_of(struct slice body, long status, struct diag *diag) {
     const struct json_value *error = NULL;
     if (json_parse(parser, body, &unread, &root) == ERR_OK && json_type_of(root) == JSON_OBJECT)
         error = json_member(root, "error");
-    if (error != NULL && json_type_of(error) == JSON_OBJECT) err = cli_error_of(error, err, diag);
+    if (error != NULL && json_type_of(error) == JSON_OBJECT) {
+        err = cli_error_of(error, err, diag);
+        err = of_argument(cli, member_of(error, "at"), err, diag);
+    }
     json_parser_close(&parser);
     return err;
 }
@@ -120,7 +138,7 @@ static enum err ask_server(struct cli *cli, const char *base, bool by_socket, en
         return ERR_IO;
     }
     if (status < 400) return ERR_OK;
-    enum err err = error_of(buf_slice(ret_body), status, diag);
+    enum err err = error_of(cli, buf_slice(ret_body), status, diag);
     if (status == 401) diag_hint(diag, "WICK_TOKEN in the environment is the token");
     return err;
 }
@@ -135,7 +153,7 @@ static enum err ask_folder(struct cli *cli, enum http_method method, const char 
     if (err == ERR_OK)
         err = http_local(api_handler(engine_parts(engine)->api), method, target, body, engine_pump, engine, &status,
                          ret_body, type);
-    if (err == ERR_OK && status >= 400) err = error_of(buf_slice(ret_body), (long)status, diag);
+    if (err == ERR_OK && status >= 400) err = error_of(cli, buf_slice(ret_body), (long)status, diag);
     engine_close(&engine);
     return err;
 }

@@ -66,6 +66,17 @@ static enum err check_store(struct cli *cli, struct findings *f, struct diag *di
     return err;
 }
 
+/* Whoever writes a log makes it where there is none: that is not what was asked for. */
+static enum err look(struct cli *cli, struct diag *diag) {
+    char folder[CONFIG_TEXT_MAX + 8];
+    snprintf(folder, sizeof folder, "%s/log", cli->config.data);
+    const struct log_options options = {.sys = cli->sys, .folder = folder, .read_only = true};
+    struct log *log = NULL;
+    enum err err = log_open(&options, diag, &log);
+    if (err == ERR_OK) log_close(&log);
+    return err;
+}
+
 static int cut(struct cli *cli, const char *what) {
     /* TOPIC/P@OFFSET */
     char topic[LOG_TOPIC_NAME_MAX + 1];
@@ -81,7 +92,8 @@ static int cut(struct cli *cli, const char *what) {
     snprintf(folder, sizeof folder, "%s/log", cli->config.data);
     const struct log_options options = {.sys = cli->sys, .folder = folder};
     struct diag diag = {0};
-    enum err err = log_cut(&options, topic, (uint32_t)partition, (int64_t)offset, &diag);
+    enum err err = look(cli, &diag);
+    if (err == ERR_OK) err = log_cut(&options, topic, (uint32_t)partition, (int64_t)offset, &diag);
     if (err != ERR_OK) return cli_fail(err, &diag);
     cli_print("%s/%llu ends at offset %llu now; what was cut is kept beside the segment as *.cut\n", topic,
               (unsigned long long)partition, (unsigned long long)offset);
@@ -144,7 +156,8 @@ static int rebuild(struct cli *cli) {
         return cli_fail(ERR_LOCKED, &diag);
     }
     struct engine *engine = NULL;
-    enum err err = engine_rebuild(cli->sys, &cli->config, &diag, &engine);
+    enum err err = look(cli, &diag);
+    if (err == ERR_OK) err = engine_rebuild(cli->sys, &cli->config, &diag, &engine);
     bool damaged = err == ERR_OK && diag.err != ERR_OK;
     if (damaged) cli_print("not restored: %s\n", diag.what);
     struct passed_over over = {err == ERR_OK ? engine_parts(engine)->log : NULL, 0};
@@ -157,6 +170,8 @@ static int rebuild(struct cli *cli) {
 }
 
 static int run(struct cli *cli) {
+    if (cli_value(cli, "cut") != NULL && cli_flag(cli, "rebuild"))
+        return cli_usage(cli, "fsck does one of --rebuild and --cut at a time");
     if (cli_value(cli, "cut") != NULL) return cut(cli, cli_value(cli, "cut"));
     if (cli_flag(cli, "rebuild")) return rebuild(cli);
     char folder[CONFIG_TEXT_MAX + 8];

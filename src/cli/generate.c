@@ -139,6 +139,8 @@ static enum err open_url(struct generating *g) {
 
 static enum err open_target(struct generating *g) {
     const char *out = cli_value(g->cli, "out"), *topic = cli_value(g->cli, "topic");
+    if ((out != NULL) + (topic != NULL) + (cli_value(g->cli, "to") != NULL) > 1)
+        return diag_set(&g->diag, ERR_USAGE, "one of --out, --topic and --to says where the events go");
     g->url = cli_value(g->cli, "to");
     if (g->url != NULL) return open_url(g);
     if (topic != NULL) return open_topic(g, topic);

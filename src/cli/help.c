@@ -4,7 +4,8 @@
 #include "cli/cli.h"
 
 static const char exits[] =
-    "0 done, 1 the check says no, 2 usage, 3 bad input, 4 damaged data, 5 input/output (a disk that does not sync ends "
+    "0 done, 1 the check says no, 2 usage (values of options included), 3 bad input (files, what is in them, names "
+    "that are not there), 4 damaged data, 5 input/output (a disk that does not sync ends "
     "a "
     "running wick with it), 6 not now (another wick has the folder; out of memory, disk space or a limit)";
 

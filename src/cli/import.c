@@ -103,7 +103,10 @@ struct file {
 };
 
 static enum err unreadable(struct diag *diag) {
-    enum err err = errno == ENOENT ? ERR_NOT_FOUND : errno == EACCES || errno == EPERM ? ERR_DENIED : ERR_IO;
+    enum err err = errno == ENOENT || errno == ENOTDIR       ? ERR_NOT_FOUND
+                   : errno == EACCES || errno == EPERM       ? ERR_DENIED
+                   : errno == ENAMETOOLONG || errno == ELOOP ? ERR_TOO_LARGE
+                                                             : ERR_IO;
     return diag_set(diag, err, "the file cannot be read: %s", strerror(errno));
 }
 
@@ -124,11 +127,7 @@ static enum err find_file(const struct cli *cli, const char *word, struct file *
     cli->sys->random(cli->sys->context, &file->version, sizeof file->version); /* of a pipe nothing is known */
     if (strcmp(word, "-") == 0) return ERR_OK;
     if (stat(word, &status) != 0) return unreadable(diag);
-    if (S_ISDIR(status.st_mode)) {
-        diag_set(diag, ERR_TYPE, "this is a folder");
-        diag_hint(diag, "name its files: wick import %s/*", word);
-        return ERR_TYPE;
-    }
+    if (S_ISDIR(status.st_mode)) return cli_is_folder(cli, word, diag);
     if (!S_ISREG(status.st_mode)) return take_pipe(file, diag);
     char absolute[4096];
     if (realpath(word, absolute) == NULL) return unreadable(diag);
@@ -319,9 +318,10 @@ static enum err tell_result(struct work *work, const char *word, enum err err, s
                                    : "nothing of it shows");
         return err;
     }
-    char within[sizeof diag->where];
+    char within[sizeof diag->where], absolute[4096];
     memcpy(within, diag->where, sizeof within);
-    if (strcmp(within, word) != 0 && within[0] != '\0') {
+    if (realpath(word, absolute) != NULL && strcmp(within, absolute) == 0) diag->where[0] = '\0';
+    if (strcmp(within, word) != 0 && diag->where[0] != '\0') {
         diag->where[0] = '\0';
         diag_where(diag, "%s, %s", word, within);
     }

@@ -103,6 +103,13 @@ int cli_fail(enum err err, const struct diag *diag) {
     return cli_exit(err);
 }
 
+enum err cli_is_folder(const struct cli *cli, const char *word, struct diag *diag) {
+    diag_set(diag, ERR_TYPE, "this is a folder");
+    diag_where(diag, "%s", word);
+    diag_hint(diag, "wick %s reads files: name those in it", cli->command->name);
+    return ERR_TYPE;
+}
+
 /* --- names that are nearly right --- */
 
 int cli_no_command(const char *name) {
@@ -149,7 +156,7 @@ static bool parse_words(struct cli *cli, int argc, char **argv) {
             cli_usage(cli, "--%s takes no value", option->name);
             return false;
         }
-        if (option->argument != NULL && equals == NULL && i + 1 == argc) {
+        if (option->argument != NULL && equals == NULL && (i + 1 == argc || strncmp(argv[i + 1], "--", 2) == 0)) {
             cli_usage(cli, "--%s needs a value: %s", option->name, option->argument);
             return false;
         }

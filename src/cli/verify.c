@@ -1,6 +1,7 @@
 #include "engine/verify.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "codec/json.h"
@@ -40,8 +41,10 @@ static int run(struct cli *cli) {
     struct tally tally = {.cli = cli};
     struct diag diag = {0};
     struct verify_unreadable unreadable;
-    enum err err =
-        verify_capture(cli->sys, capture, cli_value(cli, "venue"), &diag, print_verdict, &tally, &unreadable);
+    struct stat status;
+    enum err err = stat(capture, &status) == 0 && S_ISDIR(status.st_mode) ? cli_is_folder(cli, capture, &diag) : ERR_OK;
+    if (err == ERR_OK)
+        err = verify_capture(cli->sys, capture, cli_value(cli, "venue"), &diag, print_verdict, &tally, &unreadable);
     if (err != ERR_OK) {
         diag_where(&diag, "%s", capture);
         return cli_fail(err, &diag);

@@ -256,7 +256,10 @@ static enum err zip_finish(struct unwrap *u, struct diag *diag) {
         if (next != ZIP_LOCAL) break;
         bool folder = false;
         if ((err = zip_header(u, diag, &folder)) != ERR_OK) return err;
-        if (!folder) return damaged(diag, "the zip file has more than one file in it");
+        if (folder) continue;
+        diag_set(diag, ERR_SYNTAX, "the zip file has more than one file in it");
+        diag_hint(diag, "unpack it, and name its files");
+        return ERR_SYNTAX;
     }
     zip->place = ZIP_BEHIND;
     return ERR_END;

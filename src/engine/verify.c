@@ -440,6 +440,7 @@ enum err verify_capture(const struct sys *sys, const char *path, const char *ven
     if (err == ERR_OK && v.push_count == 0 && ret_unreadable->count == 0)
         err = diag_set(diag, ERR_MISSING, "there is no kline push in it, so that nothing can be compared");
     if (err == ERR_OK) err = judge_all(&v, visit, context);
+    if (err == ERR_CORRUPT) err = ERR_SYNTAX; /* Damaged data is what lies in a folder of ours. */
     if (reader != NULL) import_close(&reader);
     if (input != NULL) input_close(&input);
     free(v.events);

@@ -48,7 +48,8 @@ enum err sys_make_folders(const struct sys *sys, const char *path, struct diag *
         level[i] = '\0';
         err = sys->disk_ops->make_folder(sys->disk, level);
         if (err) {
-            diag_set(diag, err, "cannot make the folder: %s", err_message(err));
+            diag_set(diag, err, "cannot make the folder: %s",
+                     err == ERR_EXISTS ? "a file has its name" : err_message(err));
             diag_where(diag, "%s", level);
             return err;
         }

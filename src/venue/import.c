@@ -32,6 +32,7 @@ static enum err choose_format(struct import_reader *reader, const struct import_
     if (reader->format == IMPORT_GUESS && options->columns != NULL) reader->format = IMPORT_CSV;
     if (reader->format == IMPORT_GUESS) reader->format = import_guess(input_peek(reader->input));
     if (reader->format != IMPORT_GUESS) return ERR_OK;
+    if (input_peek(reader->input).size == 0) return diag_set(diag, ERR_SYNTAX, "there is nothing in the file");
     diag_set(diag, ERR_SYNTAX, "the content is like none of the formats that can be told apart");
     diag_hint(diag,
               "say which it is: --as binance-capture, binance-stream, binance-aggtrades, binance-trades, "
@@ -49,7 +50,8 @@ static enum err open_csv(struct import_reader *reader, const char *path, const s
     }
     if (options->interval != NULL) {
         reader->interval_ms = binance_interval_ms(slice_text(options->interval));
-        if (reader->interval_ms < 0) return diag_set(diag, ERR_USAGE, "\"%s\" is no interval", options->interval);
+        if (reader->interval_ms < 0)
+            return diag_set(diag, ERR_USAGE, "--interval: \"%s\" is no interval", options->interval);
     }
     return import_csv_series(reader, path, options->series, diag);
 }
@@ -92,7 +94,7 @@ enum err import_open(struct input *input, const char *path, const struct import_
     const char *usual = reader->format == IMPORT_HUOBI_FRAMES ? "huobi" : "binance";
     const char *venue = options->venue != NULL ? options->venue : usual;
     if (err == ERR_OK && (err = market_init(&reader->market, series, venue)) == ERR_SYNTAX)
-        diag_set(diag, err, "\"%s\" is no venue's name", venue);
+        err = diag_set(diag, ERR_USAGE, "--venue: \"%s\" is no venue's name", venue);
     if (err == ERR_OK && reader->format == IMPORT_BINANCE_CAPTURE) err = venue_of_capture(reader, diag);
     if (err == ERR_OK) err = open_format(reader, path, options, diag);
     if (err != ERR_OK) {

@@ -14,7 +14,11 @@ enum err import_csv_series(struct import_reader *reader, const char *path, const
     for (uint32_t i = 0; i < reader->column_count; i++)
         by_column = by_column || reader->column_kinds[i] == COLUMN_SYMBOL;
     reader->series = SERIES_NONE;
-    if (series != NULL) return market_series_named(&reader->market, slice_text(series), diag, &reader->series);
+    if (series != NULL) {
+        struct diag within = {0};
+        enum err err = market_series_named(&reader->market, slice_text(series), &within, &reader->series);
+        return err_class(err) == ERR_CLASS_INPUT ? diag_set(diag, ERR_USAGE, "--series: %s", within.what) : err;
+    }
     if (by_column) return ERR_OK;
     struct slice name = base_name(path);
     const uint8_t *mark = name.size == 0 ? NULL : memchr(name.data, '-', name.size);

@@ -654,7 +654,7 @@ static void test_formats_that_cannot_be_told(void **state) {
     struct import_options options = {.format = IMPORT_CSV};
     assert_int_equal(take_text(t, "1,2,3\n", "x", &options, 10), ERR_USAGE);
     options = (struct import_options){.format = IMPORT_PRICE_EVENTS, .venue = "no venue!"};
-    assert_int_equal(take_text(t, "1,2,3\n", "x", &options, 10), ERR_SYNTAX);
+    assert_int_equal(take_text(t, "1,2,3\n", "x", &options, 10), ERR_USAGE);
 }
 
 static void test_venues_of_urls(void **state) {

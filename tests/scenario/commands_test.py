@@ -1,5 +1,5 @@
 """Every command in each situation: beside a running wick, without one, asked elsewhere by URL, and on folders that are not."""
-import hashlib, json, os, pty, re, subprocess, sys, time
+import hashlib, json, os, pty, re, subprocess, sys, time, zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import SHARED, Report, Server, arguments, must, price_event, rows, run
@@ -93,14 +93,71 @@ def wrong_use():
                         (["verify"], b"--capture"), (["series", "--format", "xml"], b"json"), (["import", "--as", "nope", events], b"binance-trades")):
         code, out, err = run(options.wick, *words)
         assert code == 2 and said in err and out == b"", (words, code, out, err)
-    for words, code in ((["candles", "kraken:NOPE/USD"], 3), (["candles", "kraken:A/USD", "--interval", "7x"], 3), (["topic", "read", "nope"], 3),
-                        (["topic", "create", "notes"], 3), (["topic", "read", "notes", "--from", "99"], 3), (["why", "kraken:A/USD", "noon"], 3)):
+    for words, code in ((["candles", "kraken:NOPE/USD"], 3), (["candles", "kraken:A/USD", "--interval", "7x"], 2), (["topic", "read", "nope"], 3),
+                        (["topic", "create", "notes"], 3), (["topic", "read", "notes", "--from", "99"], 3), (["why", "kraken:A/USD", "noon"], 2)):
         got, out, err = run(options.wick, *words, "--data", data)
         assert got == code and out == b"" and err.startswith(b"wick: "), (words, got, out, err)
     names = re.findall(r"^  (\w+)", must(options.wick, "help").decode(), re.M)
     assert len(names) > 8, names
     for name in names:
         assert f"wick {name}" in must(options.wick, "help", name).decode() or name in ("help",), name
+
+
+def what_is_wrong_is_named():
+    """Where, what, and what to do, with the exit code that docs/cli.md gives: 2 the command line, 3 what it names, 5 the machine."""
+    def file(name, content=b""):
+        path = os.path.join(options.scratch, name)
+        with open(path, "wb") as out:
+            out.write(content)
+        return path
+
+    empty, line = file("empty.jsonl"), price_event("A", now, "1").encode() + b"\n"
+    with zipfile.ZipFile(os.path.join(options.scratch, "two.zip"), "w") as two:
+        two.writestr("a", line * 9000)
+        two.writestr("b", line)
+    nowhere, two, trades = os.path.join(options.scratch, "nowhere"), os.path.join(options.scratch, "two.zip"), file("t.csv", b"%d,1,2,3\n" % now)
+    at = ["--data", data]
+    for words, code, said in (
+            (["candles", "kraken:A/USD", "--limit", "0", *at], 2, b'wick: --limit: "0" is no number'),
+            (["candles", "kraken:A/USD", "--kind", "trad", *at], 2, b"wick: --kind: a kind is trade or price"),
+            (["candles", "kraken:A/USD", "--tz", "Mars/Olympus", *at], 2, b'wick: --tz: no time zone "Mars/Olympus" (a name such as'),
+            (["candles", "kraken:A/USD", "--week-start", "8", *at], 2, b"wick: --week-start: "),
+            (["candles", "kraken:A/USD", "--from", "noon", *at], 2, b'wick: --from: "noon" is not a time'),
+            (["candles", "kraken:A/USD", "--kind", "trade", *at], 3, b'there are no trades of "kraken:A/USD" (there are prices: ask for kind price'),
+            (["why", "kraken:A/USD", "noon", *at], 2, b'wick: time: "noon" is not a time'),
+            (["latest", "--base", *at], 2, b"--base needs a value"),
+            (["import", empty, *at], 3, b"empty.jsonl: there is nothing in the file"),
+            (["import", two, *at], 3, b"two.zip: the zip file has more than one file in it (unpack it"),
+            (["import", trades, "--venue", "a b", "--columns", "time,price,quantity,id", *at], 2, b'--venue: "a b"'),
+            (["import", trades, "--series", "nonsense", "--columns", "time,price,quantity,id", *at], 2, b'--series: the symbol "nonsense"'),
+            (["import", "x/" * 3000, *at], 3, b"too long"), (["import", options.scratch, *at], 3, b"this is a folder"),
+            (["import", events, "--data", events], 3, b"a file has its name"),
+            (["verify", "--capture", options.scratch], 3, b"this is a folder"), (["verify", "--capture", empty], 3, b"nothing in the file"),
+            (["generate", "trades", "--out", nowhere, "--topic", "x", *at], 2, b"one of --out, --topic"),
+            (["fsck", "--rebuild", "--cut", "prices/0@1", *at], 2, b"one of --rebuild and --cut"),
+            (["fsck", "--rebuild", "--data", nowhere], 3, b"there is no log in this folder (wick run and wick import make one"),
+            (["fsck", "--cut", "prices/0@1", "--data", nowhere], 3, nowhere.encode() + b"/log: there is no log"),
+            (["series", "--data", nowhere], 3, b"--data DIR names the data folder")):
+        got, out, err = run(options.wick, *words)
+        assert got == code and out == b"" and said in err and err.count(two.encode()) < 2, (words[:6], got, out, err[:600])
+    assert not os.path.exists(nowhere), "what was only looked for was made"
+
+
+def why_in_words():
+    """Klines, events without ids and single ones are told as what they are."""
+    klines, trades, minute = (os.path.join(options.scratch, name) for name in ("BTCUSDT-1m-2024-03-01.csv", "few.csv", "x"))
+    minute = 1709251200000
+    with open(klines, "w") as file:
+        file.write(f"{minute},1,2,1,1,1,{minute + 59999},1,7,1,1,0\n")
+    with open(trades, "w") as file:
+        file.write(f"{minute},1,2,1\n{minute + 60000},1,2,3\n")
+    must(options.wick, "import", "--venue", "kraken", "--series", "kraken:K/USD", klines, data=data)
+    must(options.wick, "import", "--series", "binance:BTC/USDT", "--columns", "time,price,quantity,id", trades, data=data)
+    for series, lines in (("kraken:K/USD", ["7 trades, without ids", "final: the venue's own candle, which it had closed"]),
+                          ("binance:BTC/USDT", ["1 trade, ids 1 to 1", "1 hole in the ids touches this minute"]),
+                          ("kraken:A/USD", ["60 prices observed"])):
+        found = must(options.wick, "why", series, str(now if series == "kraken:A/USD" else minute), data=data).decode().splitlines()
+        assert all(line in found for line in lines), (series, found)
 
 
 def bar_on_a_terminal():
@@ -151,7 +208,7 @@ def arrays():
 
 
 fill()
-for name, case in (("same-everywhere", same_everywhere), ("folders-that-are-not", folders_that_are_not), ("wrong-use", wrong_use),
+for name, case in (("same-everywhere", same_everywhere), ("folders-that-are-not", folders_that_are_not), ("wrong-use", wrong_use), ("what-is-wrong-is-named", what_is_wrong_is_named), ("why-in-words", why_in_words),
                    ("bar-on-a-terminal", bar_on_a_terminal), ("arrays", arrays)):
     report.case(name, case)
 sys.exit(report.done())

@@ -206,6 +206,19 @@ static uint32_t find_symbol(const struct series_table *table, struct slice venue
     return SERIES_NONE;
 }
 
+static uint32_t find_named(const struct series_table *table, struct slice venue, struct slice name, int kind) {
+    size_t slash = find_byte(name, '/');
+    struct series_key key = {.venue = venue};
+    if (slash < name.size) {
+        key.base = slice_of(name.data, slash);
+        key.quote = slice_of(name.data + slash + 1, name.size - slash - 1);
+        return find_kinds(table, &key, kind);
+    }
+    uint32_t number = SERIES_NONE;
+    if (series_split_symbol(name, &key.base, &key.quote) == ERR_OK) number = find_kinds(table, &key, kind);
+    return number != SERIES_NONE ? number : find_symbol(table, venue, name, kind);
+}
+
 enum err series_parse(const struct series_table *table, struct slice text, int kind, struct diag *diag,
                       uint32_t *ret_number) {
     size_t colon = find_byte(text, ':');
@@ -216,16 +229,13 @@ enum err series_parse(const struct series_table *table, struct slice text, int k
     }
     struct slice venue = slice_of(text.data, colon);
     struct slice rest = slice_of(text.data + colon + 1, text.size - colon - 1);
-    size_t slash = find_byte(rest, '/');
-    struct series_key key = {.venue = venue};
-    uint32_t number = SERIES_NONE;
-    if (slash < rest.size) {
-        key.base = slice_of(rest.data, slash);
-        key.quote = slice_of(rest.data + slash + 1, rest.size - slash - 1);
-        number = find_kinds(table, &key, kind);
-    } else {
-        if (series_split_symbol(rest, &key.base, &key.quote) == ERR_OK) number = find_kinds(table, &key, kind);
-        if (number == SERIES_NONE) number = find_symbol(table, venue, rest, kind);
+    uint32_t number = find_named(table, venue, rest, kind);
+    if (number == SERIES_NONE && kind >= 0 && find_named(table, venue, rest, -1) != SERIES_NONE) {
+        const bool price = kind == SERIES_PRICE;
+        diag_set(diag, ERR_NOT_FOUND, "there are no %s of \"%.*s\"", price ? "prices" : "trades", SLICE_PRINT(text));
+        diag_hint(diag, "there are %s: ask for kind %s, or for none", price ? "trades" : "prices",
+                  price ? "trade" : "price");
+        return ERR_NOT_FOUND;
     }
     if (number == SERIES_NONE) {
         diag_set(diag, ERR_NOT_FOUND, "there is no series \"%.*s\"", SLICE_PRINT(text));

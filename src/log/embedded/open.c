@@ -35,7 +35,11 @@ static enum err find_durable_end(void *context, const struct sys_entry *entry) {
 
 /* A new identity, but only where nothing is of an older one. */
 static enum err make_identity(struct log *log, const char *path, struct diag *diag) {
-    if (log->options.read_only) return diag_set(diag, ERR_NOT_FOUND, "there is no log in %s", log->folder);
+    if (log->options.read_only) {
+        diag_set(diag, ERR_NOT_FOUND, "there is no log in this folder");
+        diag_hint(diag, "wick run and wick import make one; --data DIR names the data folder, which holds it");
+        return ERR_NOT_FOUND;
+    }
     enum err err = log->sys->disk_ops->list(log->sys->disk, log->folder, find_durable_end, log);
     if (err == ERR_EXISTS) {
         diag_set(diag, ERR_CORRUPT, "the log's identity is missing, but its partitions are there");
