@@ -176,7 +176,8 @@ static char *put_json_knowledge(char *to, const struct candle *c) {
     to = put_int(PUT(to, ",\"first_id\":"), c->first_id);
     to = put_int(PUT(to, ",\"last_id\":"), c->last_id);
     to = put_known(PUT(to, ",\"coverage\":\""), &coverage_names[c->coverage]);
-    to = put_int(PUT(to, "\",\"covered_minutes\":"), c->covered_minutes);
+    const bool minutes = c->close_time_ms - c->open_time_ms >= 59999; /* less holds no whole one */
+    to = put_int(PUT(to, "\",\"covered_minutes\":"), minutes ? c->covered_minutes : 0);
     to = put_known(PUT(to, ",\"basis\":\""), &basis_names[c->basis]);
     to = c->final == CANDLE_OPEN ? PUT(to, "\",\"final\":false") : PUT(to, "\",\"final\":true");
     to = put_int(PUT(to, ",\"revision\":"), c->revision);

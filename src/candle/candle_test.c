@@ -223,6 +223,11 @@ static void test_json(void **state) {
                            "\"first_id\":-1,\"last_id\":-1,\"coverage\":\"traded\",\"covered_minutes\":1,\"basis\":"
                            "\"klines\",\"final\":false,\"revision\":3,\"reason\":\"late\",\"conflict\":true,"
                            "\"native_interval\":\"15m\",\"hash\":null}"));
+    buf_clear(&out);
+    c.close_time_ms = c.open_time_ms + 999; /* as base rows of a second keep it */
+    candle_to_json(&out, &style, &c);
+    buf_put_u8(&out, 0);
+    assert_non_null(strstr((const char *)out.data, "\"coverage\":\"traded\",\"covered_minutes\":0,"));
     buf_deinit(&out);
 }
 

@@ -19,10 +19,22 @@ def file_of(name, text):
     return path_of(name)
 
 
+servers = []
+
+
 def serve(name):
-    server = Server(options.wick, path_of(name))
-    server.wait_ready()
-    return server
+    servers.append(Server(options.wick, path_of(name)))
+    servers[-1].wait_ready()
+    return servers[-1]
+
+
+def leave(case):
+    """A case that fails leaves no server behind."""
+    try:
+        case()
+    finally:
+        while servers:
+            servers.pop().stop()
 
 
 def candles_of(data, series, *words):
@@ -142,9 +154,7 @@ def several_files():
     now = int(time.time() * 1000) - 60000
     for beside in (False, True):
         data = path_of(f"several-{beside}")
-        server = Server(options.wick, data) if beside else None
-        if server:
-            server.wait_ready()
+        server = serve(f"several-{beside}") if beside else None
         words = [file_of("a.jsonl", price_event("A", now, "1") + "\n"), path_of("missing"), options.scratch,
                  file_of("noise", "\x01\x02 what\n" * 10), file_of("empty", ""), "-", file_of("b.jsonl", price_event("B", now, "2"))]
         code, out, err = run(options.wick, "import", *words, data=data, input=price_event("C", now, "3").encode())
@@ -178,5 +188,5 @@ def copied():
 
 for name, case in (("prices-and-file", prices_and_file), ("trades-and-file", trades_and_file), ("cancelled", cancelled),
                    ("several-files", several_files), ("copied", copied)):
-    report.case(name, case)
+    report.case(name, leave, case)
 sys.exit(report.done())
