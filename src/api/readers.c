@@ -45,6 +45,7 @@ static struct read_job *next_job(struct readers *readers) {
 
 static void *reader_main(void *argument) {
     struct readers *readers = argument;
+    sys_thread_take_turns();
     pthread_mutex_lock(&readers->lock);
     for (;;) {
         struct read_job *job = next_job(readers);

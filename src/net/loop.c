@@ -56,6 +56,7 @@ static int64_t wait_ms(struct server_loop *loop) {
 static void *loop_main(void *context) {
     struct server_loop *loop = context;
     bool room_again = false;
+    sys_thread_take_turns();
     while (!atomic_load_explicit(&loop->stop, memory_order_relaxed)) {
         const int64_t timeout_ms = room_again ? 0 : wait_ms(loop);
         const int ready = poll(loop->waiting, LOOP_OWN_FDS + loop->lingering_count, (int)timeout_ms);

@@ -588,6 +588,7 @@ static void run_events(struct websocket_loop *loop) {
 
 static void *loop_main(void *argument) {
     struct websocket_loop *loop = argument;
+    sys_thread_take_turns();
     while (!atomic_load(&loop->stop)) {
         run_events(loop);
         run_begins(loop);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -11,13 +12,14 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "sys/sys.h"
 
-enum { FILE_MAGIC = 0x66696c65, THREAD_MAGIC = 0x74687264, PARTS_AT_ONCE = 256 };
+enum { FILE_MAGIC = 0x66696c65, THREAD_MAGIC = 0x74687264, PARTS_AT_ONCE = 256, TURN_NS = 200000 };
 
 struct sys_file {
     uint32_t magic;
@@ -327,6 +329,20 @@ static void real_thread_join(void *context, struct sys_thread **thread) {
 
 /* A nice value is a thread's own on Linux (setpriority(2), "C library/kernel differences"). */
 void sys_thread_give_way(void) { (void)setpriority(PRIO_PROCESS, 0, 10); }
+
+/* A thread that wakes is let in before one whose slice is longer, whatever is left of that; else it waits for the slice's
+ * end, which is noticed at a tick of the clock, milliseconds later (sched_setattr(2), the field sched_runtime). */
+void sys_thread_take_turns(void) {
+    const struct {
+        uint32_t size, policy;
+        uint64_t flags;
+        int32_t nice;
+        uint32_t priority;
+        uint64_t slice_ns, deadline_ns, period_ns;
+    } wanted = {
+        .size = sizeof wanted, .policy = SCHED_OTHER, .nice = getpriority(PRIO_PROCESS, 0), .slice_ns = TURN_NS};
+    (void)syscall(SYS_sched_setattr, 0, &wanted, 0);
+}
 
 static const struct sys_disk_ops disk_ops = {
     .open = real_open,

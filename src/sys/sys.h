@@ -85,6 +85,9 @@ void sys_bell_wait(struct sys_bell *bell, int64_t timeout_ms);
 /* From here on the calling thread, and those it starts, give way to the program's others where the machine is busy: for work
  * that nobody waits for. Real threads only. */
 void sys_thread_give_way(void);
+/* For work that is short and that somebody waits for: the calling thread, and those it starts, are let in as soon as they
+ * have something to do, and out again as soon, where Linux can (6.12 on). Real threads only. */
+void sys_thread_take_turns(void);
 
 static inline int64_t sys_wall_ms(const struct sys *sys) { return sys->wall_ms(sys->context); }
 static inline int64_t sys_monotonic_ns(const struct sys *sys) { return sys->monotonic_ns(sys->context); }

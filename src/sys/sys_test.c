@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -252,6 +253,44 @@ static void test_no_ring_is_lost(void **state) {
     sys_bell_wait(&ball.bells[0], -1); /* A ring before the sleep counts. */
 }
 
+/* What the kernel says of the calling thread. */
+struct scheduling {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t slice_ns, deadline_ns, period_ns;
+};
+
+static struct scheduling scheduling_of_this_thread(void) {
+    struct scheduling scheduling = {0};
+    assert_int_equal(syscall(SYS_sched_getattr, 0, &scheduling, sizeof scheduling, 0), 0);
+    return scheduling;
+}
+
+static void *take_turns(void *argument) {
+    struct scheduling *after = argument;
+    if (getpriority(PRIO_PROCESS, 0) < 3) assert_int_equal(setpriority(PRIO_PROCESS, 0, 3), 0);
+    sys_thread_take_turns();
+    *after = scheduling_of_this_thread();
+    return NULL;
+}
+
+static void test_a_thread_that_takes_turns_is_as_nice_as_before(void **state) {
+    (void)state;
+    const struct sys *sys = sys_real();
+    const struct scheduling before = scheduling_of_this_thread();
+    struct scheduling after = {0};
+    struct sys_thread *thread;
+    assert_int_equal(sys->thread_start(NULL, "turns", take_turns, &after, &thread), ERR_OK);
+    sys->thread_join(NULL, &thread);
+    assert_int_equal(after.policy, before.policy);
+    assert_int_equal(after.nice, before.nice > 3 ? before.nice : 3);
+    /* Kernels before 6.12 tell of no slice. */
+    if (before.slice_ns != 0) assert_true(after.slice_ns > 0 && after.slice_ns < before.slice_ns);
+    assert_int_equal(scheduling_of_this_thread().slice_ns, before.slice_ns);
+}
+
 static void test_clock_and_random(void **state) {
     (void)state;
     const struct sys *sys = sys_real();
@@ -273,6 +312,7 @@ int main(void) {
         cmocka_unit_test(test_lock_excludes_within_the_process),
         cmocka_unit_test(test_files_are_replaced_and_listed_in_order),
         cmocka_unit_test(test_no_ring_is_lost),
+        cmocka_unit_test(test_a_thread_that_takes_turns_is_as_nice_as_before),
         cmocka_unit_test(test_clock_and_random),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

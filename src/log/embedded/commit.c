@@ -485,6 +485,7 @@ enum err commit_all(struct log *log) {
 static void *committer(void *argument) {
     struct log *log = argument;
     bool idle = false;
+    sys_thread_take_turns();
     while (!atomic_load(&log->stopping)) {
         uint32_t appends;
         enum err err = step(log, idle, &appends);
