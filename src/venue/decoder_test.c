@@ -10,6 +10,7 @@
 #include <zlib.h>
 
 #include "base/buf.h"
+#include "base/splitmix.h"
 #include "base/testing.h"
 #include "venue/binance/binance.h"
 #include "venue/huobi/huobi.h"
@@ -149,10 +150,7 @@ static void test_huobi(void **state) {
 /* --- shapes --- */
 
 static uint64_t random_state;
-static uint32_t random_below(uint32_t limit) {
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % limit);
-}
+static uint32_t random_below(uint32_t limit) { return (uint32_t)((splitmix_next(&random_state) >> 33) % limit); }
 
 static void put_kline(struct buf *out, const char *symbol) {
     buf_printf(out,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/buf.h"
+#include "base/splitmix.h"
 #include "base/testing.h"
 #include "codec/csv.h"
 #include "venue/import_reader.h"
@@ -441,10 +442,7 @@ static void test_klines_in_batches(void **state) {
 
 /* Rows that the fast readers take are what the general ones make of them. */
 static uint64_t random_state;
-static uint32_t random_below(uint32_t limit) {
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % limit);
-}
+static uint32_t random_below(uint32_t limit) { return (uint32_t)((splitmix_next(&random_state) >> 33) % limit); }
 
 static void put_decimal(struct buf *out) {
     buf_printf(out, "%u", random_below(2) ? random_below(10) : random_below(2000000000));

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "base/buf.h"
+#include "base/splitmix.h"
 #include "base/testing.h"
 #include "codec/input.h"
 #include "venue/price_event.h"
@@ -181,10 +182,7 @@ static bool same_event(const struct event *a, const struct event *b) {
 }
 
 static uint64_t random_state;
-static uint32_t random_below(uint32_t limit) {
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((random_state >> 33) % limit);
-}
+static uint32_t random_below(uint32_t limit) { return (uint32_t)((splitmix_next(&random_state) >> 33) % limit); }
 
 static void put_number(struct buf *out) {
     uint32_t whole = random_below(11), fraction = random_below(20);
