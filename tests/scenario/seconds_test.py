@@ -133,6 +133,9 @@ def as_with_minutes():
             drop = ("native_interval", "covered_minutes", "coverage") if mine is ours[-1] else ("native_interval",)
             differ = {k: (mine.get(k), their.get(k)) for k in {*mine, *their} if k not in drop and mine.get(k) != their.get(k)}
             assert not differ, (interval, mine["open_time"], differ)
+    for interval, least, most in (("1s", 0, 0), ("5s", 0, 0), ("30s", 0, 0), ("1m", 0, 1), ("2m", 0, 2)):
+        found = {row["covered_minutes"] for row in rows(options.wick, "candles", SERIES, "--interval", interval, "--config", config, data=data)}
+        assert found and min(found) >= least and max(found) == most, (interval, found)
 
 
 def post_prices():
