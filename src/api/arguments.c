@@ -38,7 +38,7 @@ enum err argument_series(const struct api *api, struct slice name, struct slice 
 /* In a query string a bare + stands for a space, which has no place in front of the last part of a time or a zone. False: it
  * does not help. */
 static bool with_plus(struct slice text, char copy[static ARGUMENT_TEXT_MAX], struct slice *ret_text) {
-    const uint8_t *space = text.size > 0 ? memrchr(text.data, ' ', text.size) : NULL;
+    const uint8_t *space = text.data != NULL ? memrchr(text.data, ' ', text.size) : NULL;
     if (space == NULL || text.size >= ARGUMENT_TEXT_MAX) return false;
     memcpy(copy, text.data, text.size);
     copy[space - text.data] = '+';

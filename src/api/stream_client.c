@@ -84,8 +84,7 @@ bool stream_next(int fd, int timeout_ms) {
 
 void expect(int fd, const char *part) {
     if (!stream_next(fd, 10000)) message[0] = '\0';
-    if (strstr(message, part) == NULL) print_error("got    %s\nwanted %s\n", message, part);
-    assert_non_null(strstr(message, part));
+    and_expect(part);
 }
 
 void and_expect(const char *part) {
