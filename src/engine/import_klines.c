@@ -126,6 +126,7 @@ static enum err room_for_klines(struct import *import, uint32_t series, struct c
     enum err err = series == SERIES_NONE || import->sort.active
                        ? ERR_OK
                        : book_klines_room(import->book, series, ret_rows, ret_room);
+    if (*ret_room > IMPORT_KLINES_STEP) *ret_room = IMPORT_KLINES_STEP;
     if (*ret_room > 0) return err;
     *ret_rows = import->klines;
     *ret_room = IMPORT_KLINES_MAX;

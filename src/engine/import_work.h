@@ -10,6 +10,7 @@
 enum {
     IMPORT_EVENTS_MAX = 2048,
     IMPORT_KLINES_MAX = 1440,
+    IMPORT_KLINES_STEP = 64, /* into the book: what is looked at again is still in the nearest cache */
     IMPORT_TASK_MAX = LOG_TOPIC_NAME_MAX + 32,
     IMPORT_OUTPUT_MAX = IMPORT_PATH_MAX + 96,
     IMPORT_SORT_MAX = 3 * 1024 * 1024, /* klines: a month of seconds, almost six years of minutes */
