@@ -57,6 +57,9 @@ static enum err read_address(const char *text, struct diag *diag, struct listen_
         .ai_socktype = SOCK_STREAM,
         .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
     };
+    uint64_t port = 0;
+    if (!slice_to_u64(slice_text(colon + 1), &port) || port > UINT16_MAX) /* which getaddrinfo takes, cut to 16 bits */
+        return diag_set(diag, ERR_USAGE, "\"%s\" is no port to listen on: they are 0 to 65535", colon + 1);
     struct addrinfo *found = NULL;
     const int code = getaddrinfo(host, colon + 1, &hints, &found);
     if (code != 0) return diag_set(diag, ERR_USAGE, "\"%s\" is no address to listen on: %s", text, gai_strerror(code));
@@ -89,10 +92,10 @@ static enum err listen_tcp(struct server *server, struct diag *diag, int *ret_fd
     const struct sockaddr *generic = (const struct sockaddr *)&address.bytes;
     server->loopback = is_loopback(generic);
     if (!server->loopback && server_secrets(server)->token_count == 0 && !server->options.allow_public) {
-        (void)diag_set(diag, ERR_DENIED, "listening on %s lets anyone on the network read and write",
+        (void)diag_set(diag, ERR_USAGE, "listening on %s lets anyone on the network read and write",
                        server->options.listen);
         diag_hint(diag, "set a token, or http.public: true if that is meant");
-        return ERR_DENIED;
+        return ERR_USAGE;
     }
     const int on = 1;
     const int fd = socket(generic->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -388,8 +388,9 @@ static void refused(const struct server_options *options, enum err expected) {
 static void test_open_refuses(void **state) {
     (void)state;
     static const char *const bad[] = {"abc"};
-    refused(&(struct server_options){.listen = "0.0.0.0:0"}, ERR_DENIED);
-    refused(&(struct server_options){.listen = "[::]:0"}, ERR_DENIED);
+    refused(&(struct server_options){.listen = "0.0.0.0:0"}, ERR_USAGE);
+    refused(&(struct server_options){.listen = "[::]:0"}, ERR_USAGE);
+    refused(&(struct server_options){.listen = "127.0.0.1:65536"}, ERR_USAGE);
     refused(&(struct server_options){.listen = "127.0.0.1"}, ERR_USAGE);
     refused(&(struct server_options){.listen = "nonsense:xx"}, ERR_USAGE);
     refused(&(struct server_options){.listen = "127.0.0.1:0", .secrets = {.token_sha256 = bad, .token_count = 1}},
