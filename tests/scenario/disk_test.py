@@ -361,6 +361,8 @@ def failing_sync():
     folder.start()
     report.check("failing-sync-serves-again", folder.post(10)[0] == 200)
     report.case("failing-sync-lost-nothing", folder.ends_well)
+    if folder.server.process.poll() is None:  # the case failed, or was not chosen
+        folder.server.kill()
 
 
 for name, case in (("below-the-reserve", below_the_reserve), ("filled-between-requests", filled_between_requests),
