@@ -15,6 +15,8 @@ struct pushed {
     uint32_t series;
     bool
         contracts; /* quantities are contracts, and the venue's quote volume is in the base asset: not to be compared */
+    const struct pushed *previous; /* of the same candle, or NULL */
+    const struct pushed *ended;    /* the candle before it, closed, or NULL */
 };
 
 struct verify {
@@ -269,29 +271,40 @@ static bool straddles(struct verify_verdict *verdict, const struct candle *ours,
 
 /* --- what the venue says of the candle beside its numbers, and has said before --- */
 
-static bool is_of(const struct pushed *p, const struct pushed *q) {
-    return q->series == p->series && strcmp(q->push.interval, p->push.interval) == 0;
+static int by_candle_and_place(const void *a, const void *b) {
+    const struct pushed *x = *(struct pushed *const *)a, *y = *(struct pushed *const *)b;
+    const int interval = strcmp(x->push.interval, y->push.interval);
+    if (x->series != y->series) return x->series < y->series ? -1 : 1;
+    if (interval != 0) return interval;
+    const int open = compare_ids(x->push.candle.open_time_ms, y->push.candle.open_time_ms);
+    return open != 0 ? open : (x > y) - (x < y);
 }
 
-static const struct pushed *previous_push(const struct verify *v, size_t index) {
-    const struct pushed *p = &v->pushes[index];
-    while (index-- > 0) {
-        const struct pushed *q = &v->pushes[index];
-        if (is_of(p, q) && q->push.candle.open_time_ms == p->push.candle.open_time_ms) return q;
-    }
-    return NULL;
-}
-
-/* The last word on the candle before it; it may come after the first on this one. */
-static const struct pushed *candle_before(const struct verify *v, const struct pushed *p) {
+/* Each push learns what was said before it, of its candle and, as the last word, of the one before. That may come later. */
+static enum err link_pushes(struct verify *v) {
+    struct pushed **order = calloc(v->push_count + 1, sizeof *order), *ended = NULL, *ending = NULL;
+    if (order == NULL) return ERR_NO_MEMORY;
+    for (size_t i = 0; i < v->push_count; i++) order[i] = &v->pushes[i];
+    qsort(order, v->push_count, sizeof *order, by_candle_and_place);
     for (size_t i = 0; i < v->push_count; i++) {
-        const struct pushed *q = &v->pushes[i];
-        if (q->push.closed && is_of(p, q) && q->push.candle.close_time_ms + 1 == p->push.candle.open_time_ms) return q;
+        struct pushed *p = order[i], *last = i == 0 ? NULL : order[i - 1];
+        const bool one_kind =
+            last != NULL && last->series == p->series && strcmp(last->push.interval, p->push.interval) == 0;
+        if (one_kind && last->push.candle.open_time_ms == p->push.candle.open_time_ms) {
+            p->previous = last;
+        } else {
+            ended = one_kind && last->push.candle.close_time_ms + 1 == p->push.candle.open_time_ms ? ending : NULL;
+            ending = NULL;
+        }
+        p->ended = ended;
+        if (p->push.closed) ending = p;
     }
-    return NULL;
+    free(order);
+    return ERR_OK;
 }
 
-/* A candle is as long as its interval, and over once that has passed by the venue's own clock, and not before. */
+/* A candle is as long as its interval, and is not over before its end. An open one may be pushed after it: the venue's last word
+ * comes later. */
 static bool keeps_time(struct verify_verdict *verdict, const struct import_push *push) {
     static const int64_t DAY_MS = 86400000;
     const struct candle *c = &push->candle;
@@ -301,9 +314,9 @@ static bool keeps_time(struct verify_verdict *verdict, const struct import_push 
                  push->interval_ms, push->interval);
     else if (push->interval_ms == 0 && (long_ms < 28 * DAY_MS || long_ms > 31 * DAY_MS))
         snprintf(verdict->why, sizeof verdict->why, "close_time: %lld ms are no month", (long long)long_ms);
-    else if (push->closed ? push->event_ms < c->close_time_ms : push->event_ms > c->close_time_ms)
-        snprintf(verdict->why, sizeof verdict->why, "closed: pushed as %s at %lld, %s its end",
-                 push->closed ? "closed" : "open", (long long)push->event_ms, push->closed ? "before" : "after");
+    else if (push->closed && push->event_ms < c->close_time_ms)
+        snprintf(verdict->why, sizeof verdict->why, "closed: pushed as closed at %lld, before its end",
+                 (long long)push->event_ms);
     else
         return true;
     return false;
@@ -343,7 +356,7 @@ static int64_t trades_within(const struct verify *v, const struct pushed *p, uin
 /* --- verdicts --- */
 
 static enum err judge_delta(struct verify *v, size_t index, struct verify_verdict *verdict) {
-    const struct pushed *p = &v->pushes[index], *before = previous_push(v, index);
+    const struct pushed *p = &v->pushes[index], *before = p->previous;
     const struct candle *theirs = &p->push.candle;
     uint32_t count = 0;
     verdict->check = VERIFY_UNCOVERED;
@@ -364,7 +377,7 @@ static enum err judge_delta(struct verify *v, size_t index, struct verify_verdic
 
 /* A candle without trades: flat, at the close before it, as far as the capture tells, and the capture has no trade of it. */
 static bool is_quiet(struct verify *v, size_t index, struct verify_verdict *verdict) {
-    const struct pushed *p = &v->pushes[index], *before = previous_push(v, index), *last = candle_before(v, p);
+    const struct pushed *p = &v->pushes[index], *before = p->previous, *last = p->ended;
     const struct candle *theirs = &p->push.candle;
     if (!is_flat(theirs)) {
         snprintf(verdict->why, sizeof verdict->why, "a candle without trades is not flat");
@@ -408,7 +421,8 @@ static enum err judge_all(struct verify *v, enum err (*visit)(void *context, con
     qsort(v->events, v->event_count, sizeof *v->events, by_series_and_id);
     v->subset = aligned_alloc(64, ((v->event_count + 1) * sizeof *v->subset + 63) & ~(size_t)63);
     if (v->subset == NULL) return diag_set(v->diag, ERR_NO_MEMORY, "no memory to verify");
-    enum err err = ERR_OK;
+    enum err err = link_pushes(v);
+    if (err != ERR_OK) return diag_set(v->diag, err, "no memory to verify");
     for (size_t i = 0; i < v->push_count && err == ERR_OK; i++) {
         struct verify_verdict verdict;
         if ((err = judge(v, i, &verdict)) == ERR_OK) err = visit(context, &verdict);
