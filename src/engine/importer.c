@@ -105,10 +105,10 @@ static bool is_stopping(void *context) {
     return atomic_load(&importer->stop);
 }
 
-/* A topic that a command made is folded from now on, not from the next start. Here, as imports add venues too. */
+/* A topic that a command made is folded from now on, not from the next start. Here, as imports add venues too. Where it cannot
+ * be, who reads of the venue is told that it is not there, and the next look tries again. */
 static void add_venues(struct importer *importer) {
-    struct diag unwanted = {
-        0}; /* Who reads of the venue is told that it is not there, and the next look tries again. */
+    struct diag unwanted = {0};
     if (!atomic_exchange(&importer->venues_changed, false)) return;
     if (engine_add_venues(importer->engine, is_stopping, importer, &unwanted) != ERR_OK)
         atomic_store(&importer->venues_changed, true);

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -19,7 +18,7 @@
 
 #include "sys/sys.h"
 
-enum { FILE_MAGIC = 0x66696c65, THREAD_MAGIC = 0x74687264, PARTS_AT_ONCE = 256, TURN_NS = 200000 };
+enum { FILE_MAGIC = 0x66696c65, THREAD_MAGIC = 0x74687264, PARTS_AT_ONCE = 256, TURN_NS = 200000, KEEP_POLICY = 0x08 };
 
 struct sys_file {
     uint32_t magic;
@@ -331,7 +330,8 @@ static void real_thread_join(void *context, struct sys_thread **thread) {
 void sys_thread_give_way(void) { (void)setpriority(PRIO_PROCESS, 0, 10); }
 
 /* A thread that wakes is let in before one whose slice is longer, whatever is left of that; else it waits for the slice's
- * end, which is noticed at a tick of the clock, milliseconds later (sched_setattr(2), the field sched_runtime). */
+ * end, which is noticed at a tick of the clock, milliseconds later (sched_setattr(2), the field sched_runtime). What
+ * was asked for from outside, a policy or a nice value, stays. */
 void sys_thread_take_turns(void) {
     const struct {
         uint32_t size, policy;
@@ -339,8 +339,7 @@ void sys_thread_take_turns(void) {
         int32_t nice;
         uint32_t priority;
         uint64_t slice_ns, deadline_ns, period_ns;
-    } wanted = {
-        .size = sizeof wanted, .policy = SCHED_OTHER, .nice = getpriority(PRIO_PROCESS, 0), .slice_ns = TURN_NS};
+    } wanted = {.size = sizeof wanted, .flags = KEEP_POLICY, .nice = getpriority(PRIO_PROCESS, 0), .slice_ns = TURN_NS};
     (void)syscall(SYS_sched_setattr, 0, &wanted, 0);
 }
 
