@@ -51,6 +51,8 @@ static void test_lost_changes(void **state) {
     (void)state;
     char cursor[64], text[256];
     put("BTC", "100", TIME);
+    assert_int_equal(fixture_get(&fixture, "/v1/latest?series=binance:BTC/USDT"),
+                     200); /* it is folded, and was watched by nobody */
     int fd = stream_open(fixture.port);
     stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"},{\"series\":\"*\",\"interval\":\"latest\"}]}");
     expect(fd, "\"type\":\"latest\"");
