@@ -187,14 +187,6 @@ static void *follow_tail(void *argument) {
     return NULL;
 }
 
-struct submitter {
-    struct place place;
-    struct log *log;
-    struct log_partition *partition;
-    int count;
-    int failed;
-};
-
 static void *submit_keys(void *argument) {
     struct submitter *s = argument;
     for (int i = 0; i < s->count; i++) {

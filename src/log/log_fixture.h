@@ -39,4 +39,13 @@ struct findings {
 };
 struct findings fsck(struct place *place);
 
+/* A thread that appends `count` times. */
+struct submitter {
+    struct place place;
+    struct log *log;
+    struct log_partition *partition;
+    int count;
+    int failed;
+};
+
 #endif

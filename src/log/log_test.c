@@ -287,14 +287,6 @@ static void test_another_process_reads_beside_the_writer(void **state) {
     log_close(&log);
 }
 
-struct submitter {
-    struct place place;
-    struct log *log;
-    struct log_partition *partition;
-    int count;
-    int failed;
-};
-
 static void *submit_many(void *argument) {
     struct submitter *s = argument;
     for (int i = 0; i < s->count; i++) {

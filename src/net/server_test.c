@@ -440,13 +440,20 @@ static bool make_certificate(const char *key, const char *certificate) {
     return run_shell(command);
 }
 
-static CURLcode try_fetch(const char *url, const char *authority) {
+/* What is answered goes into `sink`. */
+static CURL *begin_fetch(const char *url, const char *authority, FILE *sink) {
     CURL *curl = curl_easy_init();
-    FILE *sink = fopen("/dev/null", "w");
+    assert_non_null(curl);
     assert_non_null(sink);
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_CAINFO, authority);
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
+    return curl;
+}
+
+static CURLcode try_fetch(const char *url, const char *authority) {
+    FILE *sink = fopen("/dev/null", "w");
+    CURL *curl = begin_fetch(url, authority, sink);
     const CURLcode code = curl_easy_perform(curl);
     curl_easy_cleanup(curl);
     fclose(sink);
@@ -463,12 +470,8 @@ static size_t give(char *data, size_t size, size_t count, void *context) {
 
 /* In chunks, so that it is refused in its middle. */
 static long post(const char *url, const char *authority, size_t size) {
-    CURL *curl = curl_easy_init();
     FILE *sink = fopen("/dev/null", "w");
-    assert_non_null(sink);
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_CAINFO, authority);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, sink);
+    CURL *curl = begin_fetch(url, authority, sink);
     curl_easy_setopt(curl, CURLOPT_POST, 1L);
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(curl, CURLOPT_READFUNCTION, give);
