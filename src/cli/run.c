@@ -113,7 +113,8 @@ static int serve(struct cli *cli) {
     enum err failure = engine_failure(engine, &diag);
     if (failure != ERR_OK) {
         diag_where(&diag, "%s", cli->config.data);
-        diag_hint(&diag, "nothing unsynced was acknowledged; look at the disk, then start again");
+        diag_hint(&diag, "nothing unsynced was acknowledged; %s, then start again",
+                  failure == ERR_NO_MEMORY ? "give it more memory" : "look at the disk");
     }
     fprintf(stderr, "wick: stopping\n");
     engine_close(&engine);

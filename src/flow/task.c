@@ -89,9 +89,11 @@ void task_limit(const struct task *task) {
 void task_halt(struct task *task, enum err err, const struct diag *diag) {
     task->err = err;
     task_limit(task);
+    struct diag told = *diag;
+    told.err = err; /* where nobody said more */
     pthread_mutex_lock(&task->info_lock);
     task->info.err = err;
-    diag_print(diag, task->info.error, sizeof task->info.error);
+    diag_print(&told, task->info.error, sizeof task->info.error);
     pthread_mutex_unlock(&task->info_lock);
 }
 
