@@ -37,6 +37,8 @@ SANITIZED_SCENARIOS = {
 }
 # What a machine may not allow: mounting, tracing, another clock. Everything else runs wherever the recorded data is.
 MACHINE_SKIPS = re.compile(r"mounting needs root|strace cannot|libfaketime is not there")
+# A command's prefix: last in its session, and its session last of all (sched(7), autogroups).
+GIVING_WAY = ["nice", "-n", "19", "sh", "-c", '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; exec "$@"', "giving-way"]
 # Tests most likely to find a planted bug, tried before the rest: suite or test names as `meson test` lists them.
 PLANT_FIRST = {
     "no-fdatasync": "log/", "answer-before-sync": "log/", "fold-before-sync": "log/", "no-checksum": "log/|codec/",
@@ -73,6 +75,7 @@ class Runner:
         self.long, self.services = long, services
         self.totals = Totals()
         self.jobs = len(os.sched_getaffinity(0))
+        self.behind = {}  # builds that run behind other stages
         os.makedirs(LOGS, exist_ok=True)
 
     def say(self, text):
@@ -120,18 +123,30 @@ class Runner:
             raise StageFailed(f"{' '.join(words[:4])}: {code if isinstance(code, str) else f'exit {code}'} ({path})", text)
         return code, text
 
-    def build(self, name, targets=()):
-        """Configures (afresh if the options changed) and compiles."""
+    def build(self, name):
+        """Configures (afresh if the options changed) and compiles, or waits for what compiles it already."""
+        if name in self.behind:
+            concurrent.futures.wait([self.behind.pop(name)])  # one that failed fails once more, and is told then
+        return self.compile(name)
+
+    def build_behind(self, names):
+        """One after the other, beside stages that mostly wait, and only with what those leave of the machine."""
+        pool = concurrent.futures.ThreadPoolExecutor(1)
+        self.behind = {name: pool.submit(self.compile, name, GIVING_WAY) for name in names}
+        pool.shutdown(wait=False)
+
+    def compile(self, name, under=()):
         cc, cxx, options = CONFIGURATIONS[name]
         folder = os.path.join(BUILDS, name)
         wanted = " ".join([cc, cxx, *COMMON, *options])
         stamp = os.path.join(folder, "check-options")
         if not os.path.exists(stamp) or open(stamp).read() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
-            self.command(f"setup-{name}", ["meson", "setup", folder, ROOT, *COMMON, *options], 300, {"CC": cc, "CXX": cxx})
+            self.command(f"setup-{name}", [*under, "meson", "setup", folder, ROOT, *COMMON, *options], 300,
+                         {"CC": cc, "CXX": cxx})
             with open(stamp, "w") as file:
                 file.write(wanted)
-        self.command(f"build-{name}", ["ninja", "-C", folder, *targets], 1500)
+        self.command(f"build-{name}", [*under, "ninja", "-C", folder], 1500)
         return folder
 
     def wick(self, folder):
@@ -347,6 +362,8 @@ class Runner:
                      "-zstd), its broker on ours and ours on what it writes (broker-serves-ours, broker-writes-*-ours-reads)")
         self.stage("build", lambda: self.build("plants"))
         for name in STAGES:
+            if name == "kill":
+                self.build_behind(["sanitized", "threads"])
             self.stage(name, getattr(self, name))
         self.stage("skips", self.skips)
 
