@@ -24,7 +24,7 @@ STAGES = ["rules", "unit", "scenario", "examples", "kill", "page", "sanitized", 
 COMMON = ["-Dwerror=true", "-Dtests=enabled", "-Db_ndebug=false"]
 # What has threads; the rest of the suite is single-threaded.
 THREADED = re.compile(r"(^|:)\s*((sys|net|api|flow|engine)/|(log/(fault|log)|store/store|candle/(latest|series))$)")
-# Scenarios that measure one client beside others have the machine to themselves; others run as many at a time as there are cores.
+# Scenarios that measure one client beside others have the machine to themselves; others mostly wait, and run two for each core.
 ALONE = {"descriptors", "hostile", "overload"}
 # The whole program sanitized: scenarios that go through engine and command line, and which of their cases ("": all).
 SANITIZED_SCENARIOS = {
@@ -312,7 +312,7 @@ class Runner:
             words = [sys.executable, path, "--wick", wick, "--scratch", scratch] + (["--long"] if self.long else [])
             return name, self.command(name, words, timeout, {"WICK_SERVICES": "1"} if self.services else None, may_fail=True)
 
-        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+        with concurrent.futures.ThreadPoolExecutor(2 * self.jobs) as pool:
             done = list(pool.map(run, [path for path in found if path not in alone]))
         for name, (code, text) in done + [run(path) for path in alone]:
             self.count_script(name, code, text)

@@ -170,6 +170,8 @@ struct log_finding {
 
 /* The first unrepaired damage of a partition, or LOG_FINDING_OK. */
 void log_partition_damage(const struct log_partition *partition, struct log_finding *ret_finding);
+/* Its appends answer ERR_CORRUPT, because of that damage. */
+bool log_partition_refuses(const struct log_partition *partition);
 /* A finding in words: ERR_CORRUPT with file, place and the command that goes on. */
 enum err log_finding_diag(const struct log_finding *finding, struct diag *diag) MUST_USE;
 /* Reads every byte of every segment and index. Beside a writer in another process all but the end that is being written:

@@ -192,3 +192,5 @@ void log_partition_damage(const struct log_partition *partition, struct log_find
     *ret_finding = p->damage;
     pthread_mutex_unlock(&p->lock);
 }
+
+bool log_partition_refuses(const struct log_partition *partition) { return atomic_load(&partition->damaged); }
