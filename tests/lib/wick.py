@@ -142,6 +142,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self.kill()
                 raise RuntimeError(f"wick did not stop within {timeout} s of SIGTERM")
+        self._reader.join(5)  # all that it said is in `said`
         return self.process.returncode
 
     def cpu_seconds(self):

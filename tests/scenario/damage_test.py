@@ -78,7 +78,6 @@ def rot_behind_a_crash(data, every):
         assert server.get("/v1/candles?series=kraken:A/USD")[0] == 200
     finally:
         server.stop()
-    server._reader.join(5)
     assert any("--cut prices/0@" in line for line in server.said), server.said
     return True
 

@@ -132,7 +132,7 @@ def demo_run(tree, port):
 
         try:
             until("ready", ready, 120)
-            assert f"http://127.0.0.1:{port}/" in said(), said()
+            until("the address", lambda: f"http://127.0.0.1:{port}/" in said())
             until("many series move", lambda: sum((s["last_seen"] or 0) > began_ms for s in server.json("/v1/series")) > SERIES // 3)
             for series in server.json("/v1/series")[::9]:
                 assert len(candles(server, series, interval="15m")) > 90, series

@@ -2,7 +2,7 @@
 // Against the mock; with WICK=path/to/wick against the real program; with --url against one that runs (what needs to stop
 // it, or to write into it, is left out then). What needs scripted faults runs against the mock, also with WICK; --needs fault
 // runs that alone. Last line: N passed, N failed, N skipped.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -77,8 +77,19 @@ async function shared() {
   return program;
 }
 
+/** What needs scripted faults: against the mock, meanwhile, by a process of its own, as most of it is waiting. */
+function runFaults() {
+  const { WICK, ...env } = process.env;
+  const words = [fileURLToPath(import.meta.url), '--needs', 'fault', ...(only ? ['--only', only] : []), ...(shots ? ['--shots', shots] : [])];
+  const child = spawn(process.execPath, words, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.on('data', (part) => (output += part));
+  return new Promise((resolve) => child.once('close', () => resolve(output)));
+}
+
 if (shots) mkdirSync(shots, { recursive: true });
 if (kind === 'mock' && !url) await build(join(here, '../dist'), join(here, '../node_modules'));
+const faults = !needs && kind === 'wick' && !url ? runFaults() : null;
 if (!needs) for (const [name, work] of await unitTests()) await attempt(name, work);
 await withBrowser(async (newPage) => {
   const program = await shared();
@@ -96,12 +107,10 @@ await withBrowser(async (newPage) => {
     await program.close();
   }
 });
-if (!needs && kind === 'wick' && !url) {
-  const { WICK, ...env } = process.env;
-  const words = [fileURLToPath(import.meta.url), '--needs', 'fault', ...(only ? ['--only', only] : []), ...(shots ? ['--shots', shots] : [])];
-  const done = spawnSync(process.execPath, words, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
-  const sums = /(\d+) passed, (\d+) failed, (\d+) skipped\s*$/.exec(done.stdout) ?? [0, 0, 1, 0];
-  process.stdout.write(done.stdout.replace(/\d+ passed.*\s*$/, ''));
+if (faults) {
+  const output = await faults;
+  const sums = /(\d+) passed, (\d+) failed, (\d+) skipped\s*$/.exec(output) ?? [0, 0, 1, 0];
+  process.stdout.write(output.replace(/\d+ passed.*\s*$/, ''));
   count.passed += Number(sums[1]);
   count.failed += Number(sums[2]);
   count.skipped += Number(sums[3]);
