@@ -7,7 +7,7 @@ static const char exits[] =
     "0 done, 1 the check says no, 2 usage (values of options included), 3 bad input (files, what is in them, names "
     "that are not there), 4 damaged data, 5 input/output (a disk that does not sync ends "
     "a "
-    "running wick with it), 6 not now (another wick has the folder; out of memory, disk space or a limit)";
+    "running wick with it), 6 not now (another program has the folder or the port; out of memory, disk space or a limit)";
 
 static void print_options(const struct cli_option *options) {
     for (const struct cli_option *o = options; o->name != NULL; o++) {

@@ -103,10 +103,10 @@ static enum err listen_tcp(struct server *server, struct diag *diag, int *ret_fd
         listen(fd, LISTEN_BACKLOG) < 0) {
         err = diag_set(diag,
                        errno == EACCES       ? ERR_DENIED
-                       : errno == EADDRINUSE ? ERR_EXISTS
+                       : errno == EADDRINUSE ? ERR_LOCKED
                                              : ERR_IO,
                        "cannot listen on %s: %s", server->options.listen, strerror(errno));
-        if (err == ERR_EXISTS) diag_hint(diag, "stop what listens there, or choose another port");
+        if (err == ERR_LOCKED) diag_hint(diag, "stop what listens there, or choose another port");
         if (fd >= 0) close(fd);
         return err;
     }

@@ -399,7 +399,7 @@ static void test_open_refuses(void **state) {
                                      .secrets = {.certificate = "/nonexistent", .key = "/nonexistent"}},
             ERR_NOT_FOUND);
     open_default();
-    refused(&(struct server_options){.listen = server.address}, ERR_EXISTS);
+    refused(&(struct server_options){.listen = server.address}, ERR_LOCKED);
     test_server_close(&server);
     test_server_open(&server, &(struct server_options){.listen = "0.0.0.0:0", .allow_public = true});
     test_server_close(&server);

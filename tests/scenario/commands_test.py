@@ -1,5 +1,5 @@
 """Every command in each situation: beside a running wick, without one, asked elsewhere by URL, and on folders that are not."""
-import hashlib, json, os, pty, re, subprocess, sys, time, zipfile
+import hashlib, json, os, pty, re, socket, subprocess, sys, time, zipfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from wick import SHARED, Report, Server, arguments, must, price_event, rows, run
@@ -104,7 +104,7 @@ def wrong_use():
 
 
 def what_is_wrong_is_named():
-    """Where, what, and what to do, with the exit code that docs/cli.md gives: 2 the command line, 3 what it names, 5 the machine."""
+    """Where, what, and what to do, with the exit code that docs/cli.md gives: 2 the command line, 3 what it names, 5 the machine, 6 others."""
     def file(name, content=b""):
         path = os.path.join(options.scratch, name)
         with open(path, "wb") as out:
@@ -141,6 +141,10 @@ def what_is_wrong_is_named():
         got, out, err = run(options.wick, *words)
         assert got == code and out == b"" and said in err and err.count(two.encode()) < 2, (words[:6], got, out, err[:600])
     assert not os.path.exists(nowhere), "what was only looked for was made"
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = "127.0.0.1:%d" % other.getsockname()[1]
+        code, out, err = run(options.wick, "run", "--listen", address, "--data", os.path.join(options.scratch, "no-port"))
+    assert code == 6 and out == b"" and f"cannot listen on {address}: Address already in use (stop what".encode() in err, (code, err)
 
 
 def why_in_words():
