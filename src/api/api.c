@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "api/api_internal.h"
-#include "base/nearest.h"
 
 enum { API_MAGIC = 0x61706921 };
 
@@ -73,7 +72,7 @@ const struct route api_routes[] = {
      "Latest prices of many series",
      "An array of series names or of {\"baseCurrency\",\"quoteCurrency\",\"exchange\"}",
      "application/json",
-     {{0}},
+     {KIND_ARGUMENT},
      "latest_list",
      "series_or_pair[]"},
     {HTTP_POST,
@@ -177,18 +176,21 @@ static bool came_before(const struct http_exchange *exchange, uint32_t index) {
 static void refuse_argument(struct http_exchange *exchange, const struct route *route, struct slice name, bool known) {
     struct diag diag = {0};
     struct nearest nearest = nearest_begin(name);
+    enum err err = ERR_DUPLICATE;
     for (uint32_t i = 0; i < API_ARGUMENTS_MAX && route->arguments[i].name != NULL; i++)
         nearest_look(&nearest, route->arguments[i].name);
-    enum err err = known ? diag_set(&diag, ERR_DUPLICATE, "%s takes one \"%.*s\"", route->path, SLICE_PRINT(name))
-                         : diag_set(&diag, ERR_UNKNOWN, "%s has no argument \"%.*s\"", route->path, SLICE_PRINT(name));
-    if (!known && nearest.name != NULL) diag_hint(&diag, "did you mean \"%s\"?", nearest.name);
-    diag_where(&diag, "%.*s", SLICE_PRINT(name));
+    if (known) {
+        (void)diag_set(&diag, err, "%s takes one \"%.*s\"", route->path, SLICE_PRINT(name));
+        diag_where(&diag, "%.*s", SLICE_PRINT(name));
+    } else {
+        err = refuse_name(&nearest, route->path, "argument", &diag);
+    }
     http_reply_error(exchange, err, &diag);
 }
 
 /* An argument that is passed over would make the answer one to another question. */
 static bool has_good_arguments(struct http_exchange *exchange, const struct route *route) {
-    if (route->method != HTTP_GET || strncmp(route->path, "/v1/", 4) != 0) return true;
+    if (strncmp(route->path, "/v1/", 4) != 0) return true;
     for (uint32_t i = 0; i < exchange->argument_count; i++) {
         const struct http_pair *pair = &exchange->arguments[i];
         if (pair->name.size == 0 && pair->value.size == 0) continue; /* "a=1&&b=2" */

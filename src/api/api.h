@@ -24,6 +24,7 @@ struct api_options {
     uint32_t prices_count;
     enum record_codec codec;              /* of their batches */
     struct log_partition *prices_invalid; /* `prices.invalid` */
+    uint32_t base_ms;                     /* of the finest candles: 60000 or 1000 */
     bool read_only;                       /* a command on a folder without a server: POST is refused */
     bool live;                            /* tasks and committer have threads; false: `http_local` pumps */
     /* base -> (quote, exchange) of /v1/latest?group=base; may be empty */

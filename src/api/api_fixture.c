@@ -156,6 +156,7 @@ void fixture_open(struct fixture *fixture, uint32_t partitions, bool with_server
         .prices = fixture->prices,
         .prices_count = partitions,
         .prices_invalid = fixture->invalid,
+        .base_ms = fixture->api_base_ms != 0 ? fixture->api_base_ms : 60000,
         .live = true,
         .bases = bases,
         .base_count = 1,

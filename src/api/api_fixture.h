@@ -23,7 +23,8 @@ struct fixture {
     struct api *api;
     struct server *server;
     int port;
-    int64_t now_ms; /* what the API takes for the time; 0: the wall clock */
+    uint32_t api_base_ms; /* what the API takes for the base of the candles, which is 60000; 0: that */
+    int64_t now_ms;       /* what the API takes for the time; 0: the wall clock */
     /* the last answer */
     unsigned status;
     struct buf body;

@@ -12,6 +12,7 @@
 #include "api/api.h"
 #include "api/page.h"
 #include "base/hash.h"
+#include "base/nearest.h"
 #include "codec/json.h"
 #include "venue/venue.h"
 
@@ -120,6 +121,15 @@ void candle_request_end(struct candle_request *request);
 /* A time argument; `otherwise` where it is absent. */
 enum err argument_time(const struct api *api, const struct http_exchange *exchange, const char *name, int64_t otherwise,
                        int64_t *ret_ms, struct diag *diag) MUST_USE;
+/* "WHO has no WHAT "given"", with the name perhaps meant, at that name. ERR_UNKNOWN. */
+enum err refuse_name(const struct nearest *nearest, const char *who, const char *what, struct diag *diag) MUST_USE;
+/* An object with a member that is none of `names` (NULL ends them) is refused: what is passed over would make the answer one
+ * to another question. */
+enum err members_known(const struct json_value *object, const char *who, const char *const *names,
+                       struct diag *diag) MUST_USE;
+/* The members of a JSON object; without `range` it has no `from`, `to` and `limit`. */
+enum err candle_arguments_of(const struct json_value *object, bool range, struct diag *diag,
+                             struct candle_arguments *ret_arguments) MUST_USE;
 /* The text of a JSON string or number member; empty where absent. ERR_TYPE. */
 enum err member_text(const struct json_value *object, const char *name, struct diag *diag,
                      struct slice *ret_text) MUST_USE;

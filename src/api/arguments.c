@@ -1,5 +1,7 @@
 #include <assert.h>
 
+#include <stddef.h>
+
 #include "api/api_internal.h"
 
 enum { ARGUMENT_TEXT_MAX = 64 }; /* of a time or a zone */
@@ -126,6 +128,10 @@ enum err candle_request_read(const struct api *api, const struct candle_argument
     if (err == ERR_OK) err = read_number(arguments->limit, "limit", 1, API_CANDLES_MAX, diag, &query->limit);
     if (err == ERR_OK) err = read_origin(api, arguments, diag, &request);
     if (err != ERR_OK) return err;
+    if ((err = candle_query_check(query, api->options.base_ms, diag)) != ERR_OK) {
+        candle_request_end(&request);
+        return err;
+    }
     request.series = series_get(api->options.series, query->series);
     assert(request.series != NULL);
     *ret_request = request;
@@ -133,6 +139,26 @@ enum err candle_request_read(const struct api *api, const struct candle_argument
 }
 
 void candle_request_end(struct candle_request *request) { zone_close(&request->zone); }
+
+/* --- names that are not known --- */
+
+enum err refuse_name(const struct nearest *nearest, const char *who, const char *what, struct diag *diag) {
+    (void)diag_set(diag, ERR_UNKNOWN, "%s has no %s \"%.*s\"", who, what, SLICE_PRINT(nearest->given));
+    if (nearest->name != NULL) diag_hint(diag, "did you mean \"%s\"?", nearest->name);
+    diag_where(diag, "%.*s", SLICE_PRINT(nearest->given));
+    return ERR_UNKNOWN;
+}
+
+enum err members_known(const struct json_value *object, const char *who, const char *const *names, struct diag *diag) {
+    for (const struct json_value *at = json_first(object); at != NULL; at = json_next(at)) {
+        struct nearest nearest = nearest_begin(json_key(at));
+        uint32_t i = 0;
+        for (; names[i] != NULL && !slice_equal(json_key(at), slice_text(names[i])); i++)
+            nearest_look(&nearest, names[i]);
+        if (names[i] == NULL) return refuse_name(&nearest, who, "member", diag);
+    }
+    return ERR_OK;
+}
 
 enum err member_text(const struct json_value *object, const char *name, struct diag *diag, struct slice *ret_text) {
     const struct json_value *value = json_member(object, name);
@@ -145,4 +171,33 @@ enum err member_text(const struct json_value *object, const char *name, struct d
     }
     *ret_text = json_text(value);
     return ERR_OK;
+}
+
+static const struct {
+    const char *name;
+    size_t offset;
+} candle_members[] = {
+    {"series", offsetof(struct candle_arguments, series)},
+    {"kind", offsetof(struct candle_arguments, kind)},
+    {"interval", offsetof(struct candle_arguments, interval)},
+    {"tz", offsetof(struct candle_arguments, tz)},
+    {"week_start", offsetof(struct candle_arguments, week_start)},
+    {"from", offsetof(struct candle_arguments, from)}, /* of a range: from here on */
+    {"to", offsetof(struct candle_arguments, to)},
+    {"limit", offsetof(struct candle_arguments, limit)},
+};
+enum { CANDLE_MEMBERS = sizeof candle_members / sizeof *candle_members, WATCHED_MEMBERS = 5 };
+
+enum err candle_arguments_of(const struct json_value *object, bool range, struct diag *diag,
+                             struct candle_arguments *ret_arguments) {
+    const uint32_t count = range ? CANDLE_MEMBERS : WATCHED_MEMBERS;
+    const char *names[CANDLE_MEMBERS + 1] = {NULL};
+    *ret_arguments = (struct candle_arguments){0};
+    if (json_type_of(object) != JSON_OBJECT) return diag_set(diag, ERR_TYPE, "an object with a series is required");
+    for (uint32_t i = 0; i < count; i++) names[i] = candle_members[i].name;
+    enum err err = members_known(object, range ? "a query of candles" : "a subscription", names, diag);
+    for (uint32_t i = 0; err == ERR_OK && i < count; i++)
+        err = member_text(object, names[i], diag,
+                          (struct slice *)(void *)((char *)ret_arguments + candle_members[i].offset));
+    return err;
 }

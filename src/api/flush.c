@@ -50,6 +50,16 @@ static void put_origin(struct buf *out, const struct candle_request *request) {
     put_i64(out, request->query.origin.week_start);
 }
 
+static void put_watched(struct buf *out, const struct subscription *subscription) {
+    put_member(out, "series");
+    put_name(out, slice_text(subscription->request.series->name));
+    put_member(out, "kind");
+    buf_put_text(out, kind_of(subscription));
+    put_member(out, "interval");
+    put_name(out, slice_text(subscription->request.interval));
+    put_origin(out, &subscription->request);
+}
+
 struct newest {
     struct candle_list list;
     struct subscription *subscription;
@@ -77,18 +87,13 @@ static enum err render_snapshot(struct rendering *rendering, const struct flush_
     struct subscription *subscription = item->subscription;
     const struct candle_request *request = &subscription->request;
     struct candle_query query = request->query;
-    query.newest = true;
+    query.newest = query.kept_only = true;
     query.limit = item->snapshot;
     struct buf *out = &rendering->text;
     const struct candle_source source = candle_processor_source(rendering->processor);
     struct newest newest = {{out, {request->series->name, request->interval}, 0, ','}, subscription};
-    buf_put(out, SLICE("{\"type\":\"snapshot\",\"series\":"));
-    put_name(out, slice_text(request->series->name));
-    put_member(out, "kind");
-    buf_put_text(out, kind_of(subscription));
-    put_member(out, "interval");
-    put_name(out, slice_text(request->interval));
-    put_origin(out, request);
+    buf_put(out, SLICE("{\"type\":\"snapshot\""));
+    put_watched(out, subscription);
     put_member(out, "candles");
     buf_put_u8(out, '[');
     enum err err = candle_read(&source, &query, add_newest, &newest, diag);
@@ -147,18 +152,13 @@ static enum err render_bucket(struct rendering *rendering, const struct flush_it
     return ERR_OK;
 }
 
-static void render_error(struct rendering *rendering, enum err err, struct diag *diag) {
-    char message[800];
-    diag->err = err;
-    diag_print(diag, message, sizeof message);
-    buf_clear(&rendering->text);
-    buf_put_text(&rendering->text, "{\"type\":\"error\",");
-    const size_t at = rendering->text.size;
-    http_put_error(&rendering->text, err, message, "");
-    if (buf_err(&rendering->text) == ERR_OK) { /* {"error":..} joins the object */
-        memmove(rendering->text.data + at, rendering->text.data + at + 1, rendering->text.size - at - 1);
-        rendering->text.size--;
-    }
+static void render_error(struct rendering *rendering, const struct subscription *subscription, enum err err,
+                         struct diag *diag) {
+    struct buf *out = &rendering->text;
+    buf_clear(out);
+    buf_put_text(out, "{\"type\":\"error\"");
+    put_watched(out, subscription);
+    stream_put_error(out, err, diag, "");
 }
 
 static void send_item(struct rendering *rendering, struct flush_item *item) {
@@ -168,11 +168,14 @@ static void send_item(struct rendering *rendering, struct flush_item *item) {
     const int64_t closed = subscription->closed_through;
     const int64_t open = atomic_load_explicit(&subscription->open_bucket, memory_order_relaxed);
     struct diag diag = {0};
+    if (subscription->refused) return;
     buf_clear(&rendering->text);
     enum err err = item->snapshot > 0 ? render_snapshot(rendering, item, &diag) : render_bucket(rendering, item, &diag);
     if (err == ERR_END) return;
-    if (err != ERR_OK) render_error(rendering, err, &diag);
+    const bool refused = err != ERR_OK && err_class(err) == ERR_CLASS_INPUT; /* the same answer would come each time */
+    if (err != ERR_OK) render_error(rendering, subscription, err, &diag);
     err = session_send(flush->session, &rendering->text);
+    subscription->refused = refused && err == ERR_OK;
     if (err != ERR_BUSY) return; /* gone: nothing is owed any more */
     subscription->closed_through = closed;
     atomic_store_explicit(&subscription->open_bucket, open, memory_order_relaxed);
@@ -332,6 +335,10 @@ static void take_back(struct hub *hub, struct flush *flush) {
 static void free_removed(struct session *session) {
     for (struct subscription *at = session->subscriptions, *next; at != NULL; at = next) {
         next = at->next;
+        if (at->refused && !at->removed) {
+            session_unsubscribe(session, at);
+            continue;
+        }
         if (!at->removed) continue;
         if (at->next != NULL) at->next->previous = at->previous;
         if (at->previous != NULL)

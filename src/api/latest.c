@@ -94,8 +94,10 @@ static void answer_named(struct api *api, struct http_exchange *exchange) {
 /* {"baseCurrency","quoteCurrency","exchange"} as the series' name, in the exchange's arena. */
 static enum err tuple_name(const struct json_value *tuple, struct arena *arena, struct diag *diag,
                            struct slice *ret_name) {
+    static const char *const names[] = {"baseCurrency", "quoteCurrency", "exchange", NULL};
     struct slice base, quote, venue;
-    enum err err = member_text(tuple, "baseCurrency", diag, &base);
+    enum err err = members_known(tuple, "a pair", names, diag);
+    if (err == ERR_OK) err = member_text(tuple, "baseCurrency", diag, &base);
     if (err == ERR_OK) err = member_text(tuple, "quoteCurrency", diag, &quote);
     if (err == ERR_OK) err = member_text(tuple, "exchange", diag, &venue);
     if (err != ERR_OK) return err;
@@ -114,21 +116,31 @@ static enum err tuple_name(const struct json_value *tuple, struct arena *arena, 
 
 static enum err wanted_element(struct api *api, struct http_exchange *exchange, const struct json_value *element,
                                struct wanted *wanted, struct diag *diag) {
+    const struct slice kind = http_argument(exchange, "kind");
     struct slice name = SLICE_NONE;
     if (json_type_of(element) == JSON_OBJECT) {
         enum err err = tuple_name(element, &exchange->arena, diag, &name);
-        return err != ERR_OK ? err : wanted_add(api, wanted, name, SLICE("price"), diag);
+        return err != ERR_OK ? err : wanted_add(api, wanted, name, kind, diag);
     }
     if (json_type_of(element) != JSON_STRING)
         return diag_set(diag, ERR_TYPE, "a series name or {baseCurrency, quoteCurrency, exchange} is required");
     name = arena_copy(&exchange->arena, json_text(element));
-    return name.data == NULL ? ERR_NO_MEMORY : wanted_add(api, wanted, name, SLICE_NONE, diag);
+    return name.data == NULL ? ERR_NO_MEMORY : wanted_add(api, wanted, name, kind, diag);
+}
+
+static void place_in_list(struct diag *diag, uint32_t index) {
+    char where[sizeof diag->where];
+    memcpy(where, diag->where, sizeof where);
+    diag->where[0] = '\0';
+    diag_where(diag, "[%u]%s%s", index, where[0] != '\0' ? "." : "", where);
 }
 
 static enum err read_wanted(struct api *api, struct http_exchange *exchange, struct kit *kit, struct diag *diag,
                             struct wanted **ret_wanted) {
     const struct json_value *root;
-    enum err err = json_parse(kit->json, exchange->body, diag, &root);
+    int kind;
+    enum err err = argument_kind(http_argument(exchange, "kind"), diag, &kind);
+    if (err == ERR_OK) err = json_parse(kit->json, exchange->body, diag, &root);
     if (err != ERR_OK) return err;
     if (json_type_of(root) != JSON_ARRAY) return diag_set(diag, ERR_TYPE, "an array of series is required");
     if (json_count(root) > API_SERIES_MAX)
@@ -138,8 +150,7 @@ static enum err read_wanted(struct api *api, struct http_exchange *exchange, str
     wanted->count = 0;
     for (const struct json_value *at = json_first(root); at != NULL; at = json_next(at)) {
         if ((err = wanted_element(api, exchange, at, wanted, diag)) == ERR_OK) continue;
-        diag->where[0] = '\0';
-        diag_where(diag, "[%u]", wanted->count);
+        place_in_list(diag, wanted->count);
         return err;
     }
     *ret_wanted = wanted;
@@ -268,9 +279,23 @@ static enum err read_listing(const struct http_exchange *exchange, struct diag *
     return ERR_UNKNOWN;
 }
 
+/* Series are named, or listed by what they have in common. */
+static enum err refuse_both(const char *name, struct diag *diag) {
+    (void)diag_set(diag, ERR_USAGE, "series= and %s= exclude each other", name);
+    diag_where(diag, "%s", name);
+    return ERR_USAGE;
+}
+
 void handle_latest(struct api *api, struct http_exchange *exchange) {
+    struct diag both = {0};
     if (http_argument(exchange, "series").data != NULL) {
-        answer_named(api, exchange);
+        enum err refused = ERR_OK;
+        if (http_argument(exchange, "base").size > 0) refused = refuse_both("base", &both);
+        if (http_argument(exchange, "group").size > 0) refused = refuse_both("group", &both);
+        if (refused != ERR_OK)
+            http_reply_error(exchange, refused, &both);
+        else
+            answer_named(api, exchange);
         return;
     }
     struct diag diag = {0};

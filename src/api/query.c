@@ -145,27 +145,13 @@ static enum err read_latest(struct batch *batch, const struct json_value *value,
 
 static enum err read_candles(struct batch *batch, const struct json_value *value, struct member *member,
                              struct diag *diag) {
-    if (json_type_of(value) != JSON_OBJECT) return diag_set(diag, ERR_TYPE, "an object with a series is required");
     struct candle_arguments arguments;
-    const struct {
-        const char *name;
-        struct slice *to;
-    } texts[] = {{"series", &arguments.series},
-                 {"kind", &arguments.kind},
-                 {"interval", &arguments.interval},
-                 {"from", &arguments.from},
-                 {"to", &arguments.to},
-                 {"limit", &arguments.limit},
-                 {"tz", &arguments.tz},
-                 {"week_start", &arguments.week_start}};
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        enum err err = member_text(value, texts[i].name, diag, texts[i].to);
-        if (err != ERR_OK) return err;
-    }
+    enum err err = candle_arguments_of(value, true, diag, &arguments);
+    if (err != ERR_OK) return err;
     struct history *history = arena_alloc(&batch->exchange->arena, sizeof *history);
     if (history == NULL) return ERR_NO_MEMORY;
     *history = (struct history){0};
-    enum err err = candle_request_read(batch->set.api, &arguments, diag, &history->request);
+    err = candle_request_read(batch->set.api, &arguments, diag, &history->request);
     if (err != ERR_OK) return err;
     history->task = candle_desk_task(batch->set.api->options.desk, history->request.series);
     if (history->task == NULL) {
@@ -191,16 +177,17 @@ static enum err wait_for(struct batch *batch, uint32_t number, struct diag *diag
 
 static enum err read_member(struct batch *batch, const struct json_value *value, bool candles_only,
                             struct member *member, struct diag *diag) {
+    static const char *const names[] = {"latest", "candles", NULL};
     *member = (struct member){.series = SERIES_NONE};
     const struct json_value *candles = candles_only ? value : NULL, *latest = NULL;
     if (!candles_only) {
         if (json_type_of(value) != JSON_OBJECT || json_count(value) != 1)
             return diag_set(diag, ERR_TYPE, "{\"latest\":..} or {\"candles\":{..}} is required");
+        enum err err = members_known(value, "a query", names, diag);
+        if (err != ERR_OK) return err;
         candles = json_member(value, "candles");
         latest = json_member(value, "latest");
     }
-    if (candles == NULL && latest == NULL)
-        return diag_set(diag, ERR_UNKNOWN, "{\"latest\":..} or {\"candles\":{..}} is required");
     if (latest == NULL) return read_candles(batch, candles, member, diag);
     enum err err = read_latest(batch, latest, member, diag);
     return err == ERR_OK && member->series != SERIES_NONE ? wait_for(batch, member->series, diag) : err;

@@ -8,21 +8,26 @@ enum { SESSION_MAGIC = 0x73657373, MESSAGE_MAX = 8 * 1024 * 1024 };
 
 /* --- messages of one's own --- */
 
-static void send_error(struct session *session, enum err err, struct diag *diag, const char *at) {
-    struct buf text, error;
-    char message[800];
-    buf_init(&text, MESSAGE_MAX);
+void stream_put_error(struct buf *out, enum err err, struct diag *diag, const char *at) {
+    struct buf error;
+    char message[800], where[sizeof diag->where + 64];
     buf_init(&error, MESSAGE_MAX);
     diag->err = err;
-    char where[sizeof diag->where + 64];
     snprintf(where, sizeof where, "%s%s%s", at, diag->where[0] != '\0' && at[0] != '\0' ? "." : "", diag->where);
     diag->where[0] = '\0';
     diag_print(diag, message, sizeof message);
     http_put_error(&error, err, message, where);
-    buf_put_text(&text, "{\"type\":\"error\",");
-    if (error.size > 0) buf_put(&text, slice_of(error.data + 1, error.size - 1));
-    (void)!session_send(session, &text);
+    buf_put_u8(out, ',');
+    if (error.size > 0) buf_put(out, slice_of(error.data + 1, error.size - 1));
     buf_deinit(&error);
+}
+
+static void send_error(struct session *session, enum err err, struct diag *diag, const char *at) {
+    struct buf text;
+    buf_init(&text, MESSAGE_MAX);
+    buf_put_text(&text, "{\"type\":\"error\"");
+    stream_put_error(&text, err, diag, at);
+    (void)!session_send(session, &text);
     buf_deinit(&text);
 }
 
@@ -45,7 +50,7 @@ static bool same(const struct subscription *subscription, const struct candle_re
            a->origin.week_start == b->origin.week_start && strcmp(subscription->request.tz, request->tz) == 0;
 }
 
-static void remove_subscription(struct session *session, struct subscription *subscription) {
+void session_unsubscribe(struct session *session, struct subscription *subscription) {
     hub_unlink(session->hub, subscription);
     session->subscription_count--;
     session->hub->subscription_count--;
@@ -62,7 +67,7 @@ static void remove_subscription(struct session *session, struct subscription *su
 static void unsubscribe(struct session *session, const struct candle_request *request) {
     for (struct subscription *at = session->subscriptions, *next; at != NULL; at = next) {
         next = at->next;
-        if (!at->removed && same(at, request)) remove_subscription(session, at);
+        if (!at->removed && same(at, request)) session_unsubscribe(session, at);
     }
 }
 
@@ -118,15 +123,22 @@ static bool is_latest(const struct json_value *object) {
            slice_equal(json_text(interval), SLICE("latest"));
 }
 
+/* {"series":"*","interval":"latest"}: of every series, nothing else. */
+static enum err check_latest(const struct json_value *object, struct diag *diag) {
+    static const char *const names[] = {"series", "interval", NULL};
+    struct slice series;
+    enum err err = members_known(object, "a subscription to latest prices", names, diag);
+    if (err == ERR_OK) err = member_text(object, "series", diag, &series);
+    if (err != ERR_OK || slice_equal(series, SLICE("*"))) return err;
+    (void)diag_set(diag, ERR_UNKNOWN, "latest prices are watched of every series: \"*\"");
+    diag_where(diag, "series");
+    return ERR_UNKNOWN;
+}
+
 static enum err read_subscription(const struct api *api, const struct json_value *object, struct diag *diag,
                                   struct candle_request *ret_request) {
-    struct candle_arguments arguments = {0};
-    if (json_type_of(object) != JSON_OBJECT) return diag_set(diag, ERR_TYPE, "an object with a series is required");
-    enum err err = member_text(object, "series", diag, &arguments.series);
-    if (err == ERR_OK) err = member_text(object, "kind", diag, &arguments.kind);
-    if (err == ERR_OK) err = member_text(object, "interval", diag, &arguments.interval);
-    if (err == ERR_OK) err = member_text(object, "tz", diag, &arguments.tz);
-    if (err == ERR_OK) err = member_text(object, "week_start", diag, &arguments.week_start);
+    struct candle_arguments arguments;
+    enum err err = candle_arguments_of(object, false, diag, &arguments);
     if (err == ERR_OK) err = candle_request_read(api, &arguments, diag, ret_request);
     if (err != ERR_OK) return err;
     if (candle_desk_task(api->options.desk, ret_request->series) != NULL) return ERR_OK;
@@ -138,7 +150,11 @@ static void take_one(struct session *session, const struct json_value *object, c
     struct candle_request request;
     struct diag diag = {0};
     if (json_type_of(object) == JSON_OBJECT && is_latest(object)) {
-        latest_start(session, how != NULL, how != NULL && how->resume ? how->sequence : 0);
+        const enum err refused = check_latest(object, &diag);
+        if (refused != ERR_OK)
+            send_error(session, refused, &diag, at);
+        else
+            latest_start(session, how != NULL, how != NULL && how->resume ? how->sequence : 0);
         return;
     }
     enum err err = read_subscription(session->hub->api, object, &diag, &request);
@@ -206,6 +222,20 @@ static void begin_sequence(struct session *session, const struct how *how) {
 
 static int64_t clock_ms(const struct hub *hub) { return sys_monotonic_ns(hub->api->options.sys) / 1000000; }
 
+static enum err read_message(struct json_parser *parser, struct slice text, struct diag *diag,
+                             const struct json_value **ret_root) {
+    static const char *const names[] = {"subscribe", "unsubscribe", "cursor", "snapshot", NULL};
+    static const char wanted[] = "{\"subscribe\":[..]} or {\"unsubscribe\":[..]} is required";
+    const struct json_value *root = NULL;
+    enum err err = json_parse(parser, text, diag, &root);
+    if (err == ERR_OK && json_type_of(root) != JSON_OBJECT) err = diag_set(diag, ERR_TYPE, "%s", wanted);
+    if (err == ERR_OK) err = members_known(root, "a message", names, diag);
+    if (err == ERR_OK && json_member(root, "subscribe") == NULL && json_member(root, "unsubscribe") == NULL)
+        err = diag_set(diag, ERR_MISSING, "%s", wanted);
+    if (err == ERR_OK) *ret_root = root;
+    return err;
+}
+
 static void on_message(void *context, struct websocket *socket, struct slice text) {
     (void)socket;
     struct session *session = context;
@@ -213,11 +243,7 @@ static void on_message(void *context, struct websocket *socket, struct slice tex
     struct hub *hub = session->hub;
     const struct json_value *root = NULL;
     struct diag diag = {0};
-    enum err err = json_parse(hub->json, text, &diag, &root);
-    if (err == ERR_OK && json_type_of(root) != JSON_OBJECT)
-        err = diag_set(&diag, ERR_TYPE, "{\"subscribe\":[..]} or {\"unsubscribe\":[..]} is required");
-    if (err == ERR_OK && json_member(root, "subscribe") == NULL && json_member(root, "unsubscribe") == NULL)
-        err = diag_set(&diag, ERR_MISSING, "{\"subscribe\":[..]} or {\"unsubscribe\":[..]} is required");
+    const enum err err = read_message(hub->json, text, &diag, &root);
     if (err != ERR_OK) {
         send_error(session, err, &diag, "");
         return;
@@ -233,12 +259,24 @@ static void on_message(void *context, struct websocket *socket, struct slice tex
 
 /* --- sessions --- */
 
+/* The one argument is a token, which was looked at before. */
+static enum err check_arguments(const struct http_pair *arguments, uint32_t count, struct diag *diag) {
+    static const char token[] = "access_token";
+    for (uint32_t i = 0; i < count; i++) {
+        struct nearest nearest = nearest_begin(arguments[i].name);
+        nearest_look(&nearest, token);
+        if (!slice_equal(arguments[i].name, slice_text(token)))
+            return refuse_name(&nearest, "/v1/stream", "argument", diag);
+    }
+    return ERR_OK;
+}
+
 static void *on_open(void *context, struct websocket *socket, struct slice path, const struct http_pair *arguments,
-                     uint32_t argument_count) {
-    (void)arguments, (void)argument_count;
+                     uint32_t argument_count, struct diag *diag) {
     struct api *api = context;
     struct hub *hub = api->hub;
-    if (!slice_equal(path, SLICE("/v1/stream")) || !hub_activate(hub)) return NULL;
+    if (!slice_equal(path, SLICE("/v1/stream"))) return NULL;
+    if (check_arguments(arguments, argument_count, diag) != ERR_OK || !hub_activate(hub)) return NULL;
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL) return NULL;
     session->magic = SESSION_MAGIC;

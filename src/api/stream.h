@@ -39,6 +39,7 @@ struct subscription {
     struct subscription *previous, *next; /* of the session; the websocket thread's */
     struct candle_request request;        /* series, interval, origin */
     bool removed;                         /* unsubscribed during a flush: freed when that is reaped */
+    bool refused; /* the flush's: it cannot be answered, which its client was told; removed when that is reaped */
     /* guarded by hub.lock */
     struct subscription *series_previous, *series_next; /* of the series */
     struct subscription *dirty_next;
@@ -182,6 +183,11 @@ int64_t subscription_bucket(const struct subscription *subscription, int64_t tim
 /* Wanted, or no more; `sequence`: what a cursor stands for, 0: nothing. */
 void latest_start(struct session *session, bool wanted, uint64_t sequence);
 void latest_send(struct session *session, int64_t now_ms);
+
+/* --- stream.c, on the websocket thread --- */
+/* `,"error":{..}}` with the place behind `at`: the end of a message. */
+void stream_put_error(struct buf *out, enum err err, struct diag *diag, const char *at);
+void session_unsubscribe(struct session *session, struct subscription *subscription);
 
 /* --- flush.c, on the websocket thread but for the rendering --- */
 void flush_start(struct session *session, int64_t now_ms);

@@ -126,6 +126,15 @@ static void test_bad_messages(void **state) {
         {"{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"0m\"}]}", "\"at\":\"subscribe[0].interval\""},
         {"{\"subscribe\":[],\"snapshot\":0}", "\"at\":\"snapshot\""},
         {"{\"subscribe\":[],\"cursor\":[]}", "\"at\":\"cursor\""},
+        {"{\"subscribe\":[],\"snapshots\":2}", "\"at\":\"snapshots\""},
+        {"{\"subscrbe\":[]}", "did you mean \\\"subscribe\\\"?"},
+        {"{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"intervall\":\"5m\"}]}", "did you mean \\\"interval\\\"?"},
+        {"{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"limit\":5}]}", "\"at\":\"subscribe[0].limit\""},
+        {"{\"unsubscribe\":[{\"series\":\"binance:BTC/USDT\",\"x\":5}]}", "\"at\":\"unsubscribe[0].x\""},
+        {"{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"latest\"}]}",
+         "\"at\":\"subscribe[0].series\""},
+        {"{\"subscribe\":[{\"series\":\"*\",\"interval\":\"latest\",\"kind\":\"price\"}]}",
+         "\"at\":\"subscribe[0].kind\""},
     };
     put("BTC", "100", TIME);
     const int fd = stream_open(fixture.port);
@@ -137,6 +146,92 @@ static void test_bad_messages(void **state) {
     stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\"}]}");
     expect(fd, "\"type\":\"snapshot\"");
     close(fd);
+}
+
+static void expect_candle(int fd, const char *interval, const char *close) {
+    char part[64];
+    snprintf(part, sizeof part, "\"interval\":\"%s\"", interval);
+    expect(fd, part);
+    snprintf(part, sizeof part, "\"close\":\"%s\"", close);
+    and_expect(part);
+}
+
+/* What can never be answered is refused once, with its place, and takes no place of the session's. */
+static void test_finer_than_the_base(void **state) {
+    (void)state;
+    put("BTC", "100", TIME);
+    const int fd = stream_open(fixture.port);
+    stream_send(fd,
+                "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"5m\"},"
+                "{\"series\":\"binance:BTC/USDT\",\"interval\":\"1s\"}]}");
+    expect(fd, "candles of 1s cannot be made from candles of 1m");
+    and_expect("\"at\":\"subscribe[1].interval\"");
+    expect_candle(fd, "5m", "100");
+    for (int i = 1; i <= 3; i++) {
+        char close[8];
+        snprintf(close, sizeof close, "%d", 100 + i);
+        put("BTC", close, TIME + i);
+        expect_candle(fd, "5m", close);
+    }
+    close(fd);
+}
+
+/* What turns out only while it is read that it cannot be answered is told once, with what it is of, and dropped. */
+static void test_told_once_and_dropped(void **state) {
+    tear_down(state);
+    fixture = (struct fixture){.api_base_ms = 1000};
+    fixture_open(&fixture, 1, true);
+    put("BTC", "100", TIME);
+    const int fd = stream_open(fixture.port);
+    for (int again = 0; again < 2; again++) {
+        stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"1s\"}]}");
+        expect(
+            fd,
+            "{\"type\":\"error\",\"series\":\"binance:BTC/USDT\",\"kind\":\"price\",\"interval\":\"1s\",\"error\":{");
+        and_expect("\"code\":\"range\"");
+        and_expect("\"at\":\"interval\"");
+    }
+    stream_send(fd, "{\"subscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"5m\"}]}");
+    expect_candle(fd, "5m", "100");
+    for (int i = 1; i <= 3; i++) {
+        char close[8];
+        snprintf(close, sizeof close, "%d", 100 + i);
+        put("BTC", close, TIME + i);
+        expect_candle(fd, "5m", close);
+    }
+    close(fd);
+}
+
+/* The stream takes no argument but a token. */
+static void test_arguments(void **state) {
+    (void)state;
+    static const struct {
+        const char *arguments, *answer, *part;
+    } cases[] = {
+        {"", "HTTP/1.1 101", ""},
+        {"?access_token=x", "HTTP/1.1 101", ""},
+        {"?foo=1", "HTTP/1.1 400", "\"message\":\"/v1/stream has no argument \\\"foo\\\"\",\"at\":\"foo\""},
+        {"?acces_token=x", "HTTP/1.1 400", "did you mean \\\"access_token\\\"?"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char request[512], answer[4096];
+        snprintf(request, sizeof request,
+                 "GET /v1/stream%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+                 cases[i].arguments);
+        const int fd = connect_tcp(fixture.port);
+        send_text(fd, request);
+        size_t size = 0;
+        while (size < sizeof answer - 1) {
+            struct pollfd waiting = {.fd = fd, .events = POLLIN};
+            ssize_t got = poll(&waiting, 1, 3000) > 0 ? recv(fd, answer + size, sizeof answer - 1 - size, 0) : 0;
+            answer[size += got > 0 ? (size_t)got : 0] = '\0';
+            if (got <= 0 || (strstr(answer, cases[i].answer) != NULL && strstr(answer, cases[i].part) != NULL)) break;
+        }
+        assert_non_null(strstr(answer, cases[i].answer));
+        assert_non_null(strstr(answer, cases[i].part));
+        close(fd);
+    }
 }
 
 static void test_resume(void **state) {
@@ -487,6 +582,9 @@ int main(void) {
         TEST(test_longer_intervals),
         TEST(test_latest),
         TEST(test_bad_messages),
+        TEST(test_finer_than_the_base),
+        TEST(test_told_once_and_dropped),
+        TEST(test_arguments),
         TEST(test_resume),
         TEST(test_resume_latest),
         TEST(test_forgotten_meanwhile),

@@ -31,10 +31,13 @@ struct candle_query {
     uint32_t
         limit; /* 0: none. With `newest` the last `limit` buckets of the range, else the first; visited ascending */
     bool newest;
+    bool kept_only; /* with `newest`: fewer, instead of an error, where those before are not kept any more */
 };
 
 /* The base rows that a query needs of the book: [*ret_from_ms, *ret_to_ms), empty where it asks for nothing. */
 void candle_query_span(const struct candle_query *query, int64_t *ret_from_ms, int64_t *ret_to_ms);
+/* Whether such candles can be made of base candles at all: ERR_RANGE, at "interval". */
+enum err candle_query_check(const struct candle_query *query, uint32_t base_ms, struct diag *diag) MUST_USE;
 /* Visits the buckets of the query that hold rows; ERR_END from `visit` ends it early. ERR_RANGE with the finest interval that can be had, where a boundary is finer than what is still kept. */
 enum err candle_read(const struct candle_source *source, const struct candle_query *query, candle_visit visit,
                      void *context, struct diag *diag) MUST_USE;

@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "base/hash.h"
+#include "base/utf8.h"
 #include "codec/json_index.h"
 #include "codec/json_tree.h"
 #include "codec/scan.h"
@@ -411,13 +412,25 @@ static enum err walk_document(struct walk *w) {
     return ERR_OK;
 }
 
+/* The first control byte that lies within a string. */
+static size_t find_control_byte(struct slice text) {
+    bool within = false;
+    for (size_t i = 0; i < text.size; i++) {
+        if (within && text.data[i] < 0x20) return i;
+        if (text.data[i] == '"') within = !within;
+        if (within && text.data[i] == '\\') i++;
+    }
+    return text.size;
+}
+
 static enum err index_error(struct walk *w, enum json_index_status status) {
     switch (status) {
         case JSON_INDEX_OK: return ERR_OK;
         case JSON_INDEX_EMPTY: return fail(w, ERR_SYNTAX, 0, "the document is empty");
-        case JSON_INDEX_UTF8: return fail(w, ERR_UTF8, 0, "the document is not valid UTF-8");
+        case JSON_INDEX_UTF8: return fail(w, ERR_UTF8, utf8_valid_bytes(w->text), "the document is not valid UTF-8");
         case JSON_INDEX_UNCLOSED_STRING: return fail(w, ERR_SYNTAX, w->text.size, "a string is not closed");
-        case JSON_INDEX_CONTROL_BYTE: return fail(w, ERR_SYNTAX, 0, "a control byte within a string");
+        case JSON_INDEX_CONTROL_BYTE:
+            return fail(w, ERR_SYNTAX, find_control_byte(w->text), "a control byte within a string");
         case JSON_INDEX_NO_MEMORY: break;
     }
     return diag_set(w->diag, ERR_NO_MEMORY, "out of memory for a JSON document of %zu bytes", w->text.size);
@@ -489,28 +502,12 @@ enum err json_i64(const struct json_value *value, int64_t *ret_value) {
 
 /* --- writing --- */
 
-/* Bytes of the character that begins there; 0: it is no UTF-8 (overlong, a surrogate, beyond U+10FFFF, cut). */
-static size_t utf8_size(const uint8_t *at, size_t left) {
-    const uint8_t c = at[0];
-    const size_t size = c < 0x80                ? 1
-                        : c >= 0xc2 && c < 0xe0 ? 2
-                        : c >= 0xe0 && c < 0xf0 ? 3
-                        : c >= 0xf0 && c < 0xf5 ? 4
-                                                : 0;
-    if (size == 0 || size > left) return 0;
-    for (size_t i = 1; i < size; i++)
-        if ((at[i] & 0xc0) != 0x80) return 0;
-    if ((c == 0xe0 && at[1] < 0xa0) || (c == 0xed && at[1] >= 0xa0)) return 0;
-    if ((c == 0xf0 && at[1] < 0x90) || (c == 0xf4 && at[1] >= 0x90)) return 0;
-    return size;
-}
-
 void json_put_string(struct buf *out, struct slice text) {
     buf_put_u8(out, '"');
     size_t from = 0;
     for (size_t i = 0; i < text.size; i++) {
         uint8_t c = text.data[i];
-        const size_t size = c < 0x80 ? 1 : utf8_size(text.data + i, text.size - i);
+        const size_t size = c < 0x80 ? 1 : utf8_size(slice_of(text.data + i, text.size - i));
         if (size > 1) i += size - 1;
         if (size > 1 || (size == 1 && c >= 0x20 && c != '"' && c != '\\')) continue;
         buf_put(out, slice_of(text.data + from, i - from));

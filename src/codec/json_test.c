@@ -159,6 +159,27 @@ static void test_strings(void **state) {
     assert_int_equal(parse_text("\xef\xbb\xbf{}"), ERR_SYNTAX);
 }
 
+static void assert_place(const char *text, enum err wanted, const char *place) {
+    struct json_parser *parser = open_parser(NULL);
+    const struct json_value *root = NULL;
+    struct diag diag = {0};
+    uint8_t padded[256] = {0};
+    memcpy(padded, text, strlen(text));
+    assert_int_equal(json_parse(parser, slice_of(padded, strlen(text)), &diag, &root), wanted);
+    assert_string_equal(diag.where, place);
+    json_parser_close(&parser);
+}
+
+static void test_places(void **state) {
+    (void)state;
+    assert_place("\xff", ERR_UTF8, "byte 0");
+    assert_place("{\"\xc3\xa9\":\"a\xff\"}", ERR_UTF8, "byte 8");
+    assert_place("[\"\xe5\xb8\x81\xe5\xae\"]", ERR_UTF8, "byte 5");
+    assert_place("[\"\\\"\\\\\", 7, \"a\nb\"]", ERR_SYNTAX, "byte 14");
+    assert_place("[\n\"\x01\"]", ERR_SYNTAX, "byte 3");
+    assert_place("[1,", ERR_SYNTAX, "byte 3");
+}
+
 static void test_duplicate_keys(void **state) {
     (void)state;
     assert_int_equal(parse_text("{\"a\":1,\"a\":1}"), ERR_DUPLICATE);
@@ -309,6 +330,7 @@ int main(void) {
         cmocka_unit_test(test_numbers_keep_their_text),
         cmocka_unit_test(test_tree),
         cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_places),
         cmocka_unit_test(test_duplicate_keys),
         cmocka_unit_test(test_limits),
         cmocka_unit_test(test_integers),

@@ -143,6 +143,7 @@ static enum err open_api(struct engine *engine, struct diag *diag) {
         .prices_count = engine->prices_count,
         .prices_invalid = engine->prices_invalid,
         .codec = config_codec(&engine->config),
+        .base_ms = engine->parts.base_ms,
         .read_only = engine->mode == ENGINE_LOOK,
         .live = engine->mode == ENGINE_SERVE,
         .bases = bases,

@@ -4,6 +4,8 @@
 #include <pthread.h>
 #include <stdio.h>
 
+#include "base/utf8.h"
+
 void http_reply(struct http_exchange *exchange, unsigned status, const char *content_type) {
     assert(status == 101 || (status >= 200 && status < 600));
     exchange->transport->reply(exchange, status, content_type);
@@ -62,19 +64,22 @@ unsigned http_status_of(enum err err) {
     }
 }
 
-/* Messages may quote what a client sent, so bytes that JSON cannot hold become escapes, and what is not ASCII becomes '?'
- * (net lies below the JSON codec). */
+/* Messages may quote what a client sent, so control characters become escapes, and bytes that are no UTF-8 '?' (net lies below
+ * the JSON codec). */
 static void put_text(struct buf *out, const char *text) {
     buf_put_u8(out, '"');
-    for (const unsigned char *at = (const unsigned char *)text; *at != '\0'; at++) {
-        if (*at == '"' || *at == '\\') {
-            buf_put_u8(out, '\\');
-            buf_put_u8(out, *at);
-        } else if (*at < 0x20) {
-            buf_printf(out, "\\u%04x", *at);
+    for (struct slice rest = slice_text(text); rest.size > 0;) {
+        const size_t valid = utf8_size(rest), size = valid > 0 ? valid : 1;
+        const uint8_t c = rest.data[0];
+        if (c < 0x20 || c == 0x7f) {
+            buf_printf(out, "\\u%04x", c);
+        } else if (c == 0xc2 && valid == 2 && rest.data[1] < 0xa0) {
+            buf_printf(out, "\\u%04x", rest.data[1]);
         } else {
-            buf_put_u8(out, *at < 0x7f ? *at : '?');
+            if (c == '"' || c == '\\') buf_put_u8(out, '\\');
+            buf_put(out, valid > 0 ? slice_of(rest.data, size) : SLICE("?"));
         }
+        rest = slice_of(rest.data + size, rest.size - size);
     }
     buf_put_u8(out, '"');
 }

@@ -62,8 +62,8 @@ static void handle(struct http_handler *handler, struct http_exchange *exchange)
 }
 
 static void *socket_open(void *context, struct websocket *socket, struct slice path, const struct http_pair *arguments,
-                         uint32_t count) {
-    (void)socket, (void)arguments, (void)count;
+                         uint32_t count, struct diag *diag) {
+    (void)socket, (void)arguments, (void)count, (void)diag;
     struct test_server *test = context;
     if (!slice_equal(path, SLICE("/ws"))) return NULL;
     test->sessions++;

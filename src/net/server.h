@@ -24,9 +24,10 @@ struct websocket;
 /* Websocket sessions: callbacks on the server's websocket thread, one at a time. Messages are whole UTF-8 texts of at most
  * 64 KiB; a session that sends more (1009), binary data (1003), or over 100 messages a second (1008) is closed. */
 struct websocket_ops {
-    /* NULL refuses (404). The returned context goes to the others. What is sent here follows the handshake. */
+    /* NULL refuses, with what `diag` was set to, or 404. The returned context goes to the others. What is sent here follows
+     * the handshake. */
     void *(*open)(void *context, struct websocket *socket, struct slice path, const struct http_pair *arguments,
-                  uint32_t argument_count);
+                  uint32_t argument_count, struct diag *diag);
     void (*message)(void *session, struct websocket *socket, struct slice text);
     /* The outgoing queue has drained below its mark after websocket_send said ERR_BUSY. */
     void (*writable)(void *session, struct websocket *socket);

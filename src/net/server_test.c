@@ -46,6 +46,8 @@ static void test_answers(void **state) {
     assert_int_equal(ask("GET /nothing HTTP/1.1\r\n" HOST "\r\n"), 404);
     assert_non_null(
         strstr(answer, "{\"error\":{\"code\":\"not-found\",\"message\":\"no \\\"/nothing\\\"\",\"at\":\"\"}}"));
+    assert_int_equal(ask("GET /%E5%B8%81%FF%22%C2%85 HTTP/1.1\r\n" HOST "\r\n"), 404);
+    assert_non_null(strstr(answer, "\"message\":\"no \\\"/\xe5\xb8\x81?\\\"\\u0085\\\"\""));
     assert_int_equal(ask("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc"), 200);
     assert_non_null(strstr(answer, "\r\n\r\nabc"));
     assert_int_equal(
@@ -56,7 +58,7 @@ static void test_answers(void **state) {
     assert_int_equal(ask("GET /hello HTTP/1.0\r\n\r\n"), 200);
     struct server_stats stats;
     server_stats(server.server, &stats);
-    assert_int_equal(stats.requests, 8);
+    assert_int_equal(stats.requests, 9);
     test_server_close(&server);
 }
 

@@ -427,10 +427,11 @@ static void answer_begin(struct websocket_loop *loop, struct exchange *exchange)
         http_reply_error(http, ERR_NO_MEMORY, NULL);
         return;
     }
-    socket->session = loop->ops->open(loop->context, socket, http->path, http->arguments, http->argument_count);
+    socket->session = loop->ops->open(loop->context, socket, http->path, http->arguments, http->argument_count, &diag);
     if (socket->session == NULL) {
         socket_end(socket);
-        http_reply_error(http, diag_set(&diag, ERR_NOT_FOUND, "no websocket here"), &diag);
+        if (diag.err == ERR_OK) (void)diag_set(&diag, ERR_NOT_FOUND, "no websocket here");
+        http_reply_error(http, diag.err, &diag);
         return;
     }
     exchange->websocket = socket;

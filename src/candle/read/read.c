@@ -48,6 +48,26 @@ static int64_t typical_ms(struct interval interval) {
     return ms[interval.unit] * interval.count;
 }
 
+static enum err find_tier(const struct candle_query *q, uint32_t base_ms, int64_t from_ms, int64_t to_ms,
+                          struct diag *diag, uint32_t *ret_tier_ms) {
+    enum err err = interval_tier_between(q->interval, &q->origin, base_ms, from_ms, to_ms, ret_tier_ms);
+    if (err == ERR_OK) return ERR_OK;
+    char asked[16], base[16];
+    interval_format(q->interval, asked);
+    name_of_ms(base_ms, base);
+    diag_set(diag, err, "candles of %s cannot be made from candles of %s", asked, base);
+    diag_where(diag, "interval");
+    diag_hint(diag, "the finest interval is %s; others are multiples of it", base);
+    return err;
+}
+
+enum err candle_query_check(const struct candle_query *query, uint32_t base_ms, struct diag *diag) {
+    int64_t from_ms, to_ms;
+    uint32_t tier_ms;
+    candle_query_span(query, &from_ms, &to_ms);
+    return find_tier(query, base_ms, from_ms, to_ms, diag, &tier_ms);
+}
+
 static enum err plan_tier(struct read *read) {
     const struct candle_query *q = read->query;
     uint32_t base_ms = read->source->base_ms == 0 ? 60000 : read->source->base_ms, tier_ms;
@@ -55,15 +75,8 @@ static enum err plan_tier(struct read *read) {
     read->tier_ms[0] = base_ms;
     read->tier_ms[1] = 900000;
     read->tier_ms[2] = DAY_MS;
-    enum err err = interval_tier_between(q->interval, &q->origin, base_ms, read->from_ms, read->to_ms, &tier_ms);
-    if (err) {
-        char asked[16], base[16];
-        interval_format(q->interval, asked);
-        name_of_ms(base_ms, base);
-        diag_set(read->diag, ERR_RANGE, "candles of %s cannot be made from candles of %s", asked, base);
-        diag_hint(read->diag, "the finest interval is %s; others are multiples of it", base);
-        return err;
-    }
+    enum err err = find_tier(q, base_ms, read->from_ms, read->to_ms, read->diag, &tier_ms);
+    if (err != ERR_OK) return err;
     read->tier = 0;
     while (read->tier_ms[read->tier] != tier_ms) read->tier++;
     if (q->origin.zone == NULL && q->interval.unit <= INTERVAL_DAY && typical_ms(q->interval) == tier_ms)
@@ -352,7 +365,7 @@ static enum err read_newest(struct read *read, candle_visit visit, void *context
     read->rollup.context = &n;
     read->checked = true; /* below, where it is known how far back it went */
     enum err err = newest_windows(read, &n);
-    if (err == ERR_OK && n.filled < n.limit)
+    if (err == ERR_OK && n.filled < n.limit && !read->query->kept_only)
         err = read_check_kept(read, n.filled > 0 ? n.candles[n.limit - n.filled].open_time_ms : read->to_ms);
     snapshot_end(read);
     if (err == ERR_OK) err = give_newest(read, &n, visit, context);
