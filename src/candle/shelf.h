@@ -53,13 +53,24 @@ enum err shelf_scan(struct shelf *shelf, struct store_snapshot *snapshot, const 
 /* What the shelf has of a lane. Tier rows above the base exist only for sealed days; for later ones, and for days that late
  * events have re-opened, the caller merges base rows. */
 struct shelf_bounds {
-    int64_t sealed_ms;   /* end of the last sealed day, a UTC midnight; INT64_MIN: none is */
+    int64_t
+        sealed_ms; /* end of the last sealed day, a UTC midnight, its base rows expired or not; INT64_MIN: none is */
     int64_t reopened_ms; /* the earliest day before it that has open rows again; INT64_MAX: none */
     int64_t open_ms;     /* no row that is not sealed lies between sealed_ms and this; INT64_MAX: there is none */
     int64_t end_ms;      /* behind the last base row; INT64_MIN: there is none */
 };
 enum err shelf_bounds(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
                       struct shelf_bounds *ret_bounds) MUST_USE;
+/* The first day at or after `from_ms`, a UTC midnight, on which longer rows are not up to date, because it has open rows;
+ * INT64_MAX: none is. Days that have expired are passed over: longer rows are all that is left of them. */
+enum err shelf_open_day(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t from_ms,
+                        int64_t *ret_day_ms) MUST_USE;
+/* Have the base rows of that UTC day expired, after longer ones were made of them? */
+enum err shelf_has_expired(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t day_ms,
+                           bool *ret_expired) MUST_USE;
+/* What lies before it and was sealed has expired. INT64_MIN: nothing has been sealed. */
+enum err shelf_kept_from(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
+                         int64_t *ret_ms) MUST_USE;
 /* Visits every lane that has rows. */
 enum err shelf_lanes(struct shelf *shelf, struct store_snapshot *snapshot,
                      enum err (*visit)(void *context, struct lane lane), void *context) MUST_USE;
@@ -107,7 +118,8 @@ enum err shelf_rebuild(struct shelf *shelf, struct store_batch *batch, shelf_ori
 /* Then, with those committed: 15m and 1d rows of sealed days whose month or year has no block yet, or an older one. */
 enum err shelf_rebuild_tiers(struct shelf *shelf, struct store_snapshot *snapshot, struct store_batch *batch,
                              struct diag *diag) MUST_USE;
-/* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics). Before a day of base rows goes, the 15m
+/* Deletes expired rows and blocks (index rows into `batch`, tombstones into the topics). Base rows go once they are sealed, day
+ * by day: a day that has open rows stays, and so do later ones. Before a day of base rows goes, the 15m
  * and 1d rows made from it go into a block, if that of their month or year is not yet: a rebuild has nothing else to make them
  * from. Looks once an hour of `now_ms`, takes at most about SHELF_EXPIRE_MAX a flush, and goes on after it if
  * there are more. */

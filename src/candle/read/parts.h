@@ -61,6 +61,7 @@ struct read {
     unsigned tier;                /* the one that the interval is merged from */
     int64_t from_ms, to_ms;       /* of rows: buckets begin and end there */
     int64_t split_ms;             /* the book has no rows before it, and tier rows there are up to date */
+    int64_t base_from_ms;         /* tier rows end there; between the two it is a matter of the day */
     bool checked;                 /* that what is asked for is still kept */
     uint64_t row_count;           /* given to the rollup */
     struct read_lane lanes[BASIS_COUNT];

@@ -162,6 +162,7 @@ static enum err plan_lane(struct read *read, uint8_t basis) {
     lane.top_ms = most(lane.top_ms, most(bounds.end_ms, bounds.sealed_ms));
     if (lane.top_ms <= read->from_ms) return ERR_OK;
     read->lanes[read->lane_count++] = lane;
+    read->base_from_ms = most(read->base_from_ms, bounds.sealed_ms);
     plan_split(read, &lane, &bounds);
     return ERR_OK;
 }
@@ -169,6 +170,7 @@ static enum err plan_lane(struct read *read, uint8_t basis) {
 /* Cuts off the time behind the last row, so that an open range is not long. */
 static enum err plan_lanes(struct read *read) {
     read->split_ms = INT64_MAX;
+    read->base_from_ms = INT64_MIN;
     read->rollup.closed_until_ms = INT64_MIN;
     enum err err = ERR_OK;
     for (uint8_t basis = 0; basis < BASIS_COUNT && err == ERR_OK; basis++) err = plan_lane(read, basis);
@@ -182,48 +184,119 @@ static enum err plan_lanes(struct read *read) {
 
 /* --- what is kept --- */
 
-enum err read_check_kept(struct read *read, int64_t first_ms) {
-    read->checked = true;
-    for (unsigned tier = read->tier + 1; tier < READ_TIERS; tier++) {
-        int64_t step = read->tier_ms[tier];
-        struct read_span before = {tier, floor_to(read->from_ms + step - 1, step), floor_to(first_ms, step)};
-        for (unsigned i = 0; i < read->lane_count; i++) {
+/* Where the first row of a lane would be, if all were kept: behind it a row may be one of a day that came after others had
+ * expired. */
+static enum err kept_from(struct read *read, const struct read_lane *lane, int64_t first_ms, int64_t *ret_ms) {
+    int64_t kept_ms = INT64_MIN;
+    enum err err = ERR_OK;
+    if (read->tier == TIER_BASE_INDEX && read->source->shelf != NULL && !lane->in_memory &&
+        (err = read_snapshot(read)) == ERR_OK)
+        err = shelf_kept_from(read->source->shelf, read->snapshot, lane->lane, &kept_ms);
+    *ret_ms = most(first_ms, least(kept_ms, read->to_ms));
+    return err;
+}
+
+static enum err refuse_expired(const struct read *read, unsigned tier, int64_t from_ms) {
+    char name[16], from[CIVIL_TEXT_MAX];
+    name_of_ms(read->tier_ms[tier], name);
+    civil_format(from_ms, from);
+    diag_set(read->diag, ERR_RANGE, "before %s the finest candles that are still kept are of %s", from, name);
+    diag_hint(read->diag, "ask for %s or a multiple of it, or from %s on", name, from);
+    return ERR_RANGE;
+}
+
+/* Longer rows from `from_ms` on, before the first row there is: they were made of some that are gone. */
+static enum err check_kept(struct read *read, int64_t from_ms, int64_t first_ms) {
+    for (unsigned i = 0; i < read->lane_count; i++) {
+        int64_t kept_ms;
+        enum err err = kept_from(read, &read->lanes[i], first_ms, &kept_ms);
+        for (unsigned tier = read->tier + 1; tier < READ_TIERS && err == ERR_OK; tier++) {
+            int64_t step = read->tier_ms[tier];
+            struct read_span before = {tier, floor_to(from_ms + step - 1, step), floor_to(kept_ms, step)};
             struct candle row;
-            char name[16], from[CIVIL_TEXT_MAX];
-            enum err err = lane_edge(read, &read->lanes[i], &before, false, &row);
-            if (err == ERR_NOT_FOUND) continue;
-            if (err) return err;
-            name_of_ms(step, name);
-            civil_format(first_ms, from);
-            diag_set(read->diag, ERR_RANGE, "before %s the finest candles that are still kept are of %s", from, name);
-            diag_hint(read->diag, "ask for %s or a multiple of it, or from %s on", name, from);
-            return ERR_RANGE;
+            err = lane_edge(read, &read->lanes[i], &before, false, &row);
+            if (err == ERR_OK) return refuse_expired(read, tier, kept_ms);
+            if (err == ERR_NOT_FOUND) err = ERR_OK;
         }
+        if (err != ERR_OK) return err;
     }
     return ERR_OK;
 }
 
+enum err read_check_kept(struct read *read, int64_t first_ms) {
+    read->checked = true;
+    return check_kept(read, read->from_ms, first_ms);
+}
+
 /* --- windows --- */
 
-static struct read_span next_window(const struct read *read, int64_t at_ms, int64_t to_ms) {
-    bool before_split = at_ms < read->split_ms;
-    bool plain = read->lane_count == 1 && (before_split || read->source->shelf == NULL);
-    struct read_span span = {before_split ? read->tier : TIER_BASE_INDEX, at_ms, to_ms};
-    if (before_split) span.to_ms = least(span.to_ms, read->split_ms);
+/* The first day from `day_ms` on that is read from base rows: it has open ones, of the book or the shelf. Where a day's base
+ * rows have expired, longer ones are all that is left of it. */
+static enum err lane_open_day(struct read *read, const struct read_lane *lane, int64_t day_ms, int64_t *ret_day_ms) {
+    int64_t open_ms = INT64_MAX;
+    enum err err = ERR_OK;
+    if (read->source->shelf != NULL && (err = read_snapshot(read)) == ERR_OK)
+        err = shelf_open_day(read->source->shelf, read->snapshot, lane->lane, day_ms, &open_ms);
+    for (bool expired = true; has_memory(read) && expired && err == ERR_OK; day_ms += DAY_MS) {
+        struct candle row;
+        struct read_span rest = {TIER_BASE_INDEX, day_ms, least(open_ms, READ_TIME_MAX_MS)};
+        err = lane_book_edge(read, lane, &rest, false, &row);
+        if (err != ERR_OK) break;
+        day_ms = floor_to(row.open_time_ms, DAY_MS);
+        if (read->source->shelf == NULL)
+            expired = false;
+        else
+            err = shelf_has_expired(read->source->shelf, read->snapshot, lane->lane, day_ms, &expired);
+        if (!expired) open_ms = day_ms;
+    }
+    *ret_day_ms = open_ms;
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
+/* Up to where rows are read from one tier, and which. */
+static enum err plan_stretch(struct read *read, struct read_span *span) {
+    const int64_t day_ms = floor_to(span->from_ms, DAY_MS);
+    int64_t open_ms = INT64_MAX;
+    span->tier = TIER_BASE_INDEX;
+    if (span->from_ms < read->split_ms) {
+        span->tier = read->tier;
+        span->to_ms = least(span->to_ms, read->split_ms);
+        return ERR_OK;
+    }
+    if (read->tier == TIER_BASE_INDEX || span->from_ms >= read->base_from_ms) return ERR_OK;
+    for (unsigned i = 0; i < read->lane_count && open_ms > day_ms; i++) {
+        int64_t lane_ms;
+        enum err err = lane_open_day(read, &read->lanes[i], day_ms, &lane_ms);
+        if (err != ERR_OK) return err;
+        open_ms = least(open_ms, lane_ms);
+    }
+    span->tier = open_ms > day_ms ? read->tier : TIER_BASE_INDEX;
+    span->to_ms = least(span->to_ms, open_ms > day_ms ? least(open_ms, read->base_from_ms) : day_ms + DAY_MS);
+    return ERR_OK;
+}
+
+static enum err next_window(struct read *read, int64_t at_ms, int64_t to_ms, struct read_span *ret_span) {
+    struct read_span span = {read->tier, at_ms, to_ms};
+    bool plain = read->lane_count == 1 && (at_ms < read->split_ms || read->source->shelf == NULL);
+    enum err err = plan_stretch(read, &span);
     int64_t length = (plain ? WINDOW_ROWS : WINDOW_ROWS_MERGED) * (int64_t)read->tier_ms[span.tier];
     span.to_ms = least(span.to_ms, floor_to(at_ms, length) + length);
-    return span;
+    *ret_span = span;
+    return err;
 }
 
 /* The first row there is, if the range is so long that looking for it is cheaper than passing empty windows. */
 static enum err skip_empty(struct read *read, int64_t to_ms, int64_t *at_ms) {
-    struct read_span span = next_window(read, *at_ms, to_ms);
-    if (to_ms - *at_ms < 4 * (span.to_ms - span.from_ms)) return ERR_OK;
+    struct read_span span;
+    bool by_day = read->tier != TIER_BASE_INDEX && *at_ms >= read->split_ms && *at_ms < read->base_from_ms;
+    if (by_day) return ERR_OK;
+    enum err err = next_window(read, *at_ms, to_ms, &span);
+    if (err != ERR_OK || to_ms - *at_ms < 4 * (span.to_ms - span.from_ms)) return err;
     if (*at_ms < read->split_ms) span.to_ms = least(to_ms, read->split_ms);
     int64_t first_ms = span.to_ms;
     for (unsigned i = 0; i < read->lane_count; i++) {
         struct candle row;
-        enum err err = lane_edge(read, &read->lanes[i], &span, false, &row);
+        err = lane_edge(read, &read->lanes[i], &span, false, &row);
         if (err == ERR_OK) first_ms = least(first_ms, row.open_time_ms);
         if (err && err != ERR_NOT_FOUND) return err;
         struct read_span before = {span.tier, 0, span.from_ms};
@@ -265,8 +338,9 @@ static enum err read_range(struct read *read, int64_t from_ms, int64_t to_ms) {
     for (unsigned i = 0; i < read->lane_count; i++) lane_start(&read->lanes[i], from_ms);
     enum err err = skip_empty(read, to_ms, &at_ms);
     while (err == ERR_OK && at_ms < to_ms) {
-        struct read_span span = next_window(read, at_ms, to_ms);
-        err = pick_rows(read, &span);
+        struct read_span span;
+        err = next_window(read, at_ms, to_ms, &span);
+        if (err == ERR_OK) err = pick_rows(read, &span);
         at_ms = span.to_ms;
         if (err || at_ms >= to_ms) break;
         snapshot_end(read); /* within 100 ms: old pages of the store cannot be used again before */
@@ -365,8 +439,9 @@ static enum err read_newest(struct read *read, candle_visit visit, void *context
     read->rollup.context = &n;
     read->checked = true; /* below, where it is known how far back it went */
     enum err err = newest_windows(read, &n);
-    if (err == ERR_OK && n.filled < n.limit && !read->query->kept_only)
-        err = read_check_kept(read, n.filled > 0 ? n.candles[n.limit - n.filled].open_time_ms : read->to_ms);
+    const int64_t first_ms = n.filled > 0 ? n.candles[n.limit - n.filled].open_time_ms : read->to_ms;
+    if (err == ERR_OK && !read->query->kept_only)
+        err = check_kept(read, n.filled < n.limit ? read->from_ms : first_ms, first_ms);
     snapshot_end(read);
     if (err == ERR_OK) err = give_newest(read, &n, visit, context);
     free(n.candles);

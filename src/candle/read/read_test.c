@@ -126,6 +126,36 @@ enum err shelf_bounds(struct shelf *shelf, struct store_snapshot *snapshot, stru
     return ERR_OK;
 }
 
+/* Rows from the reopened day on are all open here. */
+enum err shelf_open_day(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t from_ms,
+                        int64_t *ret_day_ms) {
+    (void)shelf;
+    assert_non_null(snapshot);
+    const struct fake_lane *own = &world->lanes[lane.basis];
+    int64_t day_ms = from_ms < own->reopened_ms ? own->reopened_ms : from_ms;
+    for (unsigned i = 0; i < MINUTES; i++) {
+        int64_t time = minute_time(i);
+        if (!own->stored[i] || time < from_ms || time < own->sealed_ms) continue;
+        if (time - time % DAY < day_ms) day_ms = time - time % DAY;
+        break;
+    }
+    *ret_day_ms = day_ms;
+    return ERR_OK;
+}
+
+enum err shelf_has_expired(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t day_ms,
+                           bool *ret_expired) {
+    (void)shelf, (void)snapshot, (void)lane;
+    *ret_expired = day_ms < world->expired_base_ms;
+    return ERR_OK;
+}
+
+enum err shelf_kept_from(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t *ret_ms) {
+    (void)shelf, (void)snapshot, (void)lane;
+    *ret_ms = INT64_MIN;
+    return ERR_OK;
+}
+
 enum err book_scan(struct book *book, const struct shelf_range *range, candle_visit visit, void *context) {
     (void)book;
     assert_int_equal(range->tier_ms, MINUTE);

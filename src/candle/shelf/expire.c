@@ -28,7 +28,7 @@ static enum err visit_expired(void *context, struct slice row, struct slice valu
     if (err != ERR_OK) return err;
     struct span span =
         e->table == STORE_BLOCKS ? shelf_period(e->shelf, e->tier, start) : shelf_unit(e->shelf, e->tier, start);
-    if (span.end_ms > e->limit_ms || e->deleted >= SHELF_EXPIRE_MAX) return ERR_END;
+    if (span.end_ms > e->limit_ms || (e->deleted >= SHELF_EXPIRE_MAX && start % SHELF_DAY_MS == 0)) return ERR_END;
     struct shelf_key key;
     shelf_key_lane(e->shelf, e->lane, e->tier, &key);
     memcpy(key.row, row.data, sizeof key.row);
@@ -57,6 +57,16 @@ static enum err keep_tiers(struct expiry *e, bool *ret_kept) {
     return err;
 }
 
+/* Base rows leave by whole days, as tier rows are made of them; an hour's block does not go alone. What is not sealed yet is in
+ * no tier row: it stays until it is, and so does what is later, so that whoever reads from an open day on finds all. */
+static enum err base_limit(struct expiry *e) {
+    const struct span leaving = {INT64_MIN + 1, shelf_unit(e->shelf, TIER_DAY, e->limit_ms).start_ms};
+    int64_t open_ms;
+    enum err err = shelf_edge(e->shelf, e->snapshot, STORE_CANDLES, e->lane, TIER_BASE, leaving, false, &open_ms);
+    e->limit_ms = err == ERR_OK ? shelf_unit(e->shelf, TIER_DAY, open_ms).start_ms : leaving.end_ms;
+    return err == ERR_NOT_FOUND ? ERR_OK : err;
+}
+
 static enum err expire_lane(void *context, struct lane lane) {
     struct expiry *e = context;
     enum err err = ERR_OK;
@@ -67,10 +77,9 @@ static enum err expire_lane(void *context, struct lane lane) {
         struct shelf_key key;
         uint8_t end[8];
         e->limit_ms = e->now_ms - retention_ms;
-        /* Base rows leave by whole days, as tier rows are made of them; an hour's block does not go alone. */
-        if (e->tier == TIER_BASE) e->limit_ms = shelf_unit(e->shelf, TIER_DAY, e->limit_ms).start_ms;
         bool kept = true;
-        if (e->tier == TIER_BASE) err = keep_tiers(e, &kept);
+        if (e->tier == TIER_BASE) err = base_limit(e);
+        if (e->tier == TIER_BASE && err == ERR_OK) err = keep_tiers(e, &kept);
         if (!kept) e->more = true;
         if (err != ERR_OK || !kept) continue;
         shelf_key_lane(e->shelf, lane, e->tier, &key);
@@ -96,4 +105,52 @@ enum err shelf_expire(struct shelf *shelf, struct store_snapshot *snapshot, int6
     bool more = err != ERR_OK || expiry.more || expiry.deleted >= SHELF_EXPIRE_MAX;
     shelf->expire_next_ms = more ? now_ms : now_ms + EXPIRE_MS;
     return err == ERR_END ? ERR_OK : err;
+}
+
+/* --- what has expired --- */
+
+static enum err visit_any(void *context, const struct candle *row) {
+    (void)row;
+    *(bool *)context = true;
+    return ERR_END;
+}
+
+enum err shelf_has_expired(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t day_ms,
+                           bool *ret_expired) {
+    const struct span day = {day_ms, day_ms + SHELF_DAY_MS};
+    const struct shelf_range range = {lane, shelf->tiers[TIER_DAY].ms, day.start_ms, day.end_ms, false};
+    int64_t time_ms;
+    bool is_there = false;
+    assert(day_ms % SHELF_DAY_MS == 0);
+    enum err err = shelf_edge(shelf, snapshot, STORE_BLOCKS, lane, TIER_BASE, day, false, &time_ms);
+    if (err == ERR_NOT_FOUND) err = shelf_scan(shelf, snapshot, &range, visit_any, &is_there, NULL);
+    if (err == ERR_OK) *ret_expired = is_there;
+    return err;
+}
+
+enum err shelf_open_day(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t from_ms,
+                        int64_t *ret_day_ms) {
+    struct span rest = {from_ms, INT64_MAX};
+    for (;;) {
+        int64_t open_ms;
+        bool expired = false;
+        enum err err = shelf_edge(shelf, snapshot, STORE_CANDLES, lane, TIER_BASE, rest, false, &open_ms);
+        if (err == ERR_NOT_FOUND) *ret_day_ms = INT64_MAX;
+        if (err != ERR_OK) return err == ERR_NOT_FOUND ? ERR_OK : err;
+        const struct span day = shelf_unit(shelf, TIER_DAY, open_ms);
+        if ((err = shelf_has_expired(shelf, snapshot, lane, day.start_ms, &expired)) != ERR_OK) return err;
+        if (!expired) *ret_day_ms = day.start_ms;
+        if (!expired) return ERR_OK;
+        rest.start_ms = day.end_ms;
+    }
+}
+
+enum err shelf_kept_from(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t *ret_ms) {
+    const struct span all = {INT64_MIN + 1, INT64_MAX};
+    struct shelf_bounds bounds;
+    enum err err = shelf_edge(shelf, snapshot, STORE_BLOCKS, lane, TIER_BASE, all, false, ret_ms);
+    if (err != ERR_NOT_FOUND) return err;
+    err = shelf_bounds(shelf, snapshot, lane, &bounds);
+    if (err == ERR_OK) *ret_ms = bounds.sealed_ms;
+    return err;
 }

@@ -187,6 +187,9 @@ struct seal {
     struct seal_rows quarters, days;
     struct candle day; /* being summed, of day_parts base rows */
     uint32_t day_parts;
+    int64_t day_ms;        /* the day at hand */
+    uint32_t day_quarters; /* where its quarters begin */
+    bool expired;          /* its base rows have expired */
     struct seal_rows old, merged;
 };
 void seal_begin(struct seal *seal, struct shelf *shelf, struct lane lane);

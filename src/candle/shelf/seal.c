@@ -140,17 +140,81 @@ static enum err add_to_tiers(struct seal *seal, const struct shelf_pack *pack) {
     return err == ERR_OK ? ERR_OK : diag_set(seal->diag, err, "a sum of candles has too many digits");
 }
 
+/* --- days that have expired ---
+ *
+ * Their base rows are gone, so rows that come now are not all of the day. Quarters that are there stay as they are, others are
+ * added, and the day is made of the quarters again; where those have expired too, it stays. No base rows are kept. */
+
+static int compare_rows(const void *a, const void *b) {
+    const struct candle *x = a, *y = b;
+    return (x->open_time_ms > y->open_time_ms) - (x->open_time_ms < y->open_time_ms);
+}
+
+/* Adds the quarters from `first` on that are not stored to those that are, in order; how many were added. */
+static enum err add_quarters(struct seal *seal, uint32_t first, uint32_t *ret_added) {
+    const struct seal_rows *quarters = &seal->quarters;
+    const uint32_t stored = seal->old.count;
+    enum err err = ERR_OK;
+    for (uint32_t i = first, old = 0; i < quarters->count && err == ERR_OK; i++) {
+        while (old < stored && seal->old.list[old].open_time_ms < quarters->list[i].open_time_ms) old++;
+        bool is_stored = old < stored && seal->old.list[old].open_time_ms == quarters->list[i].open_time_ms;
+        if (!is_stored) err = rows_add(&seal->old, &quarters->list[i]);
+    }
+    *ret_added = seal->old.count - stored;
+    if (*ret_added > 0) qsort(seal->old.list, seal->old.count, sizeof *seal->old.list, compare_rows);
+    return err;
+}
+
+static enum err add_to_expired(struct seal *seal, uint32_t first) {
+    const struct tier *tiers = seal->shelf->tiers;
+    const int64_t day_ms = seal->day_ms;
+    const struct shelf_range range = {seal->lane, tiers[TIER_QUARTER].ms, day_ms, day_ms + SHELF_DAY_MS, false};
+    struct candle sum;
+    uint32_t added = 0;
+    seal->day_parts = 0;
+    seal->old.count = 0;
+    enum err err = shelf_scan(seal->shelf, seal->snapshot, &range, visit_old, &seal->old, seal->diag);
+    if (err == ERR_OK && seal->old.count > 0) err = add_quarters(seal, first, &added);
+    seal->quarters.count = first;
+    if (err != ERR_OK || added == 0) return err;
+    if ((err = candle_sum(seal->old.list, seal->old.count, &sum)) != ERR_OK) return err;
+    sum.open_time_ms = day_ms;
+    sum.close_time_ms = day_ms + SHELF_DAY_MS - 1;
+    sum = shelf_tier_row(&sum, tiers[TIER_QUARTER].ms, tiers[TIER_DAY].ms);
+    for (uint32_t i = 0; i < seal->old.count && err == ERR_OK; i++) err = rows_add(&seal->quarters, &seal->old.list[i]);
+    return err == ERR_OK ? rows_add(&seal->days, &sum) : err;
+}
+
+static enum err end_day(struct seal *seal) {
+    if (!seal->expired) return finish_day(seal);
+    seal->expired = false;
+    return add_to_expired(seal, seal->day_quarters);
+}
+
+static enum err begin_day(struct seal *seal, int64_t day_ms) {
+    if (seal->day_ms == day_ms) return ERR_OK;
+    enum err err = end_day(seal);
+    if (err != ERR_OK) return err;
+    seal->day_ms = day_ms;
+    seal->day_quarters = seal->quarters.count;
+    return shelf_has_expired(seal->shelf, seal->snapshot, seal->lane, day_ms, &seal->expired);
+}
+
 /* --- base periods --- */
 
 static enum err seal_base_period(struct seal *seal, struct span period, const struct candle *rows, uint32_t count) {
-    enum err err = ERR_OK;
-    if (seal->stored) {
+    enum err err = begin_day(seal, shelf_unit(seal->shelf, TIER_DAY, period.start_ms).start_ms);
+    if (err == ERR_OK && seal->stored) {
         err = merge_stored(seal, TIER_BASE, period, rows, count);
         rows = seal->merged.list;
         count = seal->merged.count;
     }
     if (err != ERR_OK || count == 0) return err;
     struct shelf_pack *pack = shelf_scratch(seal->shelf);
+    if (seal->expired) {
+        err = shelf_pack_sums(seal->shelf, rows, count, pack);
+        return err == ERR_OK ? add_to_tiers(seal, pack) : err;
+    }
     err = shelf_pack(seal->shelf, period, rows, count, pack, seal->diag);
     if (err == ERR_OK) err = append_packed(seal, TIER_BASE, period, rows, count, seal->stored, buf_slice(&pack->block));
     return err == ERR_OK ? add_to_tiers(seal, pack) : err;
@@ -185,7 +249,7 @@ static enum err seal_base(struct seal *seal, struct span days, const struct cand
         start = period.end_ms;
     }
     if (err == ERR_OK && at < count) err = out_of_order(seal->diag);
-    if (err == ERR_OK) err = finish_day(seal);
+    if (err == ERR_OK) err = end_day(seal);
     if (err == ERR_OK && seal->stored) err = delete_units(seal, TIER_BASE, days);
     return err;
 }
@@ -257,6 +321,8 @@ void seal_begin(struct seal *seal, struct shelf *shelf, struct lane lane) {
     seal->lane = lane;
     seal->until_ms = INT64_MIN;
     seal->quarters.count = seal->days.count = seal->day_parts = 0;
+    seal->expired = false;
+    seal->day_ms = INT64_MIN;
 }
 
 void seal_deinit(struct seal *seal) {
@@ -303,6 +369,12 @@ enum err seal_tiers_early(struct seal *seal, int64_t before_ms) {
 enum err seal_is_new(struct seal *seal, struct span day, bool *ret_new) {
     bool stored = true;
     enum err err = is_stored(seal, TIER_BASE, day, &stored);
+    *ret_new = false;
+    if (err != ERR_OK || stored) return err;
+    err =
+        is_stored(seal, TIER_DAY, day, &stored); /* of this day or another one of the year: quick, and mostly enough */
+    if (err == ERR_OK && stored)
+        err = shelf_has_expired(seal->shelf, seal->snapshot, seal->lane, day.start_ms, &stored);
     *ret_new = err == ERR_OK && !stored;
     return err;
 }

@@ -254,10 +254,10 @@ static enum err visit_last_unit(void *context, struct slice row, struct slice va
     return ERR_END;
 }
 
-static enum err find_last(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, bool sealed,
+static enum err find_last(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int tier, bool sealed,
                           struct ends *ends) {
     struct shelf_key key;
-    shelf_key_lane(shelf, lane, TIER_BASE, &key);
+    shelf_key_lane(shelf, lane, tier, &key);
     const struct store_key from = shelf_store_key(sealed ? STORE_BLOCKS : STORE_CANDLES, &key);
     static const uint8_t top[8] = {255, 255, 255, 255, 255, 255, 255, 255};
     *ends = (struct ends){INT64_MIN, INT64_MIN};
@@ -273,13 +273,25 @@ static enum err first_open(struct shelf *shelf, struct store_snapshot *snapshot,
     return err == ERR_NOT_FOUND ? ERR_OK : err;
 }
 
+/* The end of the last day that has a row of 1d; INT64_MIN: none has. */
+static enum err end_of_days(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane, int64_t *ret_ms) {
+    struct ends block, unit;
+    enum err err = find_last(shelf, snapshot, lane, TIER_DAY, true, &block);
+    if (err == ERR_OK) err = find_last(shelf, snapshot, lane, TIER_DAY, false, &unit);
+    if (err != ERR_OK) return err;
+    int64_t last_ms = block.last_ms > unit.last_ms ? block.last_ms : unit.last_ms;
+    *ret_ms = last_ms == INT64_MIN ? last_ms : last_ms + SHELF_DAY_MS;
+    return ERR_OK;
+}
+
 enum err shelf_bounds(struct shelf *shelf, struct store_snapshot *snapshot, struct lane lane,
                       struct shelf_bounds *ret_bounds) {
     struct shelf_bounds b = {INT64_MIN, INT64_MAX, INT64_MAX, INT64_MIN};
     struct ends block, unit;
     const int64_t tier = shelf->tiers[TIER_BASE].ms;
-    enum err err = find_last(shelf, snapshot, lane, true, &block);
-    if (err == ERR_OK) err = find_last(shelf, snapshot, lane, false, &unit);
+    enum err err = find_last(shelf, snapshot, lane, TIER_BASE, true, &block);
+    if (err == ERR_OK) err = find_last(shelf, snapshot, lane, TIER_BASE, false, &unit);
+    if (err == ERR_OK && block.start_ms == INT64_MIN) err = end_of_days(shelf, snapshot, lane, &b.sealed_ms);
     if (err != ERR_OK) return err;
     if (block.start_ms != INT64_MIN) b.sealed_ms = floor_to(block.start_ms, SHELF_DAY_MS) + SHELF_DAY_MS;
     if (block.start_ms != INT64_MIN) b.end_ms = block.last_ms + tier;
