@@ -19,8 +19,10 @@ static void put_body(struct buf *out, const struct route *route) {
     put_name(out, slice_text(route->body));
     buf_put_text(out, ",\"content\":{\"application/json\":{\"schema\":");
     schema_put(out, route->body_schema);
+    const bool prices = strcmp(route->path, "/v1/prices") == 0;
+    if (prices) buf_put_text(out, "},\"application/x-ndjson\":{\"schema\":{\"type\":\"string\"}");
     buf_put_text(out, "}}}");
-    if (strcmp(route->path, "/v1/prices") == 0)
+    if (prices)
         buf_put_text(
             out,
             ",\"parameters\":[{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"required\":false,\"description\":"

@@ -39,7 +39,7 @@ struct submission {
     char key[KEY_MAX];
     uint32_t key_size;
     bool key_written;
-    uint64_t *hashes; /* of the key's new events */
+    uint64_t *hashes; /* of what is new under the key: events and invalid elements */
     uint32_t hash_count, hash_capacity;
     enum err err;
 };
@@ -181,6 +181,11 @@ static enum err keep_hash(struct submission *submission, uint64_t hash) {
     return ERR_OK;
 }
 
+static enum err note_content(struct submission *submission, struct part *part, uint64_t hash) {
+    part->content = (part->content ^ hash) * 0x9e3779b97f4a7c15u;
+    return submission->key_size > 0 ? keep_hash(submission, hash) : ERR_OK;
+}
+
 static enum err put_event(struct submission *submission, const struct price_item *item, struct slice name,
                           uint64_t hash) {
     const struct api_options *options = &submission->api->options;
@@ -190,30 +195,7 @@ static enum err put_event(struct submission *submission, const struct price_item
     enum err err = put_record(submission, slot, options->prices[slot], &record, &part);
     if (err != ERR_OK) return err;
     part->events++;
-    part->content = (part->content ^ hash) * 0x9e3779b97f4a7c15u;
-    return submission->key_size > 0 ? keep_hash(submission, hash) : ERR_OK;
-}
-
-/* The client is told, and the element is kept with its reason; `wick invalid` reads it there. */
-static enum err put_invalid(struct submission *submission, const struct price_item *item, enum err reason,
-                            const char *detail) {
-    const struct api_options *options = &submission->api->options;
-    struct buf *list = &submission->invalid_list;
-    buf_put_text(list, submission->invalid++ > 0 ? ",{\"index\":" : "{\"index\":");
-    put_i64(list, item->index);
-    put_member(list, "reason");
-    json_put_string(list, slice_text(detail));
-    buf_put_u8(list, '}');
-    if (options->prices_invalid == NULL) return buf_err(list);
-    struct record_header headers[3] = {{SLICE("reason"), slice_text(err_name(reason))},
-                                       {SLICE("detail"), slice_text(detail)}};
-    char text[24];
-    struct record record = {
-        .timestamp_ms = submission->now_ms, .value = item->source, .headers = headers, .header_count = 2};
-    record_cut(&record, headers, text);
-    struct part *part;
-    enum err err = put_record(submission, options->prices_count, options->prices_invalid, &record, &part);
-    return err != ERR_OK ? err : buf_err(list);
+    return note_content(submission, part, hash);
 }
 
 /* --- equal events of one request, or of one key, count once --- */
@@ -272,11 +254,47 @@ static void visit_known(void *context, uint64_t hash) {
     if (decoding->err == ERR_OK) decoding->err = seen_add(decoding->kit, hash, &known);
 }
 
+/* --- invalid elements: the client is told, and each is kept with its reason for `wick invalid` --- */
+
+static enum err keep_invalid(struct submission *submission, const struct price_item *item, enum err reason,
+                             const char *detail, uint64_t hash) {
+    const struct api_options *options = &submission->api->options;
+    struct record_header headers[3] = {{SLICE("reason"), slice_text(err_name(reason))},
+                                       {SLICE("detail"), slice_text(detail)}};
+    char text[24];
+    struct record record = {
+        .timestamp_ms = submission->now_ms, .value = item->source, .headers = headers, .header_count = 2};
+    record_cut(&record, headers, text);
+    struct part *part;
+    enum err err = put_record(submission, options->prices_count, options->prices_invalid, &record, &part);
+    return err != ERR_OK ? err : note_content(submission, part, hash);
+}
+
+/* Equal ones of a request are all kept, so its place is part of what a key knows an element by. */
+static enum err put_invalid(struct decoding *decoding, const struct price_item *item, enum err reason,
+                            const char *detail) {
+    struct submission *submission = decoding->submission;
+    struct buf *list = &submission->invalid_list;
+    const uint64_t hash = hash_bytes(item->source, ~(uint64_t)item->index);
+    bool known = false;
+    buf_put_text(list, submission->invalid++ > 0 ? ",{\"index\":" : "{\"index\":");
+    put_i64(list, item->index);
+    put_member(list, "reason");
+    json_put_string(list, slice_text(detail));
+    buf_put_u8(list, '}');
+    enum err err = buf_err(list);
+    if (err == ERR_OK && submission->key_size > 0) err = seen_add(decoding->kit, hash, &known);
+    if (err != ERR_OK || known || submission->api->options.prices_invalid == NULL) return err;
+    return keep_invalid(submission, item, reason, detail, hash);
+}
+
+/* --- events --- */
+
 static enum err visit_event(struct decoding *decoding, const struct price_item *item) {
     struct submission *submission = decoding->submission;
     const struct event *event = &item->event;
     if (event->time_ms > submission->now_ms + API_FUTURE_MS)
-        return put_invalid(submission, item, ERR_FUTURE,
+        return put_invalid(decoding, item, ERR_FUTURE,
                            "timestampInMs: more than 5 minutes ahead of the server's clock");
     const struct series *series = series_get(submission->api->options.series, event->series);
     assert(series != NULL);
@@ -293,7 +311,7 @@ static enum err visit_item(void *context, const struct price_item *item) {
     struct decoding *decoding = context;
     if (++decoding->count > API_EVENTS_MAX)
         return diag_set(decoding->diag, ERR_TOO_LARGE, "at most %d events a request", API_EVENTS_MAX);
-    if (item->err != ERR_OK) return put_invalid(decoding->submission, item, item->err, item->reason);
+    if (item->err != ERR_OK) return put_invalid(decoding, item, item->err, item->reason);
     return visit_event(decoding, item);
 }
 
@@ -343,8 +361,7 @@ static int64_t producer_of(const struct submission *submission, const struct par
 static enum err end_parts(struct submission *submission) {
     for (uint32_t i = 0; i < submission->part_count; i++) {
         struct part *part = submission->parts[i];
-        if (submission->key_size > 0 && part->events > 0)
-            record_batch_set_producer(&part->builder, producer_of(submission, part), 0, 0);
+        if (submission->key_size > 0) record_batch_set_producer(&part->builder, producer_of(submission, part), 0, 0);
         enum err err = part_end(part);
         if (err != ERR_OK) return err;
     }

@@ -68,9 +68,11 @@ void put_latest(struct buf *out, const struct series *series, const struct lates
     to = format_decimal(to, latest->price);
     to = PUT(to, ",\"time\":");
     to = format_i64(to, latest->time_ms);
-    if (series->kind == SERIES_PRICE) {
+    if (series->kind == SERIES_PRICE && latest_told(latest->base_volume)) {
         to = PUT(to, ",\"base_volume_24h\":");
         to = format_decimal(to, latest->base_volume);
+    }
+    if (series->kind == SERIES_PRICE && latest_told(latest->quote_volume)) {
         to = PUT(to, ",\"quote_volume_24h\":");
         to = format_decimal(to, latest->quote_volume);
     }

@@ -19,6 +19,7 @@ struct member {
 static const struct object {
     const char *name;
     struct member members[MEMBERS_MAX];
+    bool closed; /* of a body: others are refused */
 } objects[] = {
     {"candle",
      {{"series", "text"},
@@ -122,10 +123,11 @@ static const struct object {
       {"quoteCurrency", "text"},
       {"exchange", "text"},
       {"price", "figure"},
-      {"baseVolumeLast24h", "figure"},
-      {"quoteVolumeLast24h", "figure"},
-      {"timestampInMs", "figure"}}},
-    {"pair", {{"baseCurrency", "text"}, {"quoteCurrency", "text"}, {"exchange", "text"}}},
+      {"baseVolumeLast24h?", "figure"},
+      {"quoteVolumeLast24h?", "figure"},
+      {"timestampInMs", "figure"}},
+     true},
+    {"pair", {{"baseCurrency", "text"}, {"quoteCurrency", "text"}, {"exchange", "text"}}, true},
     {"candles_query",
      {{"series", "text"},
       {"kind?", "kind"},
@@ -134,9 +136,10 @@ static const struct object {
       {"to?", "figure"},
       {"limit?", "figure"},
       {"tz?", "text"},
-      {"week_start?", "figure"}}},
-    {"latest_member", {{"latest", "text"}}},
-    {"candles_member", {{"candles", "candles_query"}}},
+      {"week_start?", "figure"}},
+     true},
+    {"latest_member", {{"latest", "text"}}, true},
+    {"candles_member", {{"candles", "candles_query"}}, true},
 };
 
 /* Any of these. */
@@ -234,7 +237,7 @@ static void put_object(struct buf *out, const struct object *object) {
     put_members(out, object, '[', ']', put_required);
     buf_put_text(out, ",\"properties\":");
     put_members(out, object, '{', '}', put_property);
-    buf_put_u8(out, '}');
+    buf_put_text(out, object->closed ? ",\"additionalProperties\":false}" : "}");
 }
 
 static void put_enumeration(struct buf *out, const char *name, const char *const *values, uint32_t count) {

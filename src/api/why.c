@@ -16,7 +16,8 @@ static const char layout[] =
     "u8 price "
     "scale; 61 u8 quantity scale; 62 u8 quote volume scale; 63 u8: bits 0-1 kind (0 trade, 1 aggregated, 2 price), "
     "bits 2-3 side "
-    "(1 taker buys, 2 taker sells), bit 4 no market trade. A decimal is mantissa / 10^scale without trailing zeros.";
+    "(1 taker buys, 2 taker sells), bit 4 no market trade, bits 5 and 6 a price event did not tell its base or quote "
+    "volume. A decimal is mantissa / 10^scale without trailing zeros.";
 
 struct why_call {
     struct task_call call; /* first */

@@ -29,8 +29,10 @@ struct event {
     uint8_t quote_volume_scale;
     uint8_t kind : 2;
     uint8_t side : 2;
-    uint8_t filtered : 1; /* keeps its id but is no market trade (futures insurance fund, ADL) */
-    uint8_t reserved : 3;
+    uint8_t filtered : 1;        /* keeps its id but is no market trade (futures insurance fund, ADL) */
+    uint8_t no_quantity : 1;     /* of a price: the volume was not told, and is 0 here */
+    uint8_t no_quote_volume : 1; /* likewise */
+    uint8_t reserved : 1;
 };
 
 _Static_assert(sizeof(struct event) == 64, "one cache line; event_hash hashes it as it lies");

@@ -69,13 +69,19 @@ static struct latest entry_peek(const struct entry *entry) {
     return value;
 }
 
+/* What was not told comes first. */
+static int compare_volumes(struct decimal a, struct decimal b) {
+    if (latest_told(a) && latest_told(b)) return decimal_compare(a, b);
+    return latest_told(a) - latest_told(b);
+}
+
 /* Total over values: (time, order, price, volumes). */
 int latest_compare(const struct latest *a, const struct latest *b) {
     if (a->time_ms != b->time_ms) return a->time_ms < b->time_ms ? -1 : 1;
     if (a->order != b->order) return a->order < b->order ? -1 : 1;
     int c = decimal_compare(a->price, b->price);
-    if (c == 0) c = decimal_compare(a->base_volume, b->base_volume);
-    return c != 0 ? c : decimal_compare(a->quote_volume, b->quote_volume);
+    if (c == 0) c = compare_volumes(a->base_volume, b->base_volume);
+    return c != 0 ? c : compare_volumes(a->quote_volume, b->quote_volume);
 }
 
 enum err latest_restore(struct latest_table *table, uint32_t series, const struct latest *value) {
@@ -99,6 +105,8 @@ static struct latest latest_of(const struct event *event, int64_t offset) {
     if (event->kind == EVENT_PRICE) {
         value.base_volume = event_quantity(event);
         value.quote_volume = (struct decimal){event->quote_volume, event->quote_volume_scale};
+        if (event->no_quantity) value.base_volume.scale = LATEST_UNTOLD;
+        if (event->no_quote_volume) value.quote_volume.scale = LATEST_UNTOLD;
     } else {
         value.order = event->last_id;
     }

@@ -10,11 +10,15 @@
 
 struct latest {
     struct decimal price;
-    struct decimal base_volume, quote_volume; /* over 24 h, of prices; zero otherwise */
+    struct decimal base_volume, quote_volume; /* over 24 h, of prices; zero, or untold */
     int64_t time_ms;
     int64_t order;
     int64_t offset;
 };
+
+/* A volume that the event did not tell; its scale is one that no decimal has, and the store's too. */
+enum { LATEST_UNTOLD = 255 };
+static inline bool latest_told(struct decimal volume) { return volume.scale != LATEST_UNTOLD; }
 
 struct latest_table;
 enum err latest_table_open(struct latest_table **ret_table) MUST_USE;

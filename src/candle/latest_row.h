@@ -1,5 +1,5 @@
 /* Latest prices in the store: STORE_LATEST under (task, be32 series) = i128 and u8 scale of price, base volume and quote
- * volume; varint time, order, offset. They outlive the raw log. */
+ * volume (scale 255: not told); varint time, order, offset. They outlive the raw log. */
 #ifndef CANDLE_LATEST_ROW_H
 #define CANDLE_LATEST_ROW_H
 

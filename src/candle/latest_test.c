@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "candle/latest_row.h"
+
 static struct event price_of(uint32_t series, int64_t time_ms, int64_t price) {
     return (struct event){.series = series,
                           .time_ms = time_ms,
@@ -42,6 +44,47 @@ static void test_keeps_largest(void **state) {
     assert_int_equal(latest_get(table, 900000, &value), ERR_OK);
     assert_int_equal((int64_t)value.price.mantissa, 2);
     latest_table_close(&table);
+}
+
+/* A volume that was not told is no zero, loses against one of the same time and price, and outlives a restart. */
+static void test_untold_volumes(void **state) {
+    (void)state;
+    struct store *store = NULL;
+    struct store_snapshot *snapshot = NULL;
+    struct store_batch batch;
+    const struct store_batch *batches[] = {&batch};
+    struct diag diag = {0};
+    struct latest value;
+    assert_int_equal(store_memory_open(STORE_MEMORY_TRANSACTIONAL, 0, &store), ERR_OK);
+    store_batch_init(&batch, 4096);
+    for (int restored = 0; restored < 2; restored++) {
+        struct latest_table *table;
+        struct event event = price_of(5, 10, 1);
+        event.quantity = 0;
+        event.no_quantity = event.no_quote_volume = 1;
+        assert_int_equal(latest_table_open(&table), ERR_OK);
+        if (restored)
+            assert_int_equal(latest_rows_restore(store, snapshot, "t", table), ERR_OK);
+        else
+            assert_int_equal(latest_offer(table, &event, 0), ERR_OK);
+        assert_int_equal(latest_get(table, 5, &value), ERR_OK);
+        assert_false(latest_told(value.base_volume) || latest_told(value.quote_volume));
+        if (!restored) latest_row_put(&batch, "t", 5, &value);
+        event.no_quantity = 0;
+        assert_int_equal(latest_offer(table, &event, 1), ERR_OK);
+        event.no_quantity = 1;
+        assert_int_equal(latest_offer(table, &event, 2), ERR_OK);
+        assert_int_equal(latest_get(table, 5, &value), ERR_OK);
+        assert_true(latest_told(value.base_volume) && !latest_told(value.quote_volume));
+        assert_int_equal(value.offset, 1);
+        latest_table_close(&table);
+        if (restored) continue;
+        assert_int_equal(store_commit(store, batches, 1, 1, &diag), ERR_OK);
+        assert_int_equal(store_snapshot_open(store, &snapshot), ERR_OK);
+    }
+    store_snapshot_close(store, &snapshot);
+    store_batch_deinit(&batch);
+    store_close(&store);
 }
 
 struct race {
@@ -80,6 +123,7 @@ static void test_no_torn_reads(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_keeps_largest), cmocka_unit_test(test_no_torn_reads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_keeps_largest), cmocka_unit_test(test_untold_volumes),
+                                       cmocka_unit_test(test_no_torn_reads)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

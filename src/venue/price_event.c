@@ -163,7 +163,8 @@ static enum err read_time(const struct json_value *value, struct diag *diag, int
     int64_t time = 0;
     enum err err = json_i64(value, &time);
     if (err == ERR_TYPE) return refuse(diag, err, FIELD_TIME, "must be an integer");
-    if (err == ERR_OK && time < 1) return refuse(diag, ERR_RANGE, FIELD_TIME, "is before 1970");
+    if (err == ERR_OK && time < 1)
+        return refuse(diag, ERR_RANGE, FIELD_TIME, time == 0 ? "is 0, which is no time" : "is before 1970");
     if (err != ERR_OK || time > price_time_max) {
         refuse(diag, ERR_RANGE, FIELD_TIME, "is after the year 9999");
         diag_hint(diag, "it must be milliseconds; this looks like %s",
@@ -184,9 +185,10 @@ static enum err event_of(struct price_decoder *decoder, const struct json_value 
     err = read_decimal(fields[FIELD_PRICE], FIELD_PRICE, diag, &price);
     if (err != ERR_OK) return err;
     if (price.mantissa == 0) return refuse(diag, ERR_RANGE, FIELD_PRICE, "is zero");
-    if (fields[FIELD_BASE_VOLUME] != NULL)
-        err = read_decimal(fields[FIELD_BASE_VOLUME], FIELD_BASE_VOLUME, diag, &volume);
-    if (err == ERR_OK && fields[FIELD_QUOTE_VOLUME] != NULL)
+    event.no_quantity = fields[FIELD_BASE_VOLUME] == NULL;
+    event.no_quote_volume = fields[FIELD_QUOTE_VOLUME] == NULL;
+    if (!event.no_quantity) err = read_decimal(fields[FIELD_BASE_VOLUME], FIELD_BASE_VOLUME, diag, &volume);
+    if (err == ERR_OK && !event.no_quote_volume)
         err = read_decimal(fields[FIELD_QUOTE_VOLUME], FIELD_QUOTE_VOLUME, diag, &quote_volume);
     if (err == ERR_OK) err = read_time(fields[FIELD_TIME], diag, &event.time_ms);
     if (err == ERR_OK) err = find_series(decoder, fields, diag, &event.series);
@@ -304,7 +306,8 @@ static bool match_array(struct price_decoder *decoder, struct slice text, uint32
     return at == end;
 }
 
-static enum err decode_array(const struct body *body, struct slice text, struct diag *diag) {
+/* `text` is `whole` without the space around it; places are told of `whole`. */
+static enum err decode_array(const struct body *body, struct slice whole, struct slice text, struct diag *diag) {
     struct price_decoder *decoder = body->decoder;
     uint32_t count = 0;
     if (match_array(decoder, text, &count)) {
@@ -314,7 +317,7 @@ static enum err decode_array(const struct body *body, struct slice text, struct 
         return err;
     }
     const struct json_value *root = NULL;
-    enum err err = json_parse(decoder->parser, text, diag, &root);
+    enum err err = json_parse(decoder->parser, whole, diag, &root);
     if (err != ERR_OK) return err;
     bool learnt = false;
     for (const struct json_value *v = json_first(root); err == ERR_OK && v != NULL; v = json_next(v)) {
@@ -366,18 +369,18 @@ enum err price_decode_body(struct price_decoder *decoder, struct slice whole, st
     struct body body = {.decoder = decoder, .visit = visit, .context = context};
     struct slice text = trim(whole), rest = text;
     if (text.size == 0) return diag_set(diag, ERR_SYNTAX, "the body is empty");
-    if (text.data[0] == '[') return decode_array(&body, text, diag);
+    if (text.data[0] == '[') return decode_array(&body, whole, text, diag);
     struct event event;
     struct diag why = {0};
     struct slice first = trim(next_line(&rest));
     if (rest.size > 0 && (price_decode(decoder, first, NULL, &event) == ERR_OK || has_lines(decoder, text)))
-        return decode_lines(&body, text);
+        return decode_lines(&body, whole);
     /* One document, on one line or many; a body that is no JSON at all is an error of the request. */
     const struct json_value *root = NULL;
     const uint8_t *at = text.data;
     if (price_match(&decoder->shapes, &at, text.data + text.size, &event) && at == text.data + text.size)
         return give(&body, 0, text, ERR_OK, NULL, &event);
-    enum err err = json_parse(decoder->parser, text, diag, &root);
+    enum err err = json_parse(decoder->parser, whole, diag, &root);
     if (err != ERR_OK) return err;
     enum err bad = event_of(decoder, root, &why, &event);
     if (bad == ERR_OK) remember(decoder, root);

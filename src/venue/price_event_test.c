@@ -174,11 +174,41 @@ static void test_what_is_refused(void **state) {
     assert_non_null(strstr(diag.hint, "microseconds"));
 }
 
+#define NAMES_OF "{\"baseCurrency\":\"btc\",\"quoteCurrency\":\"usdt\",\"exchange\":\"b\",\"price\":1,"
+
+/* A volume that is not told is no zero, by any way an event is read. */
+static void test_untold_volumes(void **state) {
+    struct fixture *f = *state;
+    static const struct {
+        const char *text;
+        bool no_quantity, no_quote_volume;
+    } cases[] = {
+        {NAMES_OF "\"timestampInMs\":5}", true, true},
+        {NAMES_OF "\"baseVolumeLast24h\":0,\"timestampInMs\":5}", false, true},
+        {NAMES_OF "\"quoteVolumeLast24h\":\"0\",\"timestampInMs\":5}", true, false},
+        {NAMES_OF "\"baseVolumeLast24h\":0,\"quoteVolumeLast24h\":0,\"timestampInMs\":5}", false, false},
+    };
+    uint64_t hashes[4];
+    for (int round = 0; round < 6; round++) { /* the general parser, then shapes; then without wide instructions */
+        if (round == 3) price_decoder_narrow(f->decoder);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct event e;
+            assert_int_equal(decode(f, cases[i].text, &e), ERR_OK);
+            assert_int_equal(e.no_quantity, cases[i].no_quantity);
+            assert_int_equal(e.no_quote_volume, cases[i].no_quote_volume);
+            assert_int_equal((int64_t)e.quantity, 0);
+            if (round == 0) hashes[i] = event_hash(&e);
+            assert_true(event_hash(&e) == hashes[i] && (i == 0 || hashes[i] != hashes[i - 1]));
+        }
+    }
+}
+
 static bool same_event(const struct event *a, const struct event *b) {
     return a->price == b->price && a->price_scale == b->price_scale && a->quantity == b->quantity &&
            a->quantity_scale == b->quantity_scale && a->quote_volume == b->quote_volume &&
            a->quote_volume_scale == b->quote_volume_scale && a->time_ms == b->time_ms && a->series == b->series &&
-           a->kind == b->kind && a->side == b->side && a->filtered == b->filtered && a->reserved == b->reserved;
+           a->kind == b->kind && a->side == b->side && a->filtered == b->filtered && a->no_quantity == b->no_quantity &&
+           a->no_quote_volume == b->no_quote_volume && a->reserved == b->reserved;
 }
 
 static uint64_t random_state;
@@ -454,6 +484,10 @@ static void test_bodies(void **state) {
         assert_int_equal(seen.count, 3);
         assert_int_equal(seen.bad, 1);
         assert_int_equal(seen.last_index, 3);
+        assert_int_equal(decode_body(f, "\n \r\n" PLAIN("2", "") "\n" PLAIN("-2", "") "\n\n", &seen), ERR_OK);
+        assert_int_equal(seen.count, 2);
+        assert_int_equal(seen.last_index, 3);
+        assert_int_equal(seen.last_err, ERR_RANGE);
         assert_int_equal(decode_body(f, "oops\n" PLAIN("2", ""), &seen), ERR_OK);
         assert_int_equal(seen.count, 2);
         assert_int_equal(seen.bad, 1);
@@ -480,6 +514,10 @@ static void test_bodies(void **state) {
         assert_int_equal(decode_body(f, broken[i], &seen), ERR_SYNTAX);
         assert_int_equal(seen.count, 0);
     }
+    struct diag diag = {0};
+    const struct slice ill = padded(f, SLICE(" \n[\"\xff\"]"));
+    assert_int_equal(price_decode_body(f->decoder, ill, &diag, see, &seen), ERR_UTF8);
+    assert_string_equal(diag.where, "byte 4");
     seen = (struct seen){.stop = ERR_BUSY};
     assert_int_equal(
         price_decode_body(f->decoder, padded(f, SLICE("[" PLAIN("1", "") "," PLAIN("1", "") "]")), NULL, see, &seen),
@@ -492,6 +530,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_an_event, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names_in_any_case, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_untold_volumes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shape_and_general_parser_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lines_and_general_parser_agree, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lines, set_up, tear_down),

@@ -21,10 +21,13 @@ void price_shapes_learn(struct price_shapes *shapes, const struct json_value *ob
     for (uint32_t i = 0; i < shapes->count; i++)
         if (shape_same(&shapes->known[i].shape, &new.shape)) return;
     new.text_bytes = json_source(object).size;
+    new.blank = (struct event){.kind = EVENT_PRICE, .no_quantity = 1, .no_quote_volume = 1};
     new.in_order = new.shape.count == FIELD_COUNT;
     new.wide = new.shape.tail.size <= WIDE_LITERAL_MAX;
     for (uint32_t i = 0; i < new.shape.count; i++) {
         if (new.shape.slots[i].tag <= FIELD_EXCHANGE) new.last_name = i;
+        if (new.shape.slots[i].tag == FIELD_BASE_VOLUME) new.blank.no_quantity = 0;
+        if (new.shape.slots[i].tag == FIELD_QUOTE_VOLUME) new.blank.no_quote_volume = 0;
         if (new.shape.slots[i].tag != i) new.in_order = false;
         if (new.shape.slots[i].size > WIDE_LITERAL_MAX) new.wide = false;
     }
@@ -60,7 +63,7 @@ SCAN_INLINE bool match_shape(const struct price_shapes *shapes, const struct rem
     const struct name_cache_entry *place = NULL;
     const uint8_t *p = *at;
     struct name_key names;
-    *ret_event = (struct event){.kind = EVENT_PRICE};
+    *ret_event = known->blank;
     for (uint32_t i = 0; i < known->shape.count; i++) {
         if (!shape_literal(&slots[i], &p) || p >= end) return false;
         if (!match_slot(&slots[i], &p, end, ret_event, &names) || p >= end) return false;
@@ -109,7 +112,7 @@ SCAN_WIDE bool wide_shape(const struct price_shapes *shapes, const struct rememb
     const uint8_t *p[WIDE_LINES];
     struct name_key names[WIDE_LINES];
     for (uint32_t k = 0; k < lines; k++) p[k] = at[k];
-    for (uint32_t k = 0; k < lines; k++) ret_events[k] = (struct event){.kind = EVENT_PRICE};
+    for (uint32_t k = 0; k < lines; k++) ret_events[k] = in_order ? (struct event){.kind = EVENT_PRICE} : known->blank;
 #pragma GCC unroll 7
     for (uint32_t i = 0; i < count; i++) {
         const enum field field = in_order ? (enum field)i : (enum field)slots[i].tag;

@@ -25,6 +25,7 @@ struct remembered {
     struct shape shape;
     uint32_t last_name; /* the slot behind which all three names are known */
     size_t text_bytes;  /* of the object it was learnt from */
+    struct event blank; /* what its events have in common */
     bool in_order;      /* slot i is field i */
     bool wide;          /* every literal is one that scan_wide_literal can compare */
 };

@@ -29,7 +29,7 @@ def problems(document, schema, value, at="$"):
     if kind == "object" and ("properties" in schema or "additionalProperties" in schema):
         found += [f"{at}: {name} is missing" for name in schema.get("required", []) if name not in value]
         for name, member in value.items():
-            known = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
+            known = schema.get("properties", {}).get(name) or schema.get("additionalProperties") or None
             found += [f"{at}: {name} is not described"] if known is None else problems(document, known, member, f"{at}.{name}")
     return found
 

@@ -86,12 +86,31 @@ def errors():
 def bodies():
     """What the document says of bodies holds for those that are taken."""
     event = json.loads(price_event("A", START, "1.5"))
-    for path, body in (("/v1/prices", event), ("/v1/prices", [event, {**event, "price": 1.5}]), ("/v1/latest", ["binance:BTCUSDT"]),
+    bare = {name: event[name] for name in event if "Volume" not in name}
+    for path, body in (("/v1/prices", event), ("/v1/prices", [event, {**event, "price": 1.5}, bare]), ("/v1/latest", ["binance:BTCUSDT"]),
                        ("/v1/candles", [{"series": "kraken:A/USD", "interval": "1h", "from": "-2h", "limit": 3}]),
                        ("/v1/query", [{"latest": "kraken:A/USD"}, {"candles": {"series": "kraken:A/USD", "from": START}}])):
         schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert not (found := problems(document, schema, body)), (path, found)
         ask("POST", path, json.dumps(body), 200)
+    assert "application/x-ndjson" in document["paths"]["/v1/prices"]["post"]["requestBody"]["content"]
+
+
+def bodies_that_are_refused():
+    """What a body may not hold, by the document, is not taken either."""
+    event = json.loads(price_event("A", START, "1.5"))
+    missing = [{name: event[name] for name in event if name != left_out} for left_out in event if "Volume" not in left_out]
+    query = {"series": "kraken:A/USD"}
+    for name in ("price_event", "pair", "candles_query", "latest_member", "candles_member"):
+        assert document["components"]["schemas"][name]["additionalProperties"] is False, name
+    for path, element in [("/v1/prices", one) for one in (*missing, {**event, "x": 1})] + [
+            ("/v1/latest", {"baseCurrency": "A", "quoteCurrency": "USD", "exchange": "kraken", "x": 1}), ("/v1/latest", {}),
+            ("/v1/candles", {**query, "format": "csv"}), ("/v1/candles", {"interval": "1m"}), ("/v1/query", {"latest": "kraken:A/USD", "x": 1}),
+            ("/v1/query", {"candles": {**query, "frm": START}})]:
+        schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        assert problems(document, schema, [element]), (path, element)
+        said = ask("POST", path, json.dumps([element]))
+        assert said.get("error") or said.get("invalid") or "error" in said["results"][0], (path, element, said)
 
 
 def references():
@@ -126,7 +145,7 @@ def what_differs_is_seen():
 
 
 document = server.json("/openapi.json")
-for case in (fill, answers, errors, bodies, references, what_differs_is_seen):
+for case in (fill, answers, errors, bodies, bodies_that_are_refused, references, what_differs_is_seen):
     report.case(case.__name__.replace("_", "-"), case)
 report.check("stops-cleanly", server.stop() == 0)
 sys.exit(report.done())

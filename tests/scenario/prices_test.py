@@ -48,7 +48,7 @@ def bad_events_do_not_hold_up_good_ones():
 def what_is_refused():
     for name, text in (("40-digit", price_event("BAD", now, "1" * 40)), ("year-57111", price_event("BAD", now * 1000, "1")),
                        ("future", price_event("BAD", int(time.time() * 1000) + 600_000, "1")),
-                       ("negative-time", price_event("BAD", -1, "1")), ("nan", price_event("BAD", now, "NaN")),
+                       ("negative-time", price_event("BAD", -1, "1")), ("no-time", price_event("BAD", 0, "1")), ("zero", price_event("BAD", now, "0")), ("nan", price_event("BAD", now, "NaN")),
                        ("double-name", price_event("BAD", now, "1").replace("{", '{"price":"2",', 1)),
                        ("missing", '{"baseCurrency":"BAD"}'), ("wrong-type", price_event("BAD", now, "1").replace('"kraken"', "[]"))):
         status, said = post("[" + text + "]")
@@ -60,6 +60,25 @@ def what_is_refused():
         status, said = post(text)
         assert status == 400 and said["error"]["code"], f"{text[:10]!r}: {status} {said}"
     expect(server.json("/v1/latest?series=kraken:BAD/USD")["latest"], [])
+
+
+def lines_are_counted_from_the_first():
+    good, bad = price_event("LIN", now, "7"), price_event("LIN", now, "-7")
+    for body, index in ((f"\n\n{bad}\n{good}", 2), (f"{good}\n \r\n{bad}\n\n", 2), (f"\n{good}\n\n\n{bad}", 4)):
+        status, said = post(body)
+        expect((status, said["accepted"], [i["index"] for i in said["invalid"]]), (200, 1, [index]))
+
+
+def an_untold_volume_is_no_zero():
+    event = json.loads(price_event("VOL", now, "7"))
+    bare = {name: event[name] for name in event if "Volume" not in name}
+    zero = {**bare, "baseVolumeLast24h": 0, "quoteVolumeLast24h": 0}
+    expect(post(json.dumps([bare, zero, bare]))[1], {"accepted": 2, "duplicate": 1, "invalid": []})
+    expect(post(json.dumps({**bare, "timestampInMs": now + 1}))[0], 200)
+    row = server.json("/v1/latest?series=kraken:VOL/USD")["latest"][0]
+    expect(sorted(row), ["kind", "price", "series", "time"])
+    candle = server.json("/v1/candles?series=kraken:VOL/USD&kind=price&interval=1m")[-1]
+    expect(candle["trades"], 3)
 
 
 def equal_events_are_one():
@@ -79,6 +98,10 @@ def a_retry_with_a_key_is_one_effect():
     assert again[0] == 200 and again[1]["accepted"] + again[1]["duplicate"] >= 20, again
     after = len(events_of(must(options.wick, "topic", "read", "prices", "--values", data=data).splitlines()))
     expect(after - before, 20)
+    invalid = lambda: must(options.wick, "topic", "read", "prices.invalid", "--values", data=data).splitlines().count(b'{"retry":2}')
+    for _ in range(3):
+        said = post(f'{price_event("KEY", now + 30, "1")}\n{{"retry":2}}\n{{"retry":2}}', {"Idempotency-Key": "retry-2"})[1]
+        expect((said["accepted"] + said["duplicate"], [i["index"] for i in said["invalid"]], invalid()), (1, [1, 2], 2))
 
 
 def order_does_not_matter_within_the_grace():
@@ -151,7 +174,8 @@ def the_commands_beside_a_running_program():
 
 def after_a_restart_and_a_rebuild_the_same_candles():
     global server
-    paths = [f"/v1/candles?series=kraken:{b}/USD&kind=price&interval=1m" for b in ("ORA", "DUP", "KEY", "LAT", "MIX")]
+    paths = [f"/v1/candles?series=kraken:{b}/USD&kind=price&interval=1m" for b in ("ORA", "DUP", "KEY", "LAT", "MIX", "VOL")]
+    paths.append("/v1/latest?series=kraken:VOL/USD&series=kraken:DUP/USD")
     before = [server.json(p) for p in paths]
     expect(server.stop(), 0)
     server = Server(options.wick, data)
@@ -166,7 +190,7 @@ def after_a_restart_and_a_rebuild_the_same_candles():
 
 
 for case in (one_event_and_its_candle, numbers_are_exact_either_way, bad_events_do_not_hold_up_good_ones, what_is_refused,
-             equal_events_are_one, a_retry_with_a_key_is_one_effect, order_does_not_matter_within_the_grace,
+             lines_are_counted_from_the_first, an_untold_volume_is_no_zero, equal_events_are_one, a_retry_with_a_key_is_one_effect, order_does_not_matter_within_the_grace,
              late_events_are_counted_and_kept, every_way_to_ask_for_the_latest, bad_questions_get_400,
              the_commands_beside_a_running_program, after_a_restart_and_a_rebuild_the_same_candles):
     report.case(case.__name__.replace("_", "-"), case)
