@@ -8,8 +8,6 @@
 #include "base/hash.h"
 #include "net/server_internal.h"
 
-enum { EARLY_BYTES_MAX = 4096 };
-
 static enum MHD_Result queue(struct exchange *exchange, unsigned status, struct MHD_Response *response) {
     if (response == NULL) return MHD_NO;
     const enum MHD_Result result = MHD_queue_response(exchange->mhd, status, response);
@@ -52,44 +50,64 @@ static enum MHD_Result send_instead(struct exchange *exchange) {
                             "again\",\"at\":\"\"}}"));
 }
 
-static void put_refusal(struct buf *answer, unsigned status, const char *reason) {
-    static const struct {
-        unsigned status;
-        enum err err;
-    } codes[] = {{401, ERR_DENIED},    {403, ERR_DENIED},    {405, ERR_USAGE},
-                 {413, ERR_TOO_LARGE}, {414, ERR_TOO_LARGE}, {429, ERR_LIMIT},
-                 {431, ERR_TOO_LARGE}, {501, ERR_UNKNOWN},   {503, ERR_BUSY}};
-    enum err err = ERR_SYNTAX;
-    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
-        if (codes[i].status == status) err = codes[i].err;
-    buf_clear(answer);
-    http_put_error(answer, err, reason, "");
+/* What each status says beside its reason. */
+struct refusal {
+    unsigned status;
+    enum err err;
+    const char *field, *value; /* NULL: none */
+};
+
+static const struct refusal *refusal_of(unsigned status) {
+    static const struct refusal refusals[] = {
+        {401, ERR_DENIED, "WWW-Authenticate", "Bearer"},
+        {403, ERR_DENIED, NULL, NULL},
+        {408, ERR_TIMEOUT, NULL, NULL},
+        {413, ERR_TOO_LARGE, NULL, NULL},
+        {414, ERR_TOO_LARGE, NULL, NULL},
+        {415, ERR_TYPE, "Accept-Encoding", "identity"},
+        {429, ERR_LIMIT, "Retry-After", "1"},
+        {431, ERR_TOO_LARGE, NULL, NULL},
+        {501, ERR_UNKNOWN, NULL, NULL},
+        {503, ERR_BUSY, "Retry-After", "1"},
+    };
+    static const struct refusal other = {400, ERR_SYNTAX, NULL, NULL};
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        if (refusals[i].status == status) return &refusals[i];
+    return &other;
 }
 
 /* Before a handler has seen it. The connection is closed where more of the request may follow. */
 enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const char *reason) {
+    const struct refusal *refusal = refusal_of(status);
     struct buf *answer = &exchange->http.answer;
-    put_refusal(answer, status, reason);
+    buf_clear(answer);
+    http_put_error(answer, refusal->err, reason, "");
     struct MHD_Response *response = make_response(buf_slice(answer), "application/json", MHD_RESPMEM_PERSISTENT);
-    if (response != NULL && status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
-    if (response != NULL && (status == 429 || status == 503))
-        MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, "1");
-    if (response != NULL && status == 405)
-        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD, POST, PUT, DELETE, OPTIONS");
+    if (response != NULL && refusal->field != NULL) MHD_add_response_header(response, refusal->field, refusal->value);
     if (response != NULL) MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     atomic_fetch_add_explicit(&exchange->server->refused, 1, memory_order_relaxed);
     connection_does(exchange->connection, DOING_SENDING, answer->size);
     return queue(exchange, status, response);
 }
 
+void answer_put_whole(struct buf *text, unsigned status, const char *reason, bool with_body) {
+    const struct refusal *refusal = refusal_of(status);
+    struct buf body;
+    buf_init(&body, ANSWER_WHOLE_BYTES);
+    http_put_error(&body, refusal->err, reason, "");
+    buf_printf(text, "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n", status,
+               MHD_get_reason_phrase_for(status));
+    if (refusal->field != NULL) buf_printf(text, "%s: %s\r\n", refusal->field, refusal->value);
+    buf_printf(text, "Connection: close\r\nContent-Length: %zu\r\n\r\n", body.size);
+    if (with_body) buf_put(text, buf_slice(&body));
+    buf_deinit(&body);
+}
+
 /* Nothing else is being sent: what came before this request is answered. */
 enum MHD_Result answer_early(struct exchange *exchange, unsigned status, const char *reason) {
-    struct buf *body = &exchange->http.answer, text;
-    put_refusal(body, status, reason);
-    buf_init(&text, EARLY_BYTES_MAX);
-    buf_printf(&text, "HTTP/1.1 %u %s\r\nContent-Type: application/json\r\nX-Content-Type-Options: nosniff\r\n%s",
-               status, MHD_get_reason_phrase_for(status), status == 503 ? "Retry-After: 1\r\n" : "");
-    buf_printf(&text, "Connection: close\r\nContent-Length: %zu\r\n\r\n%.*s", body->size, SLICE_PRINT(buf_slice(body)));
+    struct buf text;
+    buf_init(&text, ANSWER_WHOLE_BYTES);
+    answer_put_whole(&text, status, reason, exchange->http.method != HTTP_HEAD);
     const union MHD_ConnectionInfo *tls = MHD_get_connection_info(exchange->mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
     if (tls != NULL)
         (void)gnutls_record_send(tls->tls_session, text.data, text.size);

@@ -18,12 +18,12 @@ static uint64_t received_bytes(const struct connection *connection) {
 
 /* libmicrohttpd writes nothing while it waits for a request, so the answer cannot land inside another. */
 static void send_late(struct connection *connection) {
-    static const char answer[] =
-        "HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\nContent-Length: 75\r\n"
-        "Connection: close\r\n\r\n"
-        "{\"error\":{\"code\":\"timeout\",\"message\":\"the request came too slowly\",\"at\":\"\"}}";
-    if (server_secrets(connection->server)->chain != NULL) return;
-    (void)!send(connection->fd, answer, sizeof answer - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+    struct buf text;
+    if (!connection->local && server_secrets(connection->server)->chain != NULL) return; /* the session is its loop's */
+    buf_init(&text, ANSWER_WHOLE_BYTES);
+    answer_put_whole(&text, 408, "the request came too slowly", true);
+    (void)!send(connection->fd, text.data, text.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    buf_deinit(&text);
 }
 
 static void cut(struct connection *connection, uint32_t doing) {

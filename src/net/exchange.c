@@ -88,7 +88,7 @@ static void exchange_reset(struct exchange *exchange) {
     exchange->answer_err = ERR_OK;
     exchange->header_count = 0;
     exchange->websocket_key = SLICE_NONE;
-    exchange->websocket_version_known = false;
+    exchange->upgrades = exchange->websocket_version_known = false;
     exchange->websocket = NULL;
 }
 

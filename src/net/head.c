@@ -24,6 +24,34 @@ static bool value_is_clean(struct slice value) {
     return true;
 }
 
+/* libmicrohttpd takes the first Cookie field apart, in memory that the rest of the request needs, and where that ends answers
+ * twice. So it finds one of ours. */
+static const char no_cookie[] = "-";
+
+void request_head_begin(struct MHD_Connection *mhd) {
+    (void)MHD_set_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_COOKIE, no_cookie);
+}
+
+static bool is_blank(uint8_t c) { return c == ' ' || c == '\t'; }
+
+static struct slice without_blanks(struct slice text) {
+    for (; text.size > 0 && is_blank(text.data[0]); text.size--) text.data++;
+    while (text.size > 0 && is_blank(text.data[text.size - 1])) text.size--;
+    return text;
+}
+
+/* RFC 9110 section 8.4: a list of codings; identity is none. */
+static bool is_identity(struct slice codings) {
+    for (size_t at = 0; at < codings.size;) {
+        const uint8_t *comma = memchr(codings.data + at, ',', codings.size - at);
+        const size_t end = comma != NULL ? (size_t)(comma - codings.data) : codings.size;
+        const struct slice coding = without_blanks(slice_of(codings.data + at, end - at));
+        if (coding.size > 0 && !slice_equal_nocase(coding, SLICE("identity"))) return false;
+        at = end + 1;
+    }
+    return true;
+}
+
 struct head_reading {
     struct exchange *exchange;
     struct request_head *head;
@@ -61,10 +89,13 @@ static enum MHD_Result visit_field(void *context, enum MHD_ValueKind kind, const
                                    const char *text, size_t text_size) {
     (void)kind;
     struct head_reading *reading = context;
+    if (text == no_cookie) return MHD_YES;
     const struct slice name = slice_of(key, key_size), value = slice_of(text != NULL ? text : "", text_size);
     reading->head->field_count++;
-    reading->head->bytes += name.size + value.size + 4;
     if (!name_is_token(name) || !value_is_clean(value)) reading->head->malformed = true;
+    /* Of a field that goes on in another line, libmicrohttpd puts that line behind the name, and both elsewhere. */
+    if (text != NULL && key > text) reading->head->folded = true;
+    if (slice_equal_nocase(name, SLICE("content-encoding")) && !is_identity(value)) reading->head->encoded = true;
     take_field(reading, name, value);
     return MHD_YES;
 }
@@ -73,6 +104,9 @@ void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, st
     *ret_head = (struct request_head){0};
     struct head_reading reading = {exchange, ret_head};
     MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, visit_field, &reading);
+    const size_t bytes = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size +
+                         (size_t)ret_head->field_count * SERVER_FIELD_BYTES;
+    ret_head->too_large = bytes > SERVER_HEAD_MAX || ret_head->field_count > SERVER_FIELDS_MAX;
 }
 
 /* --- judging --- */
@@ -81,6 +115,15 @@ static bool all_digits(struct slice text) {
     for (size_t i = 0; i < text.size; i++)
         if (text.data[i] < '0' || text.data[i] > '9') return false;
     return text.size > 0;
+}
+
+static const char large_head[] =
+    "the head of the request has more than 100 fields, or than 14 KiB with 64 bytes more for each field";
+static const char bad_length[] = "Content-Length is one number of bytes, in decimal digits";
+static const char too_large[] = "the body is larger than this server takes";
+
+const char *request_head_reason(unsigned status) {
+    return status == 413 ? too_large : status == 431 ? large_head : bad_length;
 }
 
 static struct slice without_port(struct slice host) {
@@ -118,12 +161,17 @@ static bool origin_is_host(struct slice origin, struct slice host) {
 }
 
 static unsigned check_framing(const struct request_head *head, const char *version, const char **ret_reason) {
+    const bool old = strcmp(version, "HTTP/1.0") == 0;
     *ret_reason = "the framing of the request is malformed or ambiguous";
-    if (head->malformed || head->host_count > 1) return 400;
+    if (head->malformed || head->folded || head->host_count > 1) return 400;
+    *ret_reason = bad_length;
     if (head->content_length_count > 1 || (head->content_length_count == 1 && !all_digits(head->content_length)))
         return 400;
+    *ret_reason = "a request needs a Host field (RFC 9112, section 3.2)";
+    if (head->host_count == 0 && !old) return 400;
+    *ret_reason = "the framing of the request is malformed or ambiguous";
     if (head->transfer_encoding_count == 0) return 0;
-    if (head->content_length_count > 0 || strcmp(version, "HTTP/1.0") == 0) return 400;
+    if (head->content_length_count > 0 || old) return 400;
     *ret_reason = "the only transfer coding understood is chunked";
     return head->transfer_encoding_count > 1 || !slice_equal_nocase(head->transfer_encoding, SLICE("chunked")) ? 501
                                                                                                                : 0;
@@ -137,17 +185,19 @@ static unsigned check_target_end(const struct exchange *exchange, const char *ve
 }
 
 static unsigned check_size(const struct exchange *exchange, const struct request_head *head, const char **ret_reason) {
-    *ret_reason = "the head of the request is larger than 12 KiB or 100 fields";
-    if (head->bytes > SERVER_HEAD_MAX || head->field_count > SERVER_FIELDS_MAX) return 431;
-    *ret_reason = "the target of the request is too long";
+    *ret_reason = "the target of the request is longer than 8 KiB";
     if (exchange->target_err == ERR_TOO_LARGE) return 414;
-    *ret_reason = "the target of the request has a broken escape or a control byte";
+    *ret_reason = large_head;
+    if (head->too_large) return 431;
+    *ret_reason = "the target of the request has a broken escape, a space or a control byte";
     if (exchange->target_err != ERR_OK) return http_status_of(exchange->target_err);
-    *ret_reason = "the body is larger than this server takes";
+    *ret_reason = too_large;
     uint64_t length = 0;
     if (head->content_length_count == 1 &&
         (!slice_to_u64(head->content_length, &length) || length > exchange->server->options.body_max_bytes))
         return 413;
+    *ret_reason = "a body is taken as it is, without a Content-Encoding such as gzip: send it uncompressed";
+    if (head->encoded && head->content_length_count + head->transfer_encoding_count > 0) return 415;
     return 0;
 }
 

@@ -125,6 +125,7 @@ static enum err decode(struct slice text, bool plus_is_space, uint8_t *to, size_
     size_t size = 0;
     for (size_t i = 0; i < text.size; i++) {
         int c = text.data[i];
+        if (c == ' ') return ERR_SYNTAX;
         if (c == '%') {
             if (text.size - i < 3) return ERR_SYNTAX;
             const int high = hex_value(text.data[i + 1]), low = hex_value(text.data[i + 2]);
@@ -201,8 +202,8 @@ static enum err decode_query(struct decoding *decoding, struct slice query) {
 }
 
 static uint32_t count_pairs(struct slice query) {
-    uint32_t count = query.size > 0;
-    for (size_t i = 0; i < query.size; i++) count += query.data[i] == '&';
+    uint32_t count = 0;
+    for (size_t i = 0; i < query.size; i++) count += query.data[i] != '&' && (i == 0 || query.data[i - 1] == '&');
     return count;
 }
 
@@ -219,8 +220,6 @@ enum err http_target_parse(struct arena *arena, struct slice target, struct diag
     const struct slice path = path_size > 0 ? slice_of(target.data, path_size) : SLICE("/");
     const struct slice query = mark != NULL ? slice_of(mark + 1, target.size - path_size - 1) : SLICE_NONE;
     const uint32_t count = count_pairs(query);
-    if (count > HTTP_ARGUMENTS_MAX)
-        return diag_set(diag, ERR_TOO_LARGE, "a query string has at most %d arguments", HTTP_ARGUMENTS_MAX);
     /* Each part gets a NUL behind it: one for the path, two for a pair. */
     uint8_t *memory = arena_alloc(arena, count * sizeof(struct http_pair) + path.size + query.size + 2 * count + 2);
     if (memory == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for the request");
@@ -228,7 +227,7 @@ enum err http_target_parse(struct arena *arena, struct slice target, struct diag
     struct slice decoded = SLICE_NONE;
     enum err err = decode_slice(&decoding, path, false, &decoded);
     if (err == ERR_OK) err = decode_query(&decoding, query);
-    if (err != ERR_OK) return diag_set(diag, err, "the request target has a broken escape or a control byte");
+    if (err != ERR_OK) return diag_set(diag, err, "the request target has a broken escape, a space or a control byte");
     *ret_path = decoded;
     *ret_arguments = decoding.pairs;
     *ret_count = decoding.count;

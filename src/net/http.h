@@ -9,7 +9,8 @@
 #include "base/arena.h"
 #include "base/buf.h"
 
-enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS };
+/* OTHER: any that no route has; whether a path is there, and what it takes, is for the handler to say. */
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
 
 struct http_pair {
     struct slice name;
@@ -60,10 +61,10 @@ struct slice http_argument(const struct http_exchange *exchange, const char *nam
 /* Whether an If-None-Match names this entity tag (with its quotes), compared weakly (RFC 9110 section 13.1.2). */
 bool http_etag_listed(struct slice if_none_match, struct slice etag);
 
-enum { HTTP_ARGUMENTS_MAX = 4096, HTTP_TARGET_MAX = 8192, HTTP_ANSWER_MAX = 64 * 1024 * 1024 };
+enum { HTTP_TARGET_MAX = 8192, HTTP_ANSWER_MAX = 64 * 1024 * 1024 };
 /* Splits and decodes a request target (origin form, or absolute form whose authority is dropped) into `arena`. '+' in the
- * query is a space. ERR_SYNTAX for broken percent escapes, control bytes, or no leading '/' ("*" alone is taken as it is);
- * ERR_TOO_LARGE past the limits above; ERR_NO_MEMORY. */
+ * query is a space. ERR_SYNTAX for broken percent escapes, control bytes, bare spaces, or no leading '/' ("*" alone is taken as
+ * it is); ERR_TOO_LARGE past the limit above; ERR_NO_MEMORY. */
 enum err http_target_parse(struct arena *arena, struct slice target, struct diag *diag, struct slice *ret_path,
                            const struct http_pair **ret_arguments, uint32_t *ret_count) MUST_USE;
 

@@ -51,6 +51,9 @@ static void handle(struct http_handler *handler, struct http_exchange *exchange)
     } else if (slice_equal(exchange->path, SLICE("/big"))) {
         put_big(exchange);
         http_reply(exchange, 200, "text/plain");
+    } else if (slice_equal(exchange->path, SLICE("/methods"))) {
+        http_header(exchange, "Allow", "GET");
+        http_reply(exchange, exchange->method == HTTP_GET ? 200 : 405, "text/plain");
     } else if (slice_equal(exchange->path, SLICE("/hello"))) {
         const struct slice name = http_argument(exchange, "name");
         buf_printf(&exchange->answer, "hello %.*s", SLICE_PRINT(name));

@@ -5,7 +5,7 @@
 #include "net/server.h"
 
 /* Answers: /hello (at once), /echo (the body), /later (from another thread after 30 ms), /never (only when the server
- * is closed), /stall (200 ms later, and nothing else is done on its thread meanwhile), /big (1 MiB, or ?mib=), /error. Websocket /ws echoes; "flood" sends until it is refused, "close" closes with 4000. */
+ * is closed), /stall (200 ms later, and nothing else is done on its thread meanwhile), /big (1 MiB, or ?mib=), /methods (405 unless GET), /error. Websocket /ws echoes; "flood" sends until it is refused, "close" closes with 4000. */
 struct test_server {
     struct http_handler handler; /* first */
     struct server *server;

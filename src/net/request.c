@@ -22,10 +22,12 @@ static void describe_peer(const struct sockaddr *address, struct connection *con
         memcpy(connection->peer, text, strlen(text) + 1);
 }
 
-static void connection_started(struct server *server, struct MHD_Connection *mhd, void **context) {
+static void connection_started(struct server_loop *loop, struct MHD_Connection *mhd, void **context) {
+    struct server *server = loop->server;
     struct connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) return; /* request_begin finds none and gives up */
     connection->server = server;
+    connection->loop = loop;
     connection->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     const union MHD_ConnectionInfo *address = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *from = address != NULL ? address->client_addr : NULL;
@@ -77,7 +79,7 @@ void request_connection(void *context, struct MHD_Connection *mhd, void **connec
                         enum MHD_ConnectionNotificationCode code) {
     struct server_loop *loop = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
-        connection_started(loop->server, mhd, connection);
+        connection_started(loop, mhd, connection);
     else
         connection_closed(loop, connection);
 }
@@ -119,7 +121,7 @@ static enum MHD_Result dispatch(struct exchange *exchange) {
     atomic_fetch_add_explicit(&server->requests, 1, memory_order_relaxed);
     atomic_store_explicit(&exchange->owners, 2, memory_order_relaxed);
     atomic_store_explicit(&exchange->phase, PHASE_HANDLED, memory_order_relaxed);
-    if (exchange->websocket_key.size > 0)
+    if (exchange->upgrades)
         websocket_begin(server->websockets, exchange);
     else
         server->options.handler->handle(server->options.handler, &exchange->http);
@@ -128,6 +130,17 @@ static enum MHD_Result dispatch(struct exchange *exchange) {
 }
 
 /* --- libmicrohttpd's calls --- */
+
+/* libmicrohttpd would note each argument of a target in memory that the rest of the request needs, and where that ends it loses
+ * the request. It looks for them behind the first '?', once this has returned: there it finds none. That may be behind a NUL;
+ * the version ends the line. */
+static void hide_arguments(const char *target) {
+    for (const char *at = target;; at += strlen(at) + 1) {
+        char *mark = strchr(at, '?');
+        if (mark != NULL) mark[1] = '\0';
+        if (mark != NULL || (strlen(at) == strlen("HTTP/1.1") && strncmp(at, "HTTP/", 5) == 0)) return;
+    }
+}
 
 void *request_begin(void *context, const char *target, struct MHD_Connection *mhd) {
     struct connection *connection = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
@@ -144,35 +157,35 @@ void *request_begin(void *context, const char *target, struct MHD_Connection *mh
     exchange->target_end = target + strlen(target);
     exchange->target_err = http_target_parse(&exchange->http.arena, slice_text(target), NULL, &exchange->http.path,
                                              &exchange->http.arguments, &exchange->http.argument_count);
+    hide_arguments(target);
+    request_head_begin(mhd);
+    connection->receiving = exchange;
     return exchange;
 }
 
-static bool read_method(const char *text, enum http_method *ret_method) {
+static enum http_method read_method(const char *text) {
     static const char *const names[] = {[HTTP_GET] = "GET", [HTTP_HEAD] = "HEAD",     [HTTP_POST] = "POST",
                                         [HTTP_PUT] = "PUT", [HTTP_DELETE] = "DELETE", [HTTP_OPTIONS] = "OPTIONS"};
-    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(names[i], text) != 0) continue;
-        *ret_method = (enum http_method)i;
-        return true;
-    }
-    return false;
+    for (uint32_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], text) == 0) return (enum http_method)i;
+    return HTTP_OTHER;
 }
 
 /* Fields point into the connection's memory, which lives as long as the request is with libmicrohttpd; a request that
  * expired lives longer, so what a handler sees is copied. */
-static bool keep_fields(struct exchange *exchange, struct request_head *head) {
+static bool keep_fields(struct exchange *exchange, struct request_head *head, const char *version) {
     struct slice *const kept[] = {&exchange->http.idempotency_key, &exchange->http.content_type, &exchange->http.accept,
-                                  &exchange->http.if_none_match};
+                                  &exchange->http.if_none_match, &head->websocket_key};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         if (kept[i]->size == 0) continue;
         *kept[i] = arena_copy(&exchange->http.arena, *kept[i]);
         if (kept[i]->data == NULL) return false;
     }
-    if (head->upgrade.size == 0 || head->websocket_key.size == 0) return true;
-    if (!slice_equal_nocase(head->upgrade, SLICE("websocket"))) return true;
-    exchange->websocket_key = arena_copy(&exchange->http.arena, head->websocket_key);
+    /* HTTP/1.0 knows no upgrade (RFC 9110, section 7.8). */
+    exchange->upgrades = slice_equal_nocase(head->upgrade, SLICE("websocket")) && strcmp(version, "HTTP/1.0") != 0;
     exchange->websocket_version_known = slice_equal(head->websocket_version, SLICE("13"));
-    return exchange->websocket_key.data != NULL;
+    exchange->websocket_key = head->websocket_key;
+    return true;
 }
 
 static unsigned check_share(struct connection *connection, const char **ret_reason) {
@@ -196,14 +209,16 @@ static enum MHD_Result take_head(struct exchange *exchange, const char *method, 
     if (!atomic_compare_exchange_strong(&exchange->connection->doing, &doing, DOING_HANDLING)) return MHD_NO;
     struct request_head head;
     request_head_read(exchange->mhd, exchange, &head);
+    exchange->http.method = read_method(method);
     const char *reason = NULL;
     unsigned status = check_share(exchange->connection, &reason);
     if (status == 0) status = request_head_check(exchange, &head, method, version, &reason);
+    /* Beside a large head libmicrohttpd may have no memory left for that of an answer. */
+    if (status != 0 && (head.too_large || head.folded)) return answer_early(exchange, status, reason);
     if (status != 0) return answer_refuse(exchange, status, reason);
     if (head.content_length_count > 0 && !has_room(exchange->server, head.content_length))
         return answer_refuse(exchange, 503, too_much);
-    if (!read_method(method, &exchange->http.method)) return answer_refuse(exchange, 405, "the method is not known");
-    if (!keep_fields(exchange, &head)) return MHD_NO;
+    if (!keep_fields(exchange, &head, version)) return MHD_NO;
     atomic_store_explicit(&exchange->phase, PHASE_BODY, memory_order_relaxed);
     if (head.content_length_count + head.transfer_encoding_count > 0)
         connection_does(exchange->connection, DOING_BODY, 0);
@@ -250,6 +265,7 @@ void request_completed(void *context, struct MHD_Connection *mhd, void **ret_con
     *ret_context = NULL;
     if (exchange == NULL) return;
     struct connection *connection = exchange->connection;
+    connection->receiving = NULL;
     if (atomic_load_explicit(&connection->current, memory_order_relaxed) != NULL) {
         pthread_mutex_lock(&server->lock);
         atomic_store_explicit(&connection->current, NULL, memory_order_relaxed);
@@ -261,4 +277,33 @@ void request_completed(void *context, struct MHD_Connection *mhd, void **ret_con
     connection->unheard = atomic_load_explicit(&exchange->phase, memory_order_relaxed) < PHASE_HANDLED;
     connection_does(connection, DOING_WAITING, 0);
     exchange_drop(exchange);
+}
+
+/* --- what libmicrohttpd answers twice --- */
+
+static bool head_is_judged(const struct connection *connection) {
+    const struct exchange *exchange = connection->receiving;
+    return exchange != NULL && atomic_load_explicit(&exchange->phase, memory_order_relaxed) == PHASE_HEAD &&
+           MHD_get_connection_info(exchange->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE) != NULL;
+}
+
+static void refuse_first(struct connection *connection, unsigned status) {
+    uint32_t doing = DOING_WAITING;
+    if (!atomic_compare_exchange_strong(&connection->doing, &doing, DOING_SENDING)) return;
+    (void)answer_early(connection->receiving, status, request_head_reason(status));
+    (void)shutdown(connection->fd, SHUT_WR);
+}
+
+/* Where libmicrohttpd 0.9.75 refuses a head that is whole (a Content-Length that it does not understand, no memory left), it first
+ * complains, and then sends the head of its answer twice. It does not say to whom, but a head that is whole and was not handed
+ * to us yet is that one. It gets our answer, and nothing behind it. */
+void request_complaint(void *context, const char *format, va_list arguments) {
+    static const char begin[] = "Error processing request (HTTP response code is %u";
+    struct server_loop *loop = context;
+    if (strncmp(format, begin, sizeof begin - 1) != 0) return;
+    const unsigned status = va_arg(arguments, unsigned);
+    pthread_mutex_lock(&loop->server->lock);
+    for (struct connection *at = loop->server->connections; at != NULL; at = at->next)
+        if (at->loop == loop && head_is_judged(at)) refuse_first(at, status);
+    pthread_mutex_unlock(&loop->server->lock);
 }

@@ -17,7 +17,6 @@
 #include "net/server_internal.h"
 
 enum {
-    CONNECTION_MEMORY_BYTES = 16 * 1024, /* cleared for each request, so no more than a head needs */
     LISTEN_BACKLOG = 1024,
     CLOSE_WAIT_MS = 5000,
 };
@@ -139,8 +138,8 @@ static enum err listen_unix(struct server *server, struct diag *diag, int *ret_f
 
 /* Targets are decoded by net/http.c, strictly; libmicrohttpd's own copy is not used. */
 static size_t keep_escaped(void *context, struct MHD_Connection *mhd, char *text) {
-    (void)context, (void)mhd;
-    return strlen(text);
+    (void)context, (void)mhd, (void)text;
+    return 0;
 }
 
 /* What clients may take of the descriptors: a log that cannot open its next segment would refuse writes for their sake. What
@@ -173,13 +172,13 @@ static struct MHD_Daemon *start_daemon(struct server_loop *loop, int fd, bool tl
         {MHD_OPTION_END, 0, NULL},
     };
     const struct MHD_OptionItem none[] = {{MHD_OPTION_END, 0, NULL}};
-    const unsigned flags =
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_TURBO | (tls ? MHD_USE_TLS : 0u);
+    const unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_TURBO |
+                           MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0u);
     return MHD_start_daemon(flags, 0, NULL, NULL, request_handle, loop,                           //
+                            MHD_OPTION_EXTERNAL_LOGGER, request_complaint, loop,                  //
                             MHD_OPTION_LISTEN_SOCKET, fd,                                         //
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,  //
+                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)SERVER_CONNECTION_BYTES,  //
                             MHD_OPTION_CONNECTION_LIMIT, loop->connections_max,                   //
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1,                                      //
                             MHD_OPTION_URI_LOG_CALLBACK, request_begin, loop,                     //
                             MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL,                     //
                             MHD_OPTION_NOTIFY_COMPLETED, request_completed, loop,                 //

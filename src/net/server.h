@@ -3,10 +3,10 @@
  * Threads: `threads` for TCP and one for the Unix socket (they run the handler), one that keeps deadlines, one for all websockets. A handler that has not
  * answered when it returns leaves the connection suspended until http_reply, from any thread.
  *
- * What is refused before a handler sees it: heads past 12 KiB, 100 fields or a target past 8 KiB; framing that two readers
- * could understand differently (RFC 9112 section 6: Transfer-Encoding with Content-Length, other codings than chunked,
- * repeated or malformed Content-Length, several Host fields), which also closes the connection; bodies past the limit (413,
- * as soon as that is known); without a token where one is asked (401); a cross-origin POST, PUT, DELETE or
+ * What is refused before a handler sees it: heads past 14 KiB (a field counts as 64 bytes more) or 100 fields, or a target past
+ * 8 KiB; framing that two readers could understand differently (RFC 9112 sections 3.2, 5.2 and 6: Transfer-Encoding with
+ * Content-Length, other codings than chunked, repeated or malformed Content-Length, no Host or several, folded fields), which
+ * also closes the connection; bodies with a Content-Encoding (415) or past the limit (413, as soon as that is known); without a token where one is asked (401); a cross-origin POST, PUT, DELETE or
  * websocket (403: Origin is present and names another host); past an address's share of connections or requests (429);
  * past all connections, or where a body would not fit what may be held at once (503); on a loopback address without tokens a
  * Host that is a name other than localhost (403: DNS rebinding).

@@ -22,7 +22,11 @@
 
 enum {
     SERVER_PADDING_BYTES = 64, /* readable behind a body; codec/input.h's INPUT_PADDING_BYTES */
-    SERVER_HEAD_MAX = 12 * 1024,
+    /* libmicrohttpd has one piece of memory for a connection, cleared for each request, so it is small: for the head as it came
+     * and a note of each field, some 1 KiB that may have come behind it, and the head of the answer. */
+    SERVER_CONNECTION_BYTES = 16 * 1024,
+    SERVER_HEAD_MAX = 14 * 1024,
+    SERVER_FIELD_BYTES = 64,
     SERVER_FIELDS_MAX = 100,
     SERVER_TICK_MS = 100,
     SERVER_ANSWER_HEADERS_MAX = 8,
@@ -34,6 +38,7 @@ enum {
     SERVER_SPARE_CONNECTIONS = 64, /* of each loop: past connections_max, to say so */
     ANSWERS_KEPT = 256,            /* for each loop */
     ANSWER_KEPT_BYTES = 512,
+    ANSWER_WHOLE_BYTES = 4096,
     LOOP_OWN_FDS = 2,
     LINGER_MAX = 128, /* for each loop: connections of refused requests that are still sent */
 };
@@ -79,6 +84,8 @@ struct server_loop {
 struct connection {
     struct connection *previous, *next; /* of server.connections; server.lock */
     struct server *server;
+    struct server_loop *loop;
+    struct exchange *receiving; /* of the request whose head has begun to come; the loop's */
     int fd;
     bool local;              /* came through the Unix socket */
     struct address *address; /* NULL: not counted */
@@ -96,8 +103,8 @@ struct request_head {
     struct slice authorization, host, origin;
     struct slice upgrade, websocket_key, websocket_version, transfer_encoding, content_length;
     uint32_t host_count, transfer_encoding_count, content_length_count, field_count;
-    size_t bytes;
-    bool malformed;
+    bool malformed, too_large, folded;
+    bool encoded; /* a Content-Encoding other than identity */
 };
 
 struct answer_header {
@@ -123,8 +130,9 @@ struct exchange {
     const char *content_type;
     struct answer_header headers[SERVER_ANSWER_HEADERS_MAX];
     uint32_t header_count;
-    struct slice websocket_key; /* of a request to upgrade; empty otherwise */
+    bool upgrades; /* asks for a websocket */
     bool websocket_version_known;
+    struct slice websocket_key;
     struct websocket *websocket; /* once the websocket thread has accepted */
     struct exchange *next;       /* in the pool, or among those to begin or to resume */
 };
@@ -209,6 +217,7 @@ enum MHD_Result request_handle(void *loop, struct MHD_Connection *mhd, const cha
 void request_completed(void *loop, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode code);
 void request_connection(void *loop, struct MHD_Connection *mhd, void **context,
                         enum MHD_ConnectionNotificationCode code);
+void request_complaint(void *loop, const char *format, va_list arguments);
 
 /* --- answer.c: the loop's thread --- */
 enum MHD_Result answer_send(struct exchange *exchange);
@@ -217,14 +226,20 @@ enum MHD_Result answer_expired(struct exchange *exchange);
 enum MHD_Result answer_refuse(struct exchange *exchange, unsigned status, const char *reason);
 /* In the middle of a body, where libmicrohttpd takes no answer: always MHD_NO, which ends the connection. */
 enum MHD_Result answer_early(struct exchange *exchange, unsigned status, const char *reason);
+/* The whole of a refusal, for where libmicrohttpd takes no answer; one to HEAD has no body. */
+void answer_put_whole(struct buf *text, unsigned status, const char *reason, bool with_body);
 /* Once libmicrohttpd has stopped. */
 void answers_forget(struct server_loop *loop);
 
 /* --- head.c: judging a request's head --- */
+/* Before any field has come. */
+void request_head_begin(struct MHD_Connection *mhd);
 void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, struct request_head *ret_head);
 /* 0, or the status to refuse with and why. */
 unsigned request_head_check(const struct exchange *exchange, const struct request_head *head, const char *method,
                             const char *version, const char **ret_reason);
+/* Of a head that libmicrohttpd refuses with 400, 413 or 431. */
+const char *request_head_reason(unsigned status);
 
 /* --- secrets.c --- */
 enum err secrets_open(struct server *server, struct diag *diag) MUST_USE;

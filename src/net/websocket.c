@@ -407,15 +407,30 @@ static void run_todo(struct websocket *socket, unsigned todo) {
 
 /* --- handshakes --- */
 
+/* RFC 6455 section 4.2.1: 16 bytes in base64. */
+static bool key_is_good(struct slice key) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    if (key.size != 24 || memcmp(key.data + 22, "==", 2) != 0) return false;
+    for (size_t i = 0; i < 22; i++)
+        if (memchr(digits, key.data[i], sizeof digits - 1) == NULL) return false;
+    return true;
+}
+
 static void answer_begin(struct websocket_loop *loop, struct exchange *exchange) {
     struct http_exchange *http = &exchange->http;
     struct diag diag = {0};
-    if (!exchange->websocket_version_known || exchange->websocket_key.size != 24) {
+    if (!exchange->websocket_version_known) {
         http_header(http, "Sec-WebSocket-Version", "13");
         http_header(http, "Upgrade", "websocket");
         http_header(http, "Connection", "Upgrade");
         http_put_error(&http->answer, ERR_UNKNOWN, "websockets of version 13 are understood", "");
         http_reply(http, 426, "application/json");
+        return;
+    }
+    if (!key_is_good(exchange->websocket_key)) {
+        http_put_error(&http->answer, ERR_SYNTAX, "Sec-WebSocket-Key is 16 bytes in base64: 22 digits and \"==\"",
+                       "Sec-WebSocket-Key");
+        http_reply(http, 400, "application/json");
         return;
     }
     if (loop->stop || atomic_load_explicit(&loop->count, memory_order_relaxed) >= SERVER_WEBSOCKETS_MAX) {

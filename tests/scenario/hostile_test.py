@@ -1,5 +1,5 @@
 """Slow, broken and many clients: the others are served as before, and memory stays bounded."""
-import http.client, os, random, re, select, socket, subprocess, sys, threading, time
+import gzip, http.client, os, random, re, select, socket, subprocess, sys, threading, time, zlib
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "lib"))
 from stream import Stream
@@ -60,7 +60,7 @@ def is_open(connection):
 
 
 def answer_to(raw, wait=12):
-    """What the server says to raw bytes: the status; None if it just closes, "nothing" if it does neither."""
+    """What the server says to raw bytes: the status of the one, whole answer; None if it just closes, "nothing" if it does neither."""
     connection = connect()
     connection.settimeout(wait)
     text = b""
@@ -70,16 +70,18 @@ def answer_to(raw, wait=12):
     except OSError:
         pass  # it did not want to hear it all; what it said is there
     try:
-        while b"\r\n" not in text:
-            piece = connection.recv(4096)
-            if not piece:
-                break
+        while piece := connection.recv(4096):
             text += piece
     except TimeoutError:
         return "nothing"
     finally:
         connection.close()
-    return int(text.split()[1]) if text.startswith(b"HTTP/1.") else None
+    if not text:
+        return None
+    head, _, body = text.partition(b"\r\n\r\n")
+    length = int(re.search(rb"\r\nContent-Length: (\d+)", head).group(1))
+    assert text.startswith(b"HTTP/1.1 ") and len(body) == length and b"HTTP/1." not in body, text
+    return int(text.split()[1])
 
 
 def broken_requests():
@@ -96,6 +98,13 @@ def broken_requests():
             ("foreign-host", b"GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n", (403,)),
             ("both-lengths", head + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", (400,)),
             ("bad-length", head + b"Content-Length: -1\r\n\r\n", (400,)),
+            ("listed-length", head + b"Content-Length: 3, 3\r\n\r\nabc", (400,)),
+            ("field-of-two-lines", get + b"X: a\r\n b\r\n\r\n", (400,)),
+            ("cookies", get + b"Cookie: " + b"a=b;" * 1500 + b"\r\n\r\n", (200,)),
+            ("arguments", b"GET /healthz?" + b"a=1&" * 2000 + b" HTTP/1.1\r\n" + host + b"\r\n", (200,)),
+            ("series", b"GET /v1/latest?" + b"&".join([b"series=binance:HH/USDT"] * 350) + b" HTTP/1.1\r\n" + host + b"\r\n", (200,)),
+            ("unknown-arguments", b"GET /v1/latest?" + b"a=1&" * 2000 + b" HTTP/1.1\r\n" + host + b"\r\n", (400,)),
+            ("long-target", b"GET /healthz?" + b"a=1&" * 2100 + b" HTTP/1.1\r\n" + host + b"\r\n", (414,)),
             ("huge-length", head + b"Content-Length: 99999999999999999999\r\n\r\n", (400, 413)),
             ("too-large", head + b"Content-Length: 999999999\r\n\r\n", (413,)),
             ("bad-chunk", head + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", (400,)),
@@ -106,6 +115,33 @@ def broken_requests():
             ("whole", get + b"\r\n", (200,))):
         status = answer_to(raw)
         assert status in wanted, f"{name}: {status}"
+
+
+def bodies_in_a_coding():
+    event = price_event("Z", now, "1.5").encode()
+    for coding, body, wanted in (("gzip", gzip.compress(event), 415), ("deflate", zlib.compress(event), 415), ("br", event, 415),
+                                 ("gzip", event, 415), ("identity", event, 200)):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("POST", "/v1/prices", body, {"Content-Encoding": coding})
+        answer = connection.getresponse()
+        text = answer.read()
+        assert answer.status == wanted, (coding, answer.status, text)
+        if wanted == 415:
+            assert answer.headers["Accept-Encoding"] == "identity" and b'"code":"type"' in text, (answer.headers, text)
+        connection.close()
+
+
+def methods_of_routes():
+    """405 names what the route has, whatever the method is called."""
+    for path, allowed in (("/v1/latest", "GET, HEAD, POST, OPTIONS"), ("/v1/prices", "POST, OPTIONS"), ("/v1/series", "GET, HEAD, OPTIONS"),
+                          ("/v1/stream", "GET, HEAD, OPTIONS"), ("/healthz", "GET, HEAD, OPTIONS"), ("/", "GET, HEAD, OPTIONS")):
+        for method in ("PATCH", "TRACE", "DELETE", "BREW"):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+            connection.request(method, path)
+            answer = connection.getresponse()
+            answer.read()
+            assert (answer.status, answer.headers["Allow"]) == (405, allowed), (method, path, answer.status, answer.headers["Allow"])
+            connection.close()
 
 
 def drip_clients():
@@ -260,7 +296,7 @@ def half_requests_that_go_away():
 
 p99_ms(100)  # files and buffers are there
 alone = [p99_ms() for _ in range(ROUNDS)]
-for case in (broken_requests, drip_clients, a_thousand_idle_connections, slow_websocket_readers, clients_that_do_not_read, bodies_that_are_not_taken, half_requests_that_go_away):
+for case in (broken_requests, bodies_in_a_coding, methods_of_routes, drip_clients, a_thousand_idle_connections, slow_websocket_readers, clients_that_do_not_read, bodies_that_are_not_taken, half_requests_that_go_away):
     report.case(case.__name__.replace("_", "-"), case)
 ledger = server.json("/v1/ledger")
 report.check("ledger", ledger["balanced"], ledger)
