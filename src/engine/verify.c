@@ -9,12 +9,21 @@ const char *const verify_check_name[VERIFY_COUNT] = {
     "full-exact", "delta-exact", "full-straddle", "empty-flat", "uncovered", "unexplained",
 };
 
+/* What the capture holds of a candle, by the times of the trades. */
+struct held {
+    int64_t trades;
+    int64_t first_id,
+        last_id; /* the candle's trades reach at least from the one to the other; INT64_MAX and -1: none */
+};
+
 struct pushed {
     struct import_push push;
     uint64_t line;
     uint32_t series;
     bool
         contracts; /* quantities are contracts, and the venue's quote volume is in the base asset: not to be compared */
+    bool gathered; /* an aggregated trade gathers those of 100 ms, so that it may reach over the end of a candle */
+    struct held held;
     const struct pushed *previous; /* of the same candle, or NULL */
     const struct pushed *ended;    /* the candle before it, closed, or NULL */
 };
@@ -23,6 +32,7 @@ struct verify {
     struct series_table *series;
     struct event *events; /* sorted by (series, kind, ids) */
     size_t event_count, event_capacity;
+    uint32_t *by_time; /* the places of the events, in the order of (series, time) */
     struct pushed *pushes;
     size_t push_count, push_capacity;
     struct event *subset; /* room for all of them */
@@ -52,7 +62,9 @@ static enum err keep_push(struct verify *v, const struct import_item *item) {
     if (err != ERR_OK) return err;
     struct pushed *p = &v->pushes[v->push_count++];
     *p = (struct pushed){.push = *item->push, .line = item->line, .series = item->series};
-    p->contracts = slice_equal(series_get(v->series, p->series)->venue, SLICE("binance-coinm"));
+    const struct slice venue = series_get(v->series, p->series)->venue;
+    p->contracts = slice_equal(venue, SLICE("binance-coinm"));
+    p->gathered = p->contracts || slice_equal(venue, SLICE("binance-usdm"));
     if (p->contracts) forget_quotes(&p->push.candle);
     return ERR_OK;
 }
@@ -85,6 +97,24 @@ static int by_series_and_id(const void *a, const void *b) {
     if (x->series != y->series) return x->series < y->series ? -1 : 1;
     if (x->kind != y->kind) return (int)x->kind - (int)y->kind;
     return x->first_id != y->first_id ? compare_ids(x->first_id, y->first_id) : compare_ids(y->last_id, x->last_id);
+}
+
+static int by_series_and_time(const void *a, const void *b, void *events) {
+    const struct event *x = (struct event *)events + *(const uint32_t *)a;
+    const struct event *y = (struct event *)events + *(const uint32_t *)b;
+    if (x->series != y->series) return x->series < y->series ? -1 : 1;
+    return (x->time_ms > y->time_ms) - (x->time_ms < y->time_ms);
+}
+
+static enum err sort_events(struct verify *v) {
+    if (v->event_count >= UINT32_MAX) return diag_set(v->diag, ERR_LIMIT, "a capture may have 2^32 trades");
+    v->subset = aligned_alloc(64, ((v->event_count + 1) * sizeof *v->subset + 63) & ~(size_t)63);
+    v->by_time = malloc((v->event_count + 1) * sizeof *v->by_time);
+    if (v->subset == NULL || v->by_time == NULL) return diag_set(v->diag, ERR_NO_MEMORY, "no memory to verify");
+    qsort(v->events, v->event_count, sizeof *v->events, by_series_and_id);
+    for (size_t i = 0; i < v->event_count; i++) v->by_time[i] = (uint32_t)i;
+    qsort_r(v->by_time, v->event_count, sizeof *v->by_time, by_series_and_time, v->events);
+    return ERR_OK;
 }
 
 /* --- which trades of the ids [first, last] are there --- */
@@ -271,28 +301,63 @@ static bool straddles(struct verify_verdict *verdict, const struct candle *ours,
 
 /* --- what the venue says of the candle beside its numbers, and has said before --- */
 
-static int by_candle_and_place(const void *a, const void *b) {
+static int by_candle_and_time(const void *a, const void *b) {
     const struct pushed *x = *(struct pushed *const *)a, *y = *(struct pushed *const *)b;
     const int interval = strcmp(x->push.interval, y->push.interval);
     if (x->series != y->series) return x->series < y->series ? -1 : 1;
     if (interval != 0) return interval;
     const int open = compare_ids(x->push.candle.open_time_ms, y->push.candle.open_time_ms);
-    return open != 0 ? open : (x > y) - (x < y);
+    if (open != 0) return open;
+    return x->push.event_ms != y->push.event_ms ? compare_ids(x->push.event_ms, y->push.event_ms) : (x > y) - (x < y);
 }
 
-/* Each push learns what was said before it, of its candle and, as the last word, of the one before. That may come later. */
+static void hold(struct held *held, const struct event *e, bool gathered, int64_t count[EVENT_AGGREGATED_TRADE + 1]) {
+    const int64_t first = gathered ? e->last_id : e->first_id, last = gathered ? e->first_id : e->last_id;
+    if (e->filtered) return;
+    count[e->kind] += e->last_id - e->first_id + 1;
+    if (first < held->first_id) held->first_id = first;
+    if (last > held->last_id) held->last_id = last;
+}
+
+/* Once a candle, however often it is pushed. A capture may hold both streams of a market, which say the same. */
+static struct held held_of(const struct verify *v, const struct pushed *p) {
+    struct held held = {.first_id = INT64_MAX, .last_id = -1};
+    int64_t count[EVENT_AGGREGATED_TRADE + 1] = {0};
+    size_t low = 0, high = v->event_count;
+    while (low < high) {
+        const size_t middle = (low + high) / 2;
+        const struct event *e = &v->events[v->by_time[middle]];
+        if (e->series < p->series || (e->series == p->series && e->time_ms < p->push.candle.open_time_ms))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (; low < v->event_count; low++) {
+        const struct event *e = &v->events[v->by_time[low]];
+        if (e->series != p->series || e->time_ms > p->push.candle.close_time_ms) break;
+        hold(&held, e, p->gathered, count);
+    }
+    const int64_t single = count[EVENT_TRADE], aggregated = count[EVENT_AGGREGATED_TRADE];
+    held.trades = single > aggregated ? single : aggregated;
+    return held;
+}
+
+/* Each push learns what the venue had said before it, of its candle and, as the last word, of the one before. Where in the
+ * file that stands does not matter: recordings are merged, and connections repeat what another has sent. */
 static enum err link_pushes(struct verify *v) {
     struct pushed **order = calloc(v->push_count + 1, sizeof *order), *ended = NULL, *ending = NULL;
-    if (order == NULL) return ERR_NO_MEMORY;
+    if (order == NULL) return diag_set(v->diag, ERR_NO_MEMORY, "no memory to verify");
     for (size_t i = 0; i < v->push_count; i++) order[i] = &v->pushes[i];
-    qsort(order, v->push_count, sizeof *order, by_candle_and_place);
+    qsort(order, v->push_count, sizeof *order, by_candle_and_time);
     for (size_t i = 0; i < v->push_count; i++) {
         struct pushed *p = order[i], *last = i == 0 ? NULL : order[i - 1];
         const bool one_kind =
             last != NULL && last->series == p->series && strcmp(last->push.interval, p->push.interval) == 0;
         if (one_kind && last->push.candle.open_time_ms == p->push.candle.open_time_ms) {
             p->previous = last;
+            p->held = last->held;
         } else {
+            p->held = held_of(v, p);
             ended = one_kind && last->push.candle.close_time_ms + 1 == p->push.candle.open_time_ms ? ending : NULL;
             ending = NULL;
         }
@@ -336,21 +401,41 @@ static bool repeats(struct verify_verdict *verdict, const struct candle *before,
            as_in(verdict, "trades", decimal_of(before->trades), where, decimal_of(theirs->trades));
 }
 
-/* The trades of one kind that lie in the candle; where ids follow times, as they do within a candle's distance. */
-static int64_t trades_within(const struct verify *v, const struct pushed *p, uint8_t kind) {
-    int64_t count = 0;
-    size_t low = lower_bound(v, p->series, kind, 0), high = lower_bound(v, p->series, kind, INT64_MAX);
-    const size_t end = high;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (v->events[middle].time_ms < p->push.candle.open_time_ms)
-            low = middle + 1;
-        else
-            high = middle;
+static bool is_of(const struct verify *v, size_t i, const struct pushed *p, uint8_t kind) {
+    return i < v->event_count && v->events[i].series == p->series && v->events[i].kind == kind;
+}
+
+/* Of the trades of one stream: from the first id on none is older than the candle, up to the last one none is younger. */
+static bool keeps_bounds(const struct verify *v, const struct pushed *p, uint8_t kind, struct verify_verdict *verdict) {
+    const struct candle *c = &p->push.candle;
+    size_t first = lower_bound(v, p->series, kind, c->first_id), last = lower_bound(v, p->series, kind, c->last_id);
+    if (is_of(v, first, p, kind) && v->events[first].first_id < c->first_id) first++;
+    if (!is_of(v, last, p, kind) || v->events[last].last_id > c->last_id) last--; /* may wrap, and is none's then */
+    if (is_of(v, first, p, kind) && v->events[first].time_ms < c->open_time_ms)
+        snprintf(verdict->why, sizeof verdict->why, "first_id: trade %lld is older than the candle, theirs %lld",
+                 (long long)v->events[first].first_id, (long long)c->first_id);
+    else if (is_of(v, last, p, kind) && v->events[last].time_ms > c->close_time_ms)
+        snprintf(verdict->why, sizeof verdict->why, "last_id: trade %lld is younger than the candle, theirs %lld",
+                 (long long)v->events[last].last_id, (long long)c->last_id);
+    else
+        return true;
+    return false;
+}
+
+/* The ids that a push names are those of its candle: none of it stands outside, none of another one within. Trades after the
+ * last id may follow in a later push, unless this one is the last word. */
+static bool keeps_ids(const struct verify *v, const struct pushed *p, struct verify_verdict *verdict) {
+    const struct candle *c = &p->push.candle;
+    if (c->last_id < c->first_id || c->trades - 1 > c->last_id - c->first_id) {
+        snprintf(verdict->why, sizeof verdict->why, "trades: ids %lld to %lld, theirs %lld", (long long)c->first_id,
+                 (long long)c->last_id, (long long)c->trades);
+        return false;
     }
-    for (; low < end && v->events[low].time_ms <= p->push.candle.close_time_ms; low++)
-        count += v->events[low].filtered ? 0 : v->events[low].last_id - v->events[low].first_id + 1;
-    return count;
+    if (p->held.first_id < c->first_id)
+        return same(verdict, "first_id", decimal_of(p->held.first_id), decimal_of(c->first_id));
+    if (p->push.closed && p->held.last_id > c->last_id)
+        return same(verdict, "last_id", decimal_of(p->held.last_id), decimal_of(c->last_id));
+    return keeps_bounds(v, p, EVENT_TRADE, verdict) && keeps_bounds(v, p, EVENT_AGGREGATED_TRADE, verdict);
 }
 
 /* --- verdicts --- */
@@ -376,16 +461,19 @@ static enum err judge_delta(struct verify *v, size_t index, struct verify_verdic
 }
 
 /* A candle without trades: flat, at the close before it, as far as the capture tells, and the capture has no trade of it. */
-static bool is_quiet(struct verify *v, size_t index, struct verify_verdict *verdict) {
-    const struct pushed *p = &v->pushes[index], *before = p->previous, *last = p->ended;
+static bool is_quiet(const struct pushed *p, struct verify_verdict *verdict) {
+    const struct pushed *before = p->previous, *last = p->ended;
     const struct candle *theirs = &p->push.candle;
     if (!is_flat(theirs)) {
         snprintf(verdict->why, sizeof verdict->why, "a candle without trades is not flat");
         return false;
     }
-    int64_t trades = trades_within(v, p, EVENT_TRADE);
-    if (trades == 0) trades = trades_within(v, p, EVENT_AGGREGATED_TRADE);
-    if (p->push.closed && !same_count(verdict, trades, 0)) return false;
+    if (theirs->first_id != -1 || theirs->last_id != -1) {
+        snprintf(verdict->why, sizeof verdict->why, "first_id, last_id: -1 without trades, theirs %lld and %lld",
+                 (long long)theirs->first_id, (long long)theirs->last_id);
+        return false;
+    }
+    if (p->push.closed && !same_count(verdict, p->held.trades, 0)) return false;
     static const char push[] = "push before it", candle[] = "candle before it";
     if (before != NULL &&
         (!as_in(verdict, "trades", decimal_of(before->push.candle.trades), push, decimal_of(theirs->trades)) ||
@@ -394,16 +482,10 @@ static bool is_quiet(struct verify *v, size_t index, struct verify_verdict *verd
     return last == NULL || as_in(verdict, "close", last->push.candle.close, candle, theirs->close);
 }
 
-static enum err judge(struct verify *v, size_t index, struct verify_verdict *verdict) {
+static enum err judge_by_trades(struct verify *v, size_t index, struct verify_verdict *verdict) {
     const struct pushed *p = &v->pushes[index];
     const struct candle *theirs = &p->push.candle;
     uint32_t count = 0;
-    *verdict = (struct verify_verdict){.line = p->line, .push = &p->push, .check = VERIFY_UNEXPLAINED};
-    if (!keeps_time(verdict, &p->push)) return ERR_OK;
-    if (theirs->first_id < 0 || theirs->trades == 0) {
-        if (is_quiet(v, index, verdict)) verdict->check = VERIFY_EMPTY_FLAT;
-        return ERR_OK;
-    }
     const enum cover cover = cover_of(v, p->series, theirs->first_id, theirs->last_id, &count);
     if (cover == COVER_HOLE) return judge_delta(v, index, verdict);
     struct candle ours = {0};
@@ -414,15 +496,47 @@ static enum err judge(struct verify *v, size_t index, struct verify_verdict *ver
     return ERR_OK;
 }
 
+/* Where the trades are not there to tell: a candle begins with one trade, whenever it is pushed, is closed with one, and comes
+ * after the trades of the one before. */
+static bool agrees_with_before(const struct pushed *p, struct verify_verdict *verdict) {
+    const struct candle *c = &p->push.candle;
+    const struct pushed *before = p->previous, *ended = p->ended;
+    static const char push[] = "push before it";
+    if (before != NULL && before->push.candle.first_id >= 0) {
+        const struct candle *b = &before->push.candle;
+        if (!as_in(verdict, "first_id", decimal_of(b->first_id), push, decimal_of(c->first_id)) ||
+            (before->push.closed && p->push.closed &&
+             !as_in(verdict, "last_id", decimal_of(b->last_id), push, decimal_of(c->last_id))))
+            return false;
+    }
+    if (ended == NULL || ended->push.candle.last_id < c->first_id) return true;
+    snprintf(verdict->why, sizeof verdict->why, "first_id: the candle before it ends with %lld, theirs %lld",
+             (long long)ended->push.candle.last_id, (long long)c->first_id);
+    return false;
+}
+
+static enum err judge(struct verify *v, size_t index, struct verify_verdict *verdict) {
+    const struct pushed *p = &v->pushes[index];
+    const struct candle *theirs = &p->push.candle;
+    *verdict = (struct verify_verdict){.line = p->line, .push = &p->push, .check = VERIFY_UNEXPLAINED};
+    if (!keeps_time(verdict, &p->push)) return ERR_OK;
+    if (theirs->first_id < 0 || theirs->trades == 0) {
+        if (is_quiet(p, verdict)) verdict->check = VERIFY_EMPTY_FLAT;
+        return ERR_OK;
+    }
+    if (!keeps_ids(v, p, verdict)) return ERR_OK;
+    enum err err = judge_by_trades(v, index, verdict);
+    const bool by_before = verdict->check == VERIFY_DELTA_EXACT || verdict->check == VERIFY_UNCOVERED;
+    if (err == ERR_OK && by_before && !agrees_with_before(p, verdict)) verdict->check = VERIFY_UNEXPLAINED;
+    return err;
+}
+
 /* --- life cycle --- */
 
 static enum err judge_all(struct verify *v, enum err (*visit)(void *context, const struct verify_verdict *verdict),
                           void *context) {
-    qsort(v->events, v->event_count, sizeof *v->events, by_series_and_id);
-    v->subset = aligned_alloc(64, ((v->event_count + 1) * sizeof *v->subset + 63) & ~(size_t)63);
-    if (v->subset == NULL) return diag_set(v->diag, ERR_NO_MEMORY, "no memory to verify");
-    enum err err = link_pushes(v);
-    if (err != ERR_OK) return diag_set(v->diag, err, "no memory to verify");
+    enum err err = sort_events(v);
+    if (err == ERR_OK) err = link_pushes(v);
     for (size_t i = 0; i < v->push_count && err == ERR_OK; i++) {
         struct verify_verdict verdict;
         if ((err = judge(v, i, &verdict)) == ERR_OK) err = visit(context, &verdict);
@@ -460,6 +574,7 @@ enum err verify_capture(const struct sys *sys, const char *path, const char *ven
     free(v.events);
     free(v.pushes);
     free(v.subset);
+    free(v.by_time);
     if (v.series != NULL) series_table_close(&v.series);
     return err;
 }

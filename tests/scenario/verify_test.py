@@ -123,6 +123,70 @@ def times_and_ends():
     assert (code, out) == (0, b"full-exact=1 delta-exact=0 full-straddle=0 empty-flat=3 uncovered=2 unexplained=0\n"), out
 
 
+def closed(symbol, first, last, prices, volume, quote, **more):
+    """The last word on a candle; `more` are members of it."""
+    message = push(symbol, first, last, prices, volume, quote, volume, quote, more.pop("n", None))
+    return {**message, "E": MINUTE + 60_005, "k": {**message["k"], "x": True, **more}}
+
+
+def single(symbol, number, price, at):
+    return {"e": "trade", "E": at, "s": symbol, "t": number, "p": price, "q": "1", "T": at, "m": False, "M": True}
+
+
+def one_verdict(messages, check, why="", venue="binance"):
+    """Of the last push of the capture."""
+    path, _ = capture("one", messages)
+    code, out, err = run(options.wick, "verify", "--capture", path, "--venue", venue, "--format", "json")
+    row = json.loads(out.splitlines()[-1])
+    assert (row["check"], row.get("why", ""), code) == (check, why, int(check == "unexplained")), (row, check, why, err)
+
+
+def whose_trades():
+    """A push names all the trades of its candle, and no other one's: whatever the numbers beside them say."""
+    trades = [single("XRPUSDT", number, price, at) for number, price, at in (
+        (10, "5", MINUTE - 1000), (11, "6", MINUTE + 1000), (12, "7", MINUTE + 2000), (13, "8", MINUTE + 60_500))]
+    whole, first = (("6", "7", "6", "7"), "2", "13"), (("6",) * 4, "1", "6")
+    older, younger = "first_id: trade 10 is older than the candle, theirs {}", "last_id: trade 13 is younger than the candle, theirs {}"
+    for ids, numbers, more, why in (
+            ((11, 12), whole, {}, ""),
+            ((10, 12), whole, {"n": 2}, older.format(10)), ((10, 12), whole, {}, older.format(10)),
+            ((11, 13), whole, {"n": 2}, younger.format(13)), ((10, 13), whole, {"n": 2}, older.format(10)),
+            ((11, 11), first, {}, "last_id: ours 12, theirs 11"), ((12, 12), (("7",) * 4, "1", "7"), {}, "first_id: ours 11, theirs 12"),
+            ((12, 12), (("7",) * 4, "1", "7"), {"x": False}, "first_id: ours 11, theirs 12"), ((11, 11), first, {"x": False}, ""),
+            ((11, 12), whole, {"n": 3}, "trades: ids 11 to 12, theirs 3"), ((12, 11), whole, {"n": 1}, "trades: ids 12 to 11, theirs 1"),
+            # Ids of which the capture holds nothing, while it holds the candle's.
+            ((2, 3), whole, {}, "last_id: ours 12, theirs 3"), ((2, 3), whole, {"x": False}, older.format(2)),
+            ((70, 71), whole, {}, "first_id: ours 11, theirs 70"), ((0, 2**63 - 1), whole, {"n": 2}, older.format(0))):
+        one_verdict([*trades, closed("XRPUSDT", *ids, *numbers, **more)], "unexplained" if why else "full-exact", why)
+    flat = ("5",) * 4, "0", "0"
+    for ids in ((0, 0), (-1, 0), (-2, -2), (-1, 5), (11, 11)):
+        why = f"first_id, last_id: -1 without trades, theirs {ids[0]} and {ids[1]}"
+        one_verdict([closed("XRPUSDT", *ids, *flat, n=0)], "unexplained", why)
+    one_verdict([closed("XRPUSDT", -1, -1, *flat, n=0)], "empty-flat")
+    # An aggregated trade has one time: a candle ends within one only where a venue gathers what came in 100 ms.
+    order = trade("XRPUSDT", 11, 13, "6", "3", MINUTE + 59_990)
+    within = closed("XRPUSDT", 11, 12, ("6",) * 4, "2", "12")
+    one_verdict([order, within], "unexplained", "last_id: ours 13, theirs 12")
+    one_verdict([order, within], "full-straddle", venue="binance-usdm")
+
+
+def said_before():
+    """What the venue said goes by its own times, as recordings are merged and connections repeat what another has sent."""
+    at = lambda message, second, **k: {**message, "E": MINUTE + second * 1000, "k": {**message["k"], **k}}
+    empty, one = at(FLAT, 2), at(push("LTCUSDT", 10, 10, ("6",) * 4, "1", "6", "1", "6"), 4)
+    two = at(push("LTCUSDT", 10, 11, ("6", "7", "6", "7"), "2", "13", "2", "13"), 6)
+    trades = [single("LTCUSDT", 10, "6", MINUTE + 3000), single("LTCUSDT", 11, "7", MINUTE + 5000)]
+    for messages in ([empty, trades[0], one, empty, trades[1], two], [empty, trades[0], one, trades[1], two, one, empty, two]):
+        for last in range(1, len(messages) + 1):
+            if "k" in messages[last - 1]:
+                one_verdict(messages[:last], "empty-flat" if messages[last - 1] is empty else "full-exact")
+    one_verdict([one, at(FLAT, 5)], "unexplained", "trades: 1 in the push before it, theirs 0")
+    one_verdict([one, at(two, 6, f=9)], "unexplained", "first_id: 10 in the push before it, theirs 9")
+    ended, following = at(two, 61, x=True), push("LTCUSDT", 11, 12, ("7",) * 4, "2", "14", "2", "14", at=MINUTE + 60_000)
+    one_verdict([ended, following], "unexplained", "first_id: the candle before it ends with 11, theirs 11")
+    one_verdict([ended, at(two, 61, x=True, L=12, n=3)], "unexplained", "last_id: 11 in the push before it, theirs 12")
+
+
 def unreadable():
     """A push that cannot be read is not passed over."""
     path, _ = capture("unreadable", GOOD)
@@ -151,6 +215,7 @@ def no_capture():
 
 
 for name, case in (("all-explained", all_explained), ("unexplained", unexplained), ("unexplained-increment", unexplained_increment),
-                   ("straddle", straddle), ("times-and-ends", times_and_ends), ("unreadable", unreadable), ("no-capture", no_capture)):
+                   ("straddle", straddle), ("times-and-ends", times_and_ends), ("whose-trades", whose_trades),
+                   ("said-before", said_before), ("unreadable", unreadable), ("no-capture", no_capture)):
     report.case(name, case)
 sys.exit(report.done())
