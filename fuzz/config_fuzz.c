@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
 #include "engine/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -16,7 +17,8 @@ static enum err set(struct config *config, const uint8_t *data, size_t size, str
     char *equals = strchr(text, '=');
     if (equals == NULL) return ERR_SYNTAX;
     *equals = '\0';
-    return config_set(config, text, equals + 1, diag);
+    enum err err = config_set(config, text, equals + 1, diag);
+    return err == ERR_OK ? config_check(config, diag) : err;
 }
 
 static void print(const struct config *config, struct buf *out) {
@@ -32,16 +34,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     config_defaults(&config);
     config_defaults(&again);
     if (size > 0 && data[0] == '-') {
-        (void)!set(&config, data + 1, size - 1, &diag);
+        if (set(&config, data + 1, size - 1, &diag) != ERR_OK) return 0;
     } else if (config_parse("fuzz", slice_of(data, size), &diag, &config) != ERR_OK) {
         assert(strncmp(diag.where, "fuzz", 4) == 0 && diag.what[0] != '\0');
         return 0;
     }
     print(&config, &first);
-    bool ascii = true;
-    for (size_t i = 0; i < first.size; i++) ascii &= first.data[i] < 0x80;
-    for (size_t i = 0; i < size; i++) ascii &= data[i] < 0x80;
-    if (!ascii) { /* names of files that are no UTF-8, and characters that YAML refuses */
+    if (utf8_valid_bytes(buf_slice(&first)) < first.size) { /* a name of a file, set by itself: no YAML can hold it */
         buf_deinit(&first);
         return 0;
     }

@@ -32,7 +32,7 @@ void nearest_look(struct nearest *nearest, const char *name) {
     const struct slice given = nearest->given, known = slice_text(name);
     unsigned far = distance(given, known);
     if (given.size > 2 && given.size <= known.size && memcmp(given.data, known.data, given.size) == 0) far = 1;
-    if (far >= nearest->distance) return;
+    if (far >= nearest->distance || 2 * far > given.size) return;
     nearest->name = name;
     nearest->distance = far;
 }

@@ -55,6 +55,10 @@ bool cli_flag(const struct cli *cli, const char *name);
 bool cli_number(const struct cli *cli, const char *name, int64_t min, int64_t max, int64_t fallback,
                 int64_t *ret_value);
 
+/* The defaults, and what --config or wick.yaml says. ERR_NOT_FOUND if that is not there. */
+enum err cli_read_config(const struct cli *cli, struct config *config, struct diag *diag) MUST_USE;
+/* Sets a setting to what an option ("--listen") says. What is wrong with it is wrong usage: exit code 2. */
+int cli_set(const struct cli *cli, struct config *config, const char *setting, const char *option);
 /* Prints "wick: ..." and returns the exit code that fits. */
 int cli_fail(enum err err, const struct diag *diag);
 /* What is named should be a file. */

@@ -1,4 +1,3 @@
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,9 +6,10 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "cli/remote.h"
 #include "codec/json.h"
 
-enum { ANSWER_MAX = 1024 * 1024 * 1024, TIMEOUT_S = 120 };
+enum { ANSWER_MAX = 1024 * 1024 * 1024, URL_MAX = 1024 * 1024, TIMEOUT_S = 120 };
 
 void cli_put_argument(struct buf *target, const char *name, const char *value) {
     if (value == NULL) return;
@@ -96,49 +96,37 @@ static enum err error_of(const struct cli *cli, struct slice body, long status, 
     return err;
 }
 
-static enum err ask_server(struct cli *cli, const char *base, bool by_socket, enum http_method method,
-                           const char *target, struct slice body, struct diag *diag, struct buf *ret_body) {
-    CURL *curl = curl_easy_init();
-    if (curl == NULL) return diag_set(diag, ERR_NO_MEMORY, "no memory for a request");
-    char url[8192], socket_path[108], token[600];
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
-    size_t base_size = strlen(base);
-    if (base_size > 0 && base[base_size - 1] == '/') base_size--; /* a target begins with one */
-    snprintf(url, sizeof url, "%.*s%s", (int)base_size, base, target);
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_answer);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, ret_body);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, (long)TIMEOUT_S);
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    if (by_socket) {
-        engine_socket_path(cli->config.data, socket_path);
-        curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, socket_path);
-    } else if (getenv("WICK_TOKEN") != NULL) {
-        snprintf(token, sizeof token, "Authorization: Bearer %s", getenv("WICK_TOKEN"));
-        headers = curl_slist_append(headers, token);
-    }
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+/* `base` is --url; NULL: the server on the folder's socket. */
+static enum err ask_server(struct cli *cli, const char *base, enum http_method method, const char *target,
+                           struct slice body, struct diag *diag, struct buf *ret_body) {
+    struct remote remote;
+    struct buf url;
+    char socket_path[108];
+    engine_socket_path(cli->config.data, socket_path);
+    enum err err = remote_open(&remote, base == NULL ? socket_path : NULL, diag);
+    if (err != ERR_OK) return err;
+    buf_init(&url, URL_MAX);
+    buf_put_text(&url, base != NULL ? base : "http://wick");
+    if (url.size > 0 && url.data[url.size - 1] == '/') url.size--; /* a target begins with one */
+    buf_put_text(&url, target);
+    curl_easy_setopt(remote.curl, CURLOPT_WRITEFUNCTION, take_answer);
+    curl_easy_setopt(remote.curl, CURLOPT_WRITEDATA, ret_body);
+    curl_easy_setopt(remote.curl, CURLOPT_TIMEOUT, (long)TIMEOUT_S);
     if (method == HTTP_POST) {
-        curl_easy_setopt(curl, CURLOPT_POST, 1L);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.size > 0 ? (const char *)body.data : "");
+        curl_easy_setopt(remote.curl, CURLOPT_POST, 1L);
+        curl_easy_setopt(remote.curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
+        curl_easy_setopt(remote.curl, CURLOPT_POSTFIELDS, body.size > 0 ? (const char *)body.data : "");
     }
-    CURLcode code = curl_easy_perform(curl);
     long status = 0;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    curl_slist_free_all(headers);
-    curl_easy_cleanup(curl);
-    if (code != CURLE_OK) {
-        diag_set(diag, ERR_IO, "%s", curl_easy_strerror(code));
-        diag_where(diag, "%s", by_socket ? socket_path : base);
-        if (code == CURLE_COULDNT_CONNECT && !by_socket)
-            diag_hint(diag, "is a wick running there? such as http://127.0.0.1:8787");
-        if (code == CURLE_PEER_FAILED_VERIFICATION)
-            diag_hint(diag, "SSL_CERT_FILE in the environment names a certificate to trust");
-        return ERR_IO;
+    err = remote_ask(&remote, cli_target(&url), diag, &status);
+    remote_close(&remote);
+    buf_deinit(&url);
+    if (err != ERR_OK) {
+        diag_where(diag, "%s", base != NULL ? base : socket_path);
+        return err;
     }
     if (status < 400) return ERR_OK;
-    enum err err = error_of(cli, buf_slice(ret_body), status, diag);
+    err = error_of(cli, buf_slice(ret_body), status, diag);
     if (status == 401) diag_hint(diag, "WICK_TOKEN in the environment is the token");
     return err;
 }
@@ -161,14 +149,14 @@ static enum err ask_folder(struct cli *cli, enum http_method method, const char 
 enum err cli_ask_socket(struct cli *cli, enum http_method method, const char *target, struct slice body,
                         struct diag *diag, struct buf *ret_body) {
     buf_init(ret_body, ANSWER_MAX);
-    return ask_server(cli, "http://wick", true, method, target, body, diag, ret_body);
+    return ask_server(cli, NULL, method, target, body, diag, ret_body);
 }
 
 enum err cli_ask(struct cli *cli, enum http_method method, const char *target, struct slice body, struct diag *diag,
                  struct buf *ret_body) {
     buf_init(ret_body, ANSWER_MAX);
     const char *url = cli_value(cli, "url");
-    if (url != NULL) return ask_server(cli, url, false, method, target, body, diag, ret_body);
-    if (cli_server_runs(cli)) return ask_server(cli, "http://wick", true, method, target, body, diag, ret_body);
+    if (url != NULL) return ask_server(cli, url, method, target, body, diag, ret_body);
+    if (cli_server_runs(cli)) return ask_server(cli, NULL, method, target, body, diag, ret_body);
     return ask_folder(cli, method, target, body, diag, ret_body);
 }

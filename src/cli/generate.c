@@ -1,11 +1,11 @@
 #include "engine/generate.h"
 
-#include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "api/topics.h"
+#include "cli/remote.h"
 #include "cli/topic.h"
 
 enum { FLUSH_BYTES = 256 * 1024, URL_EVENTS = 1000, ANSWER_BYTES = 64 * 1024, ANSWER_SHOWN = 200 };
@@ -17,9 +17,8 @@ struct generating {
     uint32_t pending; /* events in `out` */
     FILE *file;
     const char *url;
-    CURL *curl;
-    struct curl_slist *headers;
-    struct buf answer; /* the beginning of the last one */
+    struct remote remote; /* of the URL */
+    struct buf answer;    /* the beginning of the last one */
     struct topics topics;
     struct topic_writer *writer; /* NULL: not into a topic */
     struct diag diag;
@@ -40,18 +39,16 @@ static enum err check_answer(struct generating *g) {
 }
 
 static enum err post(struct generating *g) {
-    curl_easy_setopt(g->curl, CURLOPT_URL, g->url);
-    buf_clear(&g->answer);
-    curl_easy_setopt(g->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)g->out.size);
-    curl_easy_setopt(g->curl, CURLOPT_POSTFIELDS, (const char *)g->out.data);
-    CURLcode code = curl_easy_perform(g->curl);
     long status = 0;
-    curl_easy_getinfo(g->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (code != CURLE_OK) return diag_set(&g->diag, ERR_IO, "%s: %s", g->url, curl_easy_strerror(code));
-    if (status >= 400)
-        return diag_set(&g->diag, ERR_IO, "%s: HTTP status %ld%s", g->url, status,
-                        status == 401 ? " (WICK_TOKEN in the environment is the token)" : "");
-    return check_answer(g);
+    buf_clear(&g->answer);
+    curl_easy_setopt(g->remote.curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)g->out.size);
+    curl_easy_setopt(g->remote.curl, CURLOPT_POSTFIELDS, (const char *)g->out.data);
+    enum err err = remote_ask(&g->remote, g->url, &g->diag, &status);
+    if (err == ERR_OK && status < 400) return check_answer(g);
+    if (err == ERR_OK) err = diag_set(&g->diag, ERR_IO, "HTTP status %ld", status);
+    if (status == 401) diag_hint(&g->diag, "WICK_TOKEN in the environment is the token");
+    diag_where(&g->diag, "%s", g->url);
+    return err;
 }
 
 static enum err flush(struct generating *g) {
@@ -121,19 +118,11 @@ static enum err open_topic(struct generating *g, const char *topic) {
     return ERR_OK;
 }
 
-/* As the other commands that ask a wick elsewhere: its token is in the environment. */
 static enum err open_url(struct generating *g) {
-    char token[600];
-    if ((g->curl = curl_easy_init()) == NULL) return diag_set(&g->diag, ERR_NO_MEMORY, "no memory for requests");
-    g->headers = curl_slist_append(NULL, "Content-Type: application/json");
-    if (getenv("WICK_TOKEN") != NULL) {
-        snprintf(token, sizeof token, "Authorization: Bearer %s", getenv("WICK_TOKEN"));
-        g->headers = curl_slist_append(g->headers, token);
-    }
-    curl_easy_setopt(g->curl, CURLOPT_HTTPHEADER, g->headers);
-    curl_easy_setopt(g->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(g->curl, CURLOPT_WRITEFUNCTION, keep_answer);
-    curl_easy_setopt(g->curl, CURLOPT_WRITEDATA, &g->answer);
+    enum err err = remote_open(&g->remote, NULL, &g->diag);
+    if (err != ERR_OK) return err;
+    curl_easy_setopt(g->remote.curl, CURLOPT_WRITEFUNCTION, keep_answer);
+    curl_easy_setopt(g->remote.curl, CURLOPT_WRITEDATA, &g->answer);
     return ERR_OK;
 }
 
@@ -161,8 +150,7 @@ static enum err generate(struct generating *g, int64_t rate) {
 
 static void close_target(struct generating *g) {
     if (g->file != NULL && fclose(g->file) != 0) fprintf(stderr, "wick: the file is not whole\n");
-    if (g->curl != NULL) curl_easy_cleanup(g->curl);
-    curl_slist_free_all(g->headers);
+    remote_close(&g->remote);
     if (g->writer != NULL) topic_writer_close(g->writer);
     topics_close(&g->topics);
     generator_close(&g->generator);

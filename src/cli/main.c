@@ -19,7 +19,7 @@ const struct cli_command *const cli_commands[] = {
 const struct cli_option cli_common_options[] = {
     {"data", "DIR", "the data folder (default data/wick, or the configuration's)"},
     {"config", "FILE", "the configuration (default wick.yaml, if it is there)"},
-    {"url", "URL", "ask a running wick there, instead of the data folder"},
+    {"url", "URL", "ask a running wick there, http:// or https://, instead of the data folder"},
     {"format", "table|json|csv", "how results are printed (default: table)"},
     {"help", NULL, "what the command does and its options"},
     {NULL, NULL, NULL},
@@ -180,15 +180,34 @@ static bool parse_format(struct cli *cli) {
     return true;
 }
 
+int cli_set(const struct cli *cli, struct config *config, const char *setting, const char *option) {
+    struct diag diag = {0};
+    enum err err = config_set(config, setting, cli_value(cli, option + 2), &diag);
+    if (err == ERR_OK) err = config_check(config, &diag);
+    if (err == ERR_OK) return EXIT_DONE;
+    diag_where(&diag, "%s", option);
+    (void)cli_fail(err, &diag);
+    return EXIT_USAGE;
+}
+
+enum err cli_read_config(const struct cli *cli, struct config *config, struct diag *diag) {
+    const char *path = cli_value(cli, "config");
+    if (path == NULL) path = "wick.yaml";
+    config_defaults(config);
+    struct stat status;
+    const bool there = stat(path, &status) == 0;
+    if (!there || S_ISREG(status.st_mode) || S_ISCHR(status.st_mode)) return config_read(cli->sys, path, diag, config);
+    diag_set(diag, ERR_TYPE, "this is a %s, not a file", S_ISDIR(status.st_mode) ? "folder" : "pipe");
+    diag_where(diag, "%s", path);
+    diag_hint(diag, "--config names the file of the configuration");
+    return ERR_TYPE;
+}
+
 static int read_config(struct cli *cli) {
     struct diag diag = {0};
-    config_defaults(&cli->config);
-    const char *path = cli_value(cli, "config");
-    enum err err = config_read(cli->sys, path != NULL ? path : "wick.yaml", &diag, &cli->config);
-    if (err != ERR_OK && !(err == ERR_NOT_FOUND && path == NULL)) return cli_fail(err, &diag);
-    const char *data = cli_value(cli, "data");
-    if (data != NULL && (err = config_set(&cli->config, "data", data, &diag)) != ERR_OK) return cli_fail(err, &diag);
-    return EXIT_DONE;
+    enum err err = cli_read_config(cli, &cli->config, &diag);
+    if (err != ERR_OK && !(err == ERR_NOT_FOUND && !cli_flag(cli, "config"))) return cli_fail(err, &diag);
+    return cli_flag(cli, "data") ? cli_set(cli, &cli->config, "data", "--data") : EXIT_DONE;
 }
 
 static int run_command(struct cli *cli, int argc, char **argv) {

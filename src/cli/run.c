@@ -5,16 +5,12 @@
 #include <unistd.h>
 
 #include "api/page.h"
+#include "base/utf8.h"
 #include "cli/cli.h"
 #include "venue/venue.h"
 
 static bool configure(struct cli *cli) {
-    struct diag diag = {0};
-    const char *listen = cli_value(cli, "listen");
-    if (listen != NULL && config_set(&cli->config, "http.listen", listen, &diag) != ERR_OK) {
-        cli_fail(diag.err, &diag);
-        return false;
-    }
+    if (cli_flag(cli, "listen") && cli_set(cli, &cli->config, "http.listen", "--listen") != EXIT_DONE) return false;
     if (cli_flag(cli, "demo") && cli->config.source_count == 0) {
         cli->config.sources[0] = (struct config_source){.generator = "market", .seed = 7, .series = 48, .rate = 60};
         cli->config.source_count = 1;
@@ -60,11 +56,9 @@ static enum err say_foreign(void *context, const struct log_topic_info *info) {
 /* SIGHUP: tokens, certificate and key, from the configuration and its files as they are now. */
 static void renew_secrets(struct cli *cli, struct engine *engine) {
     struct diag diag = {0};
-    const char *path = cli_value(cli, "config");
     struct config *config = malloc(sizeof *config);
     if (config == NULL) return;
-    config_defaults(config);
-    enum err err = config_read(cli->sys, path != NULL ? path : "wick.yaml", &diag, config);
+    enum err err = cli_read_config(cli, config, &diag);
     if (err == ERR_OK) err = engine_renew_secrets(engine, config, &diag);
     if (err == ERR_OK)
         fprintf(stderr, "wick: tokens and certificate are renewed\n");
@@ -123,6 +117,9 @@ static int serve(struct cli *cli) {
 
 static int run(struct cli *cli) {
     if (!configure(cli)) return EXIT_USAGE;
+    const struct slice data = slice_text(cli->config.data);
+    if (cli_flag(cli, "print-config") && utf8_valid_bytes(data) < data.size)
+        return cli_usage(cli, "--data: this is not UTF-8, so no configuration can hold it");
     struct buf text;
     buf_init(&text, 1024 * 1024);
     bool print = cli_flag(cli, "print-config") || cli_flag(cli, "config-reference");

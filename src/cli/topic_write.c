@@ -156,7 +156,8 @@ int topic_copy(struct cli *cli, const char *from, const char *to) {
         return cli_usage(cli, "topic copy: a topic is not copied onto itself; --to-data names another folder");
     enum err err = check_target(to, &diag);
     other = *cli;
-    if (err == ERR_OK && data != NULL) err = config_set(&other.config, "data", data, &diag);
+    if (err == ERR_OK && data != NULL && cli_set(cli, &other.config, "data", "--to-data") != EXIT_DONE)
+        return EXIT_USAGE;
     /* Within one folder, without a server, one handle reads and writes. */
     if (err == ERR_OK) err = topics_open(&target, &other, data != NULL ? TOPICS_MAKE : TOPICS_WRITE, &diag);
     if (err == ERR_OK && data != NULL) err = topics_open(&source, cli, TOPICS_READ, &diag);

@@ -8,7 +8,13 @@
 #include "codec/record_batch.h"
 #include "sys/sys.h"
 
-enum { CONFIG_TEXT_MAX = 512, CONFIG_TOKENS_MAX = 16, CONFIG_BASES_MAX = 256, CONFIG_SOURCES_MAX = 64 };
+enum {
+    CONFIG_TEXT_MAX = 512,
+    CONFIG_TOKENS_MAX = 16,
+    CONFIG_BASES_MAX = 256,
+    CONFIG_SOURCES_MAX = 8,
+    CONFIG_SETTINGS_MAX = 40
+};
 
 struct config_base {
     char base[32], quote[32], venue[32];
@@ -20,6 +26,14 @@ struct config_source {
     int64_t seed;
     int64_t series;
     int64_t rate; /* events a second, all series together, on average */
+};
+
+/* Where in a file the settings were made. */
+struct config_origin {
+    char name[200]; /* of the file; the end of a long one */
+    struct {
+        uint32_t line, column; /* 0: a default, or the command line's */
+    } places[CONFIG_SETTINGS_MAX];
 };
 
 struct config {
@@ -55,14 +69,19 @@ struct config {
     uint32_t base_count;
     struct config_source sources[CONFIG_SOURCES_MAX];
     uint32_t source_count;
+    struct config_origin origin; /* the last member: all before it is what is set */
 };
 
 void config_defaults(struct config *config);
-/* Reads `path` over what is in `config`. ERR_NOT_FOUND; INPUT errors with "path:line:column" in diag. */
+/* Reads `path` over what is in `config`, and checks the whole. ERR_NOT_FOUND; INPUT errors with "path:line:column" in diag. */
 enum err config_read(const struct sys *sys, const char *path, struct diag *diag, struct config *config) MUST_USE;
 enum err config_parse(const char *name, struct slice text, struct diag *diag, struct config *config) MUST_USE;
 /* Sets one key from the command line: "http.listen", "127.0.0.1:9000". */
 enum err config_set(struct config *config, const char *key, const char *value, struct diag *diag) MUST_USE;
+/* Do the settings contradict each other? For whoever has set some after the file was read. */
+enum err config_check(const struct config *config, struct diag *diag) MUST_USE;
+/* Adds the place of a setting ("http.listen") to `diag`, if it is one in a file. */
+void config_where(const struct config *config, const char *setting, struct diag *diag);
 /* `log.compression`. */
 enum record_codec config_codec(const struct config *config);
 /* The whole of it as YAML with comments. */

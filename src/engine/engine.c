@@ -284,7 +284,11 @@ static struct server_secrets_options server_secrets_of(const struct config *conf
 enum err engine_renew_secrets(struct engine *engine, const struct config *config, struct diag *diag) {
     const char *tokens[CONFIG_TOKENS_MAX];
     const struct server_secrets_options secrets = server_secrets_of(config, tokens);
-    return server_reload(engine->server, &secrets, diag);
+    enum err err = server_reload(engine->server, &secrets, diag);
+    if (err == ERR_CONFLICT) config_where(config, "http.certificate", diag);
+    if (err == ERR_DENIED) config_where(config, "http.tokens", diag);
+    if (err != ERR_OK) diag_where(diag, "%s", config->origin.name);
+    return err;
 }
 
 static enum err start_server(struct engine *engine, struct diag *diag) {
@@ -309,6 +313,7 @@ static enum err start_server(struct engine *engine, struct diag *diag) {
         .websocket_context = engine->parts.api,
     };
     enum err err = server_open(&options, diag, &engine->server);
+    if (err == ERR_CONFLICT) config_where(c, "http.certificate", diag);
     if (err == ERR_OK) api_set_server(engine->parts.api, engine->server);
     return err;
 }
@@ -323,7 +328,6 @@ enum err engine_start(struct engine *engine, struct diag *diag) {
     if (err == ERR_OK) err = sys->thread_start(sys->context, "keeper", keeper_main, engine, &engine->keeper);
     if (err == ERR_OK) err = care_open(&engine->parts, engine->importer, diag, &engine->care);
     for (uint32_t i = 0; err == ERR_OK && i < engine->config.source_count; i++) {
-        if (engine->market_count == MARKETS_MAX) return diag_set(diag, ERR_LIMIT, "more than %d sources", MARKETS_MAX);
         err = market_open(engine, &engine->config.sources[i], diag, &engine->markets[engine->market_count]);
         if (err == ERR_OK) engine->market_count++;
     }

@@ -7,7 +7,7 @@
 
 #include "engine/engine.h"
 
-enum { PRICE_PARTITIONS_MAX = 64, MARKETS_MAX = 8 };
+enum { PRICE_PARTITIONS_MAX = 64 };
 
 struct engine {
     struct engine_parts parts;
@@ -18,7 +18,7 @@ struct engine {
     uint32_t prices_count;
     struct zones *zones;
     struct server *server;
-    struct market *markets[MARKETS_MAX];
+    struct market *markets[CONFIG_SOURCES_MAX];
     uint32_t market_count;
     struct sys_thread *keeper; /* status records */
     struct care *care;

@@ -174,6 +174,7 @@ static enum err open_prices(struct engine *engine, struct diag *diag) {
     if (err == ERR_OK && count > 0 && wanted > 0 && wanted != count) {
         diag_set(diag, ERR_CONFLICT, "topic prices of this folder has %u partitions, not %u", count, wanted);
         diag_hint(diag, "the number never changes: say topics.prices_partitions: %u, or leave it out", count);
+        config_where(&engine->config, "topics.prices_partitions", diag);
         return ERR_CONFLICT;
     }
     for (uint32_t i = 0; err == ERR_OK && i < count; i++) err = add_task(engine, "prices", i, SERIES_PRICE, "", diag);

@@ -89,6 +89,12 @@ static bool key_fits(const struct secrets *secrets) {
     return fits;
 }
 
+static enum err no_pem(const char *path, const char *what, struct diag *diag) {
+    diag_set(diag, ERR_SYNTAX, "this does not hold %s in PEM", what);
+    diag_where(diag, "%s", path);
+    return ERR_SYNTAX;
+}
+
 static enum err read_certificate(const struct sys *sys, const struct server_secrets_options *options, struct diag *diag,
                                  struct secrets *secrets) {
     if (options->certificate == NULL && options->key == NULL) return ERR_OK;
@@ -98,11 +104,11 @@ static enum err read_certificate(const struct sys *sys, const struct server_secr
     enum err err = read_pem(sys, options->certificate, diag, &certificate);
     if (err == ERR_OK) err = read_pem(sys, options->key, diag, &key);
     if (err == ERR_OK && !import_chain(secrets, &certificate))
-        err = diag_set(diag, ERR_USAGE, "%s holds no certificate in PEM", options->certificate);
-    if (err == ERR_OK && !import_key(secrets, &key))
-        err = diag_set(diag, ERR_USAGE, "%s holds no private key in PEM", options->key);
+        err = no_pem(options->certificate, "a certificate", diag);
+    if (err == ERR_OK && !import_key(secrets, &key)) err = no_pem(options->key, "a private key", diag);
     if (err == ERR_OK && !key_fits(secrets))
-        err = diag_set(diag, ERR_USAGE, "certificate and key do not fit: %s, %s", options->certificate, options->key);
+        err =
+            diag_set(diag, ERR_CONFLICT, "certificate and key do not fit: %s, %s", options->certificate, options->key);
     if (key.data != NULL) gnutls_memset(key.data, 0, key.size);
     free(certificate.data);
     free(key.data);
@@ -189,7 +195,7 @@ enum err server_reload(struct server *server, const struct server_secrets_option
     enum err err = secrets_read(server, options, diag, &secrets);
     if (err != ERR_OK) return err;
     if ((secrets->chain != NULL) != (old->chain != NULL))
-        err = diag_set(diag, ERR_USAGE, "HTTPS begins and ends with a restart");
+        err = diag_set(diag, ERR_CONFLICT, "HTTPS begins and ends with a restart");
     else if (secrets->token_count == 0 && !server->loopback && !server->options.allow_public)
         err = diag_set(diag, ERR_DENIED, "without a token anyone on the network could read and write");
     if (err != ERR_OK) {

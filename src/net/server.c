@@ -4,7 +4,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -14,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/listen.h"
 #include "net/server_internal.h"
 
 enum {
@@ -27,46 +27,6 @@ static const char tls_priorities[] =
     "+AES-128-GCM:+CHACHA20-POLY1305:-MAC-ALL:+AEAD";
 
 /* --- listening --- */
-
-struct listen_address {
-    struct sockaddr_storage bytes;
-    socklen_t size;
-};
-
-static bool is_loopback(const struct sockaddr *address) {
-    if (address->sa_family == AF_INET)
-        return (ntohl(((const struct sockaddr_in *)(const void *)address)->sin_addr.s_addr) >> 24) == 127;
-    const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-    return IN6_IS_ADDR_LOOPBACK(six);
-}
-
-/* "host:port", "[v6]:port". */
-static enum err read_address(const char *text, struct diag *diag, struct listen_address *ret_address) {
-    char host[128] = "";
-    const char *colon = strrchr(text, ':');
-    const size_t size = colon != NULL ? (size_t)(colon - text) : 0;
-    if (size == 0 || size >= sizeof host || colon[1] == '\0')
-        return diag_set(diag, ERR_USAGE, "\"%s\" is no address to listen on, such as 127.0.0.1:8787", text);
-    const bool bracketed = text[0] == '[' && text[size - 1] == ']';
-    memcpy(host, text + bracketed, size - 2 * bracketed);
-    const struct addrinfo hints = {
-        .ai_family = bracketed                        ? AF_INET6
-                     : strcmp(host, "localhost") == 0 ? AF_INET
-                                                      : AF_UNSPEC,
-        .ai_socktype = SOCK_STREAM,
-        .ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-    };
-    uint64_t port = 0;
-    if (!slice_to_u64(slice_text(colon + 1), &port) || port > UINT16_MAX) /* which getaddrinfo takes, cut to 16 bits */
-        return diag_set(diag, ERR_USAGE, "\"%s\" is no port to listen on: they are 0 to 65535", colon + 1);
-    struct addrinfo *found = NULL;
-    const int code = getaddrinfo(host, colon + 1, &hints, &found);
-    if (code != 0) return diag_set(diag, ERR_USAGE, "\"%s\" is no address to listen on: %s", text, gai_strerror(code));
-    memcpy(&ret_address->bytes, found->ai_addr, found->ai_addrlen);
-    ret_address->size = found->ai_addrlen;
-    freeaddrinfo(found);
-    return ERR_OK;
-}
 
 static void describe_address(struct server *server, int fd) {
     struct sockaddr_storage bytes = {0};
@@ -86,10 +46,10 @@ static void describe_address(struct server *server, int fd) {
 
 static enum err listen_tcp(struct server *server, struct diag *diag, int *ret_fd) {
     struct listen_address address = {0};
-    enum err err = read_address(server->options.listen, diag, &address);
+    enum err err = listen_read(server->options.listen, diag, &address);
     if (err != ERR_OK) return err;
     const struct sockaddr *generic = (const struct sockaddr *)&address.bytes;
-    server->loopback = is_loopback(generic);
+    server->loopback = address.loopback;
     if (!server->loopback && server_secrets(server)->token_count == 0 && !server->options.allow_public) {
         (void)diag_set(diag, ERR_USAGE, "listening on %s lets anyone on the network read and write",
                        server->options.listen);

@@ -499,8 +499,8 @@ static void renew_certificate(const char *url, const char *path, const char *key
     assert_int_not_equal(try_fetch(url, old), CURLE_OK);
     /* A key that does not fit, and no TLS at all: everything stays. */
     const struct server_secrets_options mixed = {.certificate = old, .key = key}, none = {0};
-    assert_int_equal(server_reload(server.server, &mixed, &diag), ERR_USAGE);
-    assert_int_equal(server_reload(server.server, &none, &diag), ERR_USAGE);
+    assert_int_equal(server_reload(server.server, &mixed, &diag), ERR_CONFLICT);
+    assert_int_equal(server_reload(server.server, &none, &diag), ERR_CONFLICT);
     assert_int_equal(try_fetch(url, certificate), CURLE_OK);
     unlink(old);
 }

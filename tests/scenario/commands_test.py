@@ -147,6 +147,75 @@ def what_is_wrong_is_named():
     assert code == 6 and out == b"" and f"cannot listen on {address}: Address already in use (stop what".encode() in err, (code, err)
 
 
+def settings_of_the_command_line():
+    """What an option says is wrong usage, 2; what the file says is bad input, 3, with its line: also where two settings contradict each other."""
+    folder = os.path.join(options.scratch, "settings")
+    os.makedirs(folder, exist_ok=True)
+    config = os.path.join(folder, "wick.yaml")
+    made = os.path.join(folder, "made")
+    for text, words, code, said in (
+            ("", ["--listen", "localhost"], 2, '--listen: "localhost" is no address'), ("", ["--listen", "127.0.0.1:99999"], 2, '--listen: "99999" is no port'),
+            ("", ["--listen", "0.0.0.0:0"], 2, "--listen: http.listen: beyond loopback"), ("", ["--data", ""], 2, "--data: this must not be empty"),
+            ("", ["--data", "x" * 600], 2, "--data: this is longer than 511 bytes"),
+            ("http:\n  listen: localhost\n", [], 3, 'wick.yaml:2:11: http.listen: "localhost" is no address'),
+            ("http: {listen: '0.0.0.0:0'}\n", [], 3, "wick.yaml:1:16: http.listen: beyond loopback"),
+            ("\nhttp: {certificate: a.pem}\n", [], 3, "wick.yaml:2:21: http.certificate: http.key is missing"),
+            (f"http: {{certificate: {config}, key: {config}}}\n", [], 3, f"{config}: this does not hold a certificate in PEM"),
+            ("topics: {prices_partitions: 2}", ["--data", data], 3, "wick.yaml:1:29: topic prices of this folder has 1 partitions, not 2")):
+        with open(config, "w") as file:
+            file.write(text)
+        for more in ([], ["--print-config"])[: 1 if "topics" in text or config in text else 2]:  # what only files and folders tell
+            got, out, err = run(options.wick, "run", "--config", config, *words, *more, *([] if "--data" in words else ["--data", made]))
+            assert got == code and out == b"" and said.encode() in err and err.count(b"\n") == 1, (text, words, more, got, err)
+    for path, code, said in ((folder, 3, b"this is a folder"), (os.path.join(folder, "none"), 3, b"No such file"), ("/dev/stdin", 3, b"this is a pipe")):
+        got, out, err = run(options.wick, "series", "--config", path, "--data", data, input=b"data: x\n")
+        assert got == code and out == b"" and said in err and path.encode() in err, (path, got, err)
+    code, out, err = run(options.wick, "run", "--data", b"\xff", "--print-config")
+    assert code == 2 and out == b"" and b"UTF-8" in err, (code, err)
+    code, out, err = run(options.wick, "topic", "copy", "notes", "other", "--to-data", "", "--data", data)
+    assert code == 2 and b"--to-data: this must not be empty" in err, (code, err)
+
+
+def elsewhere_by_https():
+    """A certificate of one's own is trusted where the environment names it, whatever else it names; the token goes only there."""
+    folder = os.path.join(options.scratch, "tls")
+    os.makedirs(folder, exist_ok=True)
+    own, other, key = (os.path.join(folder, name) for name in ("own.pem", "other.pem", "key.pem"))
+    for path in (other, own):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                        "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", path], check=True, capture_output=True)
+    config = os.path.join(folder, "wick.yaml")
+    with open(config, "w") as file:
+        file.write(f"http:\n  certificate: {own}\n  key: {key}\n  tokens: [{hashlib.sha256(b'secret').hexdigest()}]\n")
+    server = Server(options.wick, os.path.join(folder, "data"), config=config)
+    try:
+        url = ["--url", f"https://127.0.0.1:{server.address()}"]
+        none = {"CURL_CA_BUNDLE": "", "SSL_CERT_FILE": "", "SSL_CERT_DIR": "", "WICK_TOKEN": "secret"}
+        for trust, said in (({}, b"SSL_CERT_FILE in the environment names"), ({"SSL_CERT_FILE": other}, b"certificate"), ({"SSL_CERT_FILE": own}, None), ({"CURL_CA_BUNDLE": own}, None),
+                            ({"CURL_CA_BUNDLE": other, "SSL_CERT_FILE": own}, None), ({"CURL_CA_BUNDLE": own, "SSL_CERT_FILE": other}, None),
+                            ({"SSL_CERT_FILE": folder + "/none"}, b"SSL_CERT_FILE in the environment names it")):
+            for words in (["series", *url], ["generate", "price-events", "--count", "3", "--to", url[1] + "/v1/prices"]):
+                code, out, err = run(options.wick, *words, env={**none, **trust})
+                assert (code == 0 and err == b"") if said is None else (code == 5 and out == b"" and said in err), (words, trust, code, err)
+            code, _, err = run(options.wick, "series", *url, env={**none, **trust, "WICK_TOKEN": "wrong"})
+            assert code != 0 and (said is not None or b"WICK_TOKEN in the environment is the token" in err), (trust, code, err)
+        assert len(must(options.wick, "latest", *url, "--format", "json", env={**none, "SSL_CERT_FILE": own}).splitlines()) == 3
+    finally:
+        server.stop()
+    for url, code, said in (("ftp://localhost", 2, b"ftp"), (f"file://{config}", 2, b"file"), (":::", 2, b"such as http://"), ("http://127.0.0.1:1", 5, b"is a wick running there?")):
+        got, out, err = run(options.wick, "series", "--url", url, env={"WICK_TOKEN": ""})
+        assert got == code and out == b"" and said in err, (url, got, err)
+    code, _, err = run(options.wick, "series", "--url", "http://127.0.0.1:1", env={"WICK_TOKEN": "a\nX: b"})
+    assert code == 2 and b"WICK_TOKEN" in err, (code, err)
+    many = [f"kraken:{'X' * 20}{i}/USD" for i in range(2000)]
+    server = Server(options.wick, data)
+    try:  # too much for a URL is said, and never cut
+        code, out, err = run(options.wick, "latest", *many, "--url", f"http://127.0.0.1:{server.address()}")
+        assert code != 0 and out == b"" and err.startswith(b"wick: "), (code, out[:200], err)
+    finally:
+        server.stop()
+
+
 def why_in_words():
     """Klines, events without ids and single ones are told as what they are."""
     klines, trades, minute = (os.path.join(options.scratch, name) for name in ("BTCUSDT-1m-2024-03-01.csv", "few.csv", "x"))
@@ -212,7 +281,7 @@ def arrays():
 
 
 fill()
-for name, case in (("same-everywhere", same_everywhere), ("folders-that-are-not", folders_that_are_not), ("wrong-use", wrong_use), ("what-is-wrong-is-named", what_is_wrong_is_named), ("why-in-words", why_in_words),
+for name, case in (("same-everywhere", same_everywhere), ("folders-that-are-not", folders_that_are_not), ("wrong-use", wrong_use), ("what-is-wrong-is-named", what_is_wrong_is_named), ("settings-of-the-command-line", settings_of_the_command_line), ("elsewhere-by-https", elsewhere_by_https), ("why-in-words", why_in_words),
                    ("bar-on-a-terminal", bar_on_a_terminal), ("arrays", arrays)):
     report.case(name, case)
 sys.exit(report.done())

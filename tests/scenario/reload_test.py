@@ -45,6 +45,11 @@ def a_broken_file_changes_nothing():
     configure("three", more="  surely: not\n")
     reload("wick.yaml:3:3")
     assert (status("two"), status("three")) == (200, 401)
+    for more, said in (("  listen: 0.0.0.0\n", "wick.yaml:3:11: http.listen: \"0.0.0.0\" is no address"), ("  certificate: x\n", "wick.yaml:3:16: http.certificate: http.key is missing"),
+                       (f"  certificate: {__file__}\n  key: {__file__}\n", f"{__file__}: this does not hold a certificate"), ("---\nhttp: {}\n", "wick.yaml:3:1: a second document")):
+        configure("three", more=more)
+        reload(said)
+        assert (status("two"), status("three")) == (200, 401), said
     os.remove(config)
     reload("wick.yaml")
     assert status("two") == 200
