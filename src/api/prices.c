@@ -295,7 +295,7 @@ static enum err visit_event(struct decoding *decoding, const struct price_item *
     const struct event *event = &item->event;
     if (event->time_ms > submission->now_ms + API_FUTURE_MS)
         return put_invalid(decoding, item, ERR_FUTURE,
-                           "timestampInMs: more than 5 minutes ahead of the server's clock");
+                           "timestampInMs is more than 5 minutes ahead of the server's clock");
     const struct series *series = series_get(submission->api->options.series, event->series);
     assert(series != NULL);
     const struct slice name = slice_text(series->name);
@@ -492,7 +492,7 @@ static enum err read_key(struct submission *submission, struct diag *diag) {
     bool printable = key.size > 0 && key.size <= KEY_MAX;
     for (size_t i = 0; i < key.size && printable; i++) printable = key.data[i] > 0x20 && key.data[i] < 0x7f;
     if (!printable) {
-        (void)diag_set(diag, ERR_SYNTAX, "an Idempotency-Key has 1 to %d printable bytes", KEY_MAX);
+        (void)diag_set(diag, ERR_SYNTAX, "an Idempotency-Key has 1 to %d printable bytes without spaces", KEY_MAX);
         diag_where(diag, "Idempotency-Key");
         return ERR_SYNTAX;
     }

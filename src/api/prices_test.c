@@ -54,7 +54,7 @@ static void test_post_many(void **state) {
     snprintf(body + size, sizeof body - (size_t)size, "%s]", price_json("ETH", "2", 99999999999999));
     assert_int_equal(fixture_post(&fixture, "/v1/prices", body), 200);
     fixture_expect(&fixture, 200, "{\"accepted\":2,\"duplicate\":1,\"invalid\":[{\"index\":3,\"reason\":\"");
-    fixture_expect(&fixture, 200, "{\"index\":4,\"reason\":\"timestampInMs: more than 5 minutes ahead");
+    fixture_expect(&fixture, 200, "{\"index\":4,\"reason\":\"timestampInMs is more than 5 minutes ahead");
     assert_int_equal(log_end_offset(fixture.prices[0]), 2);
     assert_int_equal(log_end_offset(fixture.invalid), 2);
     /* Lines, with an empty one and a broken one. */

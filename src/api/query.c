@@ -135,6 +135,7 @@ static enum err read_latest(struct batch *batch, const struct json_value *value,
                             struct diag *diag) {
     if (json_type_of(value) != JSON_STRING) return diag_set(diag, ERR_TYPE, "a series name is required");
     enum err err = argument_series(batch->set.api, json_text(value), SLICE_NONE, diag, &member->series);
+    diag->where[0] = '\0'; /* it is the member's only value */
     member->latest = true;
     if (err == ERR_NOT_FOUND) {
         member->series = SERIES_NONE;
@@ -188,8 +189,10 @@ static enum err read_member(struct batch *batch, const struct json_value *value,
         candles = json_member(value, "candles");
         latest = json_member(value, "latest");
     }
-    if (latest == NULL) return read_candles(batch, candles, member, diag);
-    enum err err = read_latest(batch, latest, member, diag);
+    enum err err =
+        latest == NULL ? read_candles(batch, candles, member, diag) : read_latest(batch, latest, member, diag);
+    if (err != ERR_OK && !candles_only) diag_where(diag, "%s", latest == NULL ? "candles" : "latest");
+    if (latest == NULL) return err;
     return err == ERR_OK && member->series != SERIES_NONE ? wait_for(batch, member->series, diag) : err;
 }
 

@@ -57,6 +57,9 @@ static void test_members(void **state) {
         {"/v1/candles", "[{" S ",\"interval\":\"1s\"}]", "\"code\":\"range\"", "interval"},
         {"/v1/query", "[{\"latst\":\"binance:BTC/USDT\"}]", "did you mean \\\"latest\\\"?", "latst"},
         {"/v1/query", "[{\"candles\":{" S ",\"Limit\":1}}]", IS_UNKNOWN, "Limit"},
+        {"/v1/query", "[{\"candles\":7}]", "\"code\":\"type\"", "candles"},
+        {"/v1/query", "[{\"latest\":7}]", "\"code\":\"type\"", "latest"},
+        {"/v1/query", "[{\"latest\":\"nonsense\"}]", "\"code\":\"syntax\"", "latest"},
     };
     refused(cases, sizeof cases / sizeof *cases, 200);
     fixture_post(&fixture, "/v1/candles", "[{" S ",\"from\":1700000040000,\"limit\":1}]");

@@ -58,9 +58,7 @@ void price_decoder_narrow(struct price_decoder *decoder) { decoder->shapes.wide 
 /* --- the general way --- */
 
 static enum err refuse(struct diag *diag, enum err err, enum field field, const char *what) {
-    diag_set(diag, err, "%s %s", field_name[field], what);
-    diag_where(diag, "%s", field_name[field]);
-    return err;
+    return diag_set(diag, err, "%s %s", field_name[field], what);
 }
 
 static int field_of(struct slice key) {

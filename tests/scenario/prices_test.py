@@ -154,6 +154,10 @@ def bad_questions_get_400():
                  "/v1/candles?series=binance:BTC/USDT&from=yesterday", "/v1/candles?series=binance:BTC/USDT&tz=Mars/North"):
         status, body = server.get(path)
         assert status in (400, 404) and "error" in json.loads(body), f"{path}: {status} {body[:200]!r}"
+    zone = "/v1/candles?series=binance:BTC/USDT&tz=Africa/Monrovia"  # until 1972 44 min 30 s behind UTC
+    said = json.loads(server.get(zone)[1])["error"]
+    expect((said["code"], said["at"], "by from and to" in said["message"]), ("range", "tz", True))
+    expect(server.get(zone + "&from=1980-01-01")[0], 200)
     expect(server.get("/nothing")[0], 404)
     expect(server.request("DELETE", "/v1/prices")[0], 405)
 

@@ -52,10 +52,18 @@ static enum err find_tier(const struct candle_query *q, uint32_t base_ms, int64_
                           struct diag *diag, uint32_t *ret_tier_ms) {
     enum err err = interval_tier_between(q->interval, &q->origin, base_ms, from_ms, to_ms, ret_tier_ms);
     if (err == ERR_OK) return ERR_OK;
+    uint32_t any_ms;
     char asked[16], base[16];
     interval_format(q->interval, asked);
     name_of_ms(base_ms, base);
     diag_set(diag, err, "candles of %s cannot be made from candles of %s", asked, base);
+    if (q->origin.zone != NULL &&
+        interval_tier(q->interval, &(struct origin){.week_start = 1}, base_ms, &any_ms) == ERR_OK) {
+        diag_where(diag, "tz");
+        diag_hint(diag,
+                  "the zone's clock has stood between two of them; ask for a time when it did not, by from and to");
+        return err;
+    }
     diag_where(diag, "interval");
     diag_hint(diag, "the finest interval is %s; others are multiples of it", base);
     return err;
