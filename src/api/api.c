@@ -1,6 +1,7 @@
 #include "api/api.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/api_internal.h"
@@ -145,7 +146,9 @@ static void refuse_method(struct http_exchange *exchange, bool get, bool post) {
         http_reply(exchange, 204, "");
         return;
     }
-    http_put_error(&exchange->answer, ERR_USAGE, "this route does not take this method", allow);
+    char message[64];
+    snprintf(message, sizeof message, "this route takes %s", allow);
+    http_put_error(&exchange->answer, ERR_USAGE, message, "");
     http_reply(exchange, 405, "application/json");
 }
 

@@ -275,7 +275,7 @@ static enum err put_invalid(struct decoding *decoding, const struct price_item *
                             const char *detail) {
     struct submission *submission = decoding->submission;
     struct buf *list = &submission->invalid_list;
-    const uint64_t hash = hash_bytes(item->source, ~(uint64_t)item->index);
+    uint64_t hash = 0;
     bool known = false;
     buf_put_text(list, submission->invalid++ > 0 ? ",{\"index\":" : "{\"index\":");
     put_i64(list, item->index);
@@ -283,7 +283,10 @@ static enum err put_invalid(struct decoding *decoding, const struct price_item *
     json_put_string(list, slice_text(detail));
     buf_put_u8(list, '}');
     enum err err = buf_err(list);
-    if (err == ERR_OK && submission->key_size > 0) err = seen_add(decoding->kit, hash, &known);
+    if (err == ERR_OK && submission->key_size > 0) {
+        hash = hash_bytes(item->source, ~(uint64_t)item->index);
+        err = seen_add(decoding->kit, hash, &known);
+    }
     if (err != ERR_OK || known || submission->api->options.prices_invalid == NULL) return err;
     return keep_invalid(submission, item, reason, detail, hash);
 }
