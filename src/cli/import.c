@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -14,8 +15,17 @@
 enum { LOOK_FIRST_MS = 10, LOOK_MS = 200, COPY_BYTES = 256 * 1024 };
 
 static volatile sig_atomic_t interrupted;
+static atomic_bool cancelled; /* the same, for other threads */
+static int nothing = -1;      /* /dev/null */
 
-static void interrupt(int number) { interrupted = number; }
+/* A pipe that waits for its writer ends here. */
+static void interrupt(int number) {
+    int saved = errno;
+    interrupted = number;
+    atomic_store(&cancelled, true);
+    dup2(nothing, STDIN_FILENO);
+    errno = saved;
+}
 
 static enum err show_progress(void *context, const struct input_progress *p) {
     char detail[96];
@@ -403,6 +413,7 @@ static enum err import_all(struct work *work) {
 
 static void catch_signals(void) {
     const struct sigaction action = {.sa_handler = interrupt, .sa_flags = SA_RESETHAND}; /* the second one kills */
+    nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
@@ -416,7 +427,10 @@ static int end_as_interrupted(const struct work *work) {
 }
 
 static int run(struct cli *cli) {
-    struct work work = {.cli = cli, .request = {.copy = cli_flag(cli, "copy"), .progress = show_progress}};
+    struct work work = {
+        .cli = cli,
+        .request = {.copy = cli_flag(cli, "copy"), .progress = show_progress, .cancelled = &cancelled},
+    };
     if (!parse_options(cli, &work.request.options)) return EXIT_USAGE;
     if (cli_value(cli, "url") != NULL)
         return cli_usage(cli, "import reads files into a data folder of this machine: --data, not --url");

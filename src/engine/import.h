@@ -28,7 +28,7 @@ struct import_request {
     /* Called now and then with how far it is; what is not ERR_OK ends the import. May be NULL. */
     enum err (*progress)(void *context, const struct input_progress *progress);
     void *context;
-    const atomic_bool *cancelled; /* looked at while it waits; may be NULL */
+    const atomic_bool *cancelled; /* looked at all the time; may be NULL */
     struct import_turns *turns;   /* of import_run_many; NULL: alone */
     uint64_t turn;
 };

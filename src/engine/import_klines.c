@@ -10,8 +10,9 @@
 
 /* A row that the fold does not see, with its reason; NULL if it may. What is coarser is made from base rows. */
 static const char *kline_fault(const struct import *import, const struct candle *row, char *why, size_t size) {
-    if (row->open_time_ms > import->future_ms) {
-        snprintf(why, size, "the row of %lld is more than 5 minutes ahead", (long long)row->open_time_ms);
+    if (row->close_time_ms >= import->now_ms) {
+        snprintf(why, size, "the row of %lld is not closed yet: it ends with %lld", (long long)row->open_time_ms,
+                 (long long)row->close_time_ms);
         return err_name(ERR_FUTURE);
     }
     if (row->native_ms == import->parts->base_ms) {
@@ -70,6 +71,7 @@ static enum err apply_sorted(struct import *import, uint32_t series, const struc
         for (count = 0; count < IMPORT_KLINES_MAX && i + count < import->sort.count; count++)
             import->klines[count] = import->sort.rows[places[i + count].index];
         err = book_apply_klines(import->book, series, import->klines, count, &import->counts, import->diag);
+        if (err == ERR_OK) err = import_report_progress(import, count);
     }
     return err;
 }
@@ -102,7 +104,7 @@ static enum err fold_kept(struct import *import, uint32_t series, struct candle 
 /* Whether the row is as good as the one before it, which was: the common case, told without a division. */
 static bool goes_on(const struct import *import, const struct candle *before, const struct candle *row) {
     return row->open_time_ms - before->open_time_ms == import->parts->base_ms &&
-           row->native_ms == import->parts->base_ms && row->open_time_ms <= import->future_ms;
+           row->native_ms == import->parts->base_ms && row->close_time_ms < import->now_ms;
 }
 
 static enum err fold_klines(struct import *import, uint32_t series, struct candle *rows, uint32_t count) {

@@ -70,7 +70,10 @@ static enum err fold_step(struct import *import, void *context, uint32_t count) 
     return err;
 }
 
+static enum err cancelled(const struct import *import) { return diag_set(import->diag, ERR_CLOSED, "cancelled"); }
+
 enum err import_report_progress(struct import *import, uint32_t count) {
+    if (import_is_cancelled(import)) return cancelled(import);
     import->since_progress += count + 1;
     return import->since_progress < PROGRESS_EVENTS ? ERR_OK : import_tell_progress(import);
 }
@@ -81,10 +84,11 @@ enum err import_tell_progress(struct import *import) {
     struct input_progress progress;
     input_progress(import->input, &progress);
     enum err err = import->request->progress(import->request->context, &progress);
-    return err == ERR_OK ? err : diag_set(import->diag, err, "cancelled");
+    return err == ERR_OK ? err : cancelled(import);
 }
 
 enum err import_input_err(struct import *import, enum err err) {
+    if (import_is_cancelled(import)) return cancelled(import);
     if (err != ERR_CORRUPT) return err;
     import->diag->err = ERR_SYNTAX;
     return ERR_SYNTAX;

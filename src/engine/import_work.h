@@ -42,6 +42,7 @@ struct import {
     struct shelf *shelf; /* of its own: the tasks' one seals meanwhile */
     struct latest_table *latest;
     struct output *invalid, *late;
+    int64_t now_ms;    /* klines that end after it are no candles yet */
     int64_t future_ms; /* events after it are refused, as everywhere */
     struct event *events;
     enum event_fate *fates;
@@ -86,10 +87,11 @@ typedef enum err (*import_step)(struct import *import, void *context, uint32_t c
 enum err import_read_all(struct import *import, import_step step, void *context) MUST_USE;
 enum err import_fold_all(struct import *import) MUST_USE;
 void import_touch_range(struct import *import, int64_t time_ms);
-/* Every so often. ERR_CLOSED: whoever is told wants no more. */
+/* Every so often, with what was read since. ERR_CLOSED: nobody wants more. */
 enum err import_report_progress(struct import *import, uint32_t count) MUST_USE;
 enum err import_tell_progress(struct import *import) MUST_USE;
-/* Damage in what is imported is bad input; damaged data is what lies in our folder. */
+/* Damage in what is imported is bad input; damaged data is what lies in our folder. What ends early because nobody wants more
+ * is cancelled. */
 enum err import_input_err(struct import *import, enum err err) MUST_USE;
 
 /* --- import_klines.c --- */

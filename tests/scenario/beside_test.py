@@ -39,7 +39,8 @@ def leave(case):
 
 def candles_of(data, series, *words):
     kept = ("open_time", "open", "high", "low", "close", "volume", "trades", "first_id", "last_id", "hash", "coverage")
-    return [{name: row[name] for name in kept} for row in rows(options.wick, "candles", series, *words, "--limit", "50000", data=data)]
+    words = words if "--limit" in words else (*words, "--limit", "50000")
+    return [{name: row[name] for name in kept} for row in rows(options.wick, "candles", series, *words, data=data)]
 
 
 def trade(identity, time_ms, price):
@@ -149,6 +150,27 @@ def cancelled():
     assert server_stopped == 0 and command.returncode in (0, 5, 6), (server_stopped, command.returncode, out, err)
 
 
+def thin_trades(count, order):
+    """A trade every two minutes, so with a quiet one between, in the order given."""
+    return "".join(f"{i},{100 + i % 7}.5,1,{100 + i % 7}.5,{1_600_000_000_000 + i * 120_000},True,True\n" for i in order(count))
+
+
+def any_order():
+    """A file from its end, or half by half, is read as fast as one in order, and gives the same candles."""
+    count, found = 60_000, []
+    orders = {"forward": range, "backward": lambda n: range(n - 1, -1, -1), "halves": lambda n: [*range(n // 2, n), *range(n // 2)]}
+    for name, order in orders.items():
+        os.makedirs(path_of(name))
+        path, data = file_of(os.path.join(name, "BTCUSDT-trades-thin.csv"), thin_trades(count, order)), path_of(name + "-data")
+        done = subprocess.run([options.wick, "import", path, "--data", data, "--format", "json"], capture_output=True, check=False, timeout=60)
+        said = json.loads(done.stdout)
+        assert (done.returncode, said["read"], said["used"]) == (0, count, count), said
+        found.append([candles_of(data, "binance:BTC/USDT", "--from", str(1_600_000_000_000 + i * 120_000), "--limit", "2000")
+                      for i in (0, count // 2 - 500, count - 900)])
+        assert [len(part) for part in found[-1]] == [2000, 2000, 1798], [len(part) for part in found[-1]]
+    assert found[0] == found[1] == found[2], "the order shows"
+
+
 def several_files():
     """A bad one among them does not keep the others out, and the exit code tells."""
     now = int(time.time() * 1000) - 60000
@@ -187,6 +209,7 @@ def copied():
 
 
 for name, case in (("prices-and-file", prices_and_file), ("trades-and-file", trades_and_file), ("cancelled", cancelled),
+                   ("any-order", any_order),
                    ("several-files", several_files), ("copied", copied)):
     report.case(name, leave, case)
 sys.exit(report.done())

@@ -206,16 +206,22 @@ def a_rebuild_that_is_killed_changes_nothing():
     assert rows(options.wick, "candles", "kraken:BTC/EUR", data=data) == candles
 
 
-def interrupted(data, words, before, behind):
-    """An import from a pipe that is interrupted between two parts of it: (exit code, what it printed, what it said)."""
-    process = subprocess.Popen([options.wick, "import", "--as", "price-events", *words, "-", "--data", data], stdin=subprocess.PIPE,
+def piped(data, words, text):
+    """An import that has read this much from its pipe and waits for more."""
+    process = subprocess.Popen([options.wick, "import", "--as", "price-events", "--data", data, *words, "-"], stdin=subprocess.PIPE,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    process.stdin.write(before)
+    process.stdin.write(text)
     process.stdin.flush()
     left = bytearray(4)
-    while fcntl.ioctl(process.stdin, termios.FIONREAD, left) == 0 and any(left):  # until it has read them
+    while fcntl.ioctl(process.stdin, termios.FIONREAD, left) == 0 and any(left):
         assert process.poll() is None
         time.sleep(0.005)
+    return process
+
+
+def interrupted(data, words, before, behind):
+    """An import from a pipe that is interrupted between two parts of it: (exit code, what it printed, what it said)."""
+    process = piped(data, words, before)
     process.send_signal(signal.SIGINT)
     try:
         process.stdin.write(behind)
@@ -229,15 +235,20 @@ def interrupted(data, words, before, behind):
 def an_interrupted_import_says_what_is_so():
     """Cancelled, nothing shows; copied, what is there stays; and what was done already was done."""
     line = (price_event("A", minute, "1") + "\n").encode()
-    code, out, err = interrupted(data_of("cut-short"), (), line * 70000, line * 200000)
-    assert code == -signal.SIGINT and b"cancelled; nothing of it shows" in err and out == b"", (code, out, err)
-    assert not rows(options.wick, "series", data=data_of("cut-short"))
+    for name, before, behind in (("cut-short", 70000, 200000), ("cut-soon", 3000, 5000)):
+        code, out, err = interrupted(data_of(name), (), line * before, line * behind)
+        assert code == -signal.SIGINT and b"cancelled; nothing of it shows" in err and out == b"", (name, code, out, err)
+        assert not rows(options.wick, "series", data=data_of(name))
+    silent = piped(data_of("cut-silent"), (), line)
+    silent.terminate()
+    assert silent.wait(60) == -signal.SIGTERM and b"cancelled; nothing of it shows" in silent.stderr.read(), "its pipe is still open"
     code, out, err = interrupted(data_of("cut-copy"), ("--copy",), line * 70000, line * 200000)
     assert code == -signal.SIGINT and b"cancelled; what was copied stays" in err and b"nothing" not in err and out == b"", (code, out, err)
     ends = [row["end"] for row in rows(options.wick, "topic", "list", data=data_of("cut-copy")) if row["topic"] == "prices"]
     assert sum(ends) > 0, ends
-    code, out, err = interrupted(data_of("done"), (), line, (price_event("A", minute + 1000, "2") + "\n").encode())
-    assert code == 0 and b"2 read, 2 used" in out and b"cancelled" not in err, (code, out, err)
+    done = file_of("done.jsonl", "".join(price_event("A", minute + i * 1000, "2") + "\n" for i in range(2)))
+    code, out, err = interrupted(data_of("done"), (done,), line, line)
+    assert code == -signal.SIGINT and b"2 read, 2 used" in out and b"-: cancelled; nothing of it shows" in err, (code, out, err)
     assert sum(row["trades"] for row in rows(options.wick, "candles", "kraken:A/USD", data=data_of("done"))) == 2
 
 

@@ -109,22 +109,23 @@ enum err lane_close_due(struct book *book, struct lane_state *lane, int64_t wate
         enum err err = lane_load_open(book, lane);
         if (err) return err;
     }
-    int64_t next = INT64_MAX, before_ms = TIME_MAX_MS;
-    uint32_t left = lane->open_rows;
+    /* Open rows that are not due lie at the newest end, and one that is due may lie far before it: neither is looked for
+     * through all that lies between. */
+    const int64_t reach_ms = book->base_ms + lane->grace_ms, first_ms = lane->check_ms - reach_ms;
+    uint32_t due = lane->open_rows;
+    lane->check_ms = INT64_MAX;
     struct row row;
-    while (left > 0 && row_previous(book, lane, before_ms, &row)) {
-        before_ms = row.start_ms;
+    for (int64_t at = watermark_ms - reach_ms + 1; due > 0 && row_next(book, lane, at, &row); at = row.start_ms + 1) {
         if (row_closed(&row)) continue;
-        left--;
-        int64_t due = row.start_ms + book->base_ms + lane->grace_ms;
-        if (due > watermark_ms) {
-            if (due < next) next = due;
-            continue;
-        }
+        due--;
+        if (lane->check_ms == INT64_MAX) lane->check_ms = row.start_ms + reach_ms;
+    }
+    for (int64_t at = first_ms; due > 0 && row_next(book, lane, at, &row); at = row.start_ms + 1) {
+        if (row_closed(&row)) continue;
+        due--;
         enum err err = row_close(book, lane, &row);
         if (err) return err;
     }
-    lane->check_ms = next;
     return ERR_OK;
 }
 
