@@ -24,7 +24,10 @@ struct book_options {
     const uint32_t *only; /* the number of the one series that will come, if that is known: no other's state is read or
                              written. The series table is loaded. NULL: any may come */
     size_t max_bytes;     /* memory for open candles and states; 0: 1 GiB */
-    uint32_t seal_rest;   /* freezes that a day which is over goes untouched before it is sealed; 0: 120 */
+    bool
+        refold; /* a rebuild: there are rows, but no states, and the log is folded from its start. A row holds the records up
+                    to its last offset, and whatever its ids say */
+    uint32_t seal_rest; /* freezes that a day which is over goes untouched before it is sealed; 0: 120 */
 };
 
 enum err book_open(const struct book_options *options, struct diag *diag, struct book **ret_book) MUST_USE;

@@ -36,6 +36,7 @@ struct candle_task_options {
     uint32_t base_ms, price_grace_ms, seal_rest; /* as of book_options */
     struct log_partition *late;                  /* `<topic>.late` and `<topic>.invalid`; NULL: not written */
     struct log_partition *invalid;
+    bool refold;    /* as of book_options */
     bool read_only; /* nothing is appended, no checkpoint will come */
     bool stepped;   /* the log has no committer thread: step it while waiting */
 };

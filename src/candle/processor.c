@@ -369,6 +369,7 @@ static enum err open_book(const struct candle_processor *self, struct diag *diag
         .task = self->name,
         .base_ms = self->options.base_ms,
         .price_grace_ms = self->options.price_grace_ms,
+        .refold = self->options.refold,
         .seal_rest = self->options.seal_rest,
     };
     return book_open(&options, diag, ret_book);

@@ -63,6 +63,7 @@ static enum err add_task(struct engine *engine, const char *topic, uint32_t inde
         .decoder = decoder,
         .base_ms = engine->parts.base_ms,
         .price_grace_ms = (uint32_t)engine->config.candles_grace_ms,
+        .refold = engine->rebuild,
         .seal_rest = phase_seal_rest(),
         .late = late,
         .invalid = invalid,

@@ -119,7 +119,7 @@ static enum err apply_used(struct book *book, struct lane_state *lane, const str
         err = lane_close_due(book, lane, lane->max_ms);
         if (err == ERR_OK) err = lane_fill_feed(book, lane);
     }
-    if (err == ERR_OK) heat(lane, &row);
+    if (err == ERR_OK && !lane->orphan) heat(lane, &row);
     return err;
 }
 
@@ -135,6 +135,40 @@ static enum err apply_other(struct book *book, struct lane_state *lane, const st
     if (e->time_ms > lane->max_ms) lane->max_ms = e->time_ms;
     enum err err = v->inserted || v->appended ? lane_ids_changed(book, lane, e, v) : ERR_OK;
     return err ? err : lane_close_due(book, lane, lane->max_ms);
+}
+
+/* --- a refold --- */
+
+/* Does the row have this record already? */
+static enum err is_held(struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+                        bool *ret_held) {
+    struct row row;
+    enum err err = row_find(book, lane, book_start_of(book, e->time_ms), &row);
+    *ret_held = err == ERR_OK && row.minute != NULL && offset >= 0 && offset <= row.minute->last_offset;
+    return err;
+}
+
+static bool is_doubtful(const struct lane_state *lane, const struct event *e) {
+    return e->first_id >= 0 && lane->doubtful.count > 0 &&
+           idset_overlap(&lane->doubtful, e->first_id, e->last_id) != IDSET_NONE;
+}
+
+static enum err apply_held(struct book *book, struct lane_state *lane, const struct event *e) {
+    const int64_t start_ms = book_start_of(book, e->time_ms);
+    lane->used++;
+    if (start_ms > lane->newest_ms) lane->newest_ms = start_ms;
+    if (e->time_ms > lane->max_ms) lane->max_ms = e->time_ms;
+    return lane_close_due(book, lane, lane->max_ms);
+}
+
+static enum err apply_again(struct book *book, struct lane_state *lane, const struct event *e, int64_t offset,
+                            uint64_t hash, struct verdict *v) {
+    bool held;
+    enum err err = is_held(book, lane, e, offset, &held);
+    if (err != ERR_OK) return err;
+    if (v->fate == FATE_USED && held) return apply_held(book, lane, e);
+    if (v->fate == FATE_USED && is_doubtful(lane, e)) v->fate = FATE_DUPLICATE;
+    return v->fate == FATE_USED ? apply_used(book, lane, e, offset, hash, v) : apply_other(book, lane, e, v);
 }
 
 static enum err apply_event(struct book *book, const struct event *e, int64_t offset, uint64_t hash,
@@ -159,6 +193,11 @@ static enum err apply_event(struct book *book, const struct event *e, int64_t of
     if ((lane->listed & (LISTED_DIRTY | LISTED_TOUCHED)) != (LISTED_DIRTY | LISTED_TOUCHED)) {
         err = lane_enlist(book, lane, LISTED_DIRTY | LISTED_TOUCHED);
         if (err) return err;
+    }
+    if (lane->orphan) {
+        err = apply_again(book, lane, e, offset, hash, &v);
+        *ret_fate = v.fate;
+        return err;
     }
     *ret_fate = v.fate;
     return v.fate == FATE_USED ? apply_used(book, lane, e, offset, hash, &v) : apply_other(book, lane, e, &v);

@@ -162,6 +162,18 @@ static enum err begin_epoch(struct lane_state *lane, int64_t time_ms) {
 }
 
 /* Past the maximum of holes the oldest half is forgotten, and what would fall into it is late. */
+/* A row that has as many trades as ids between its first and its last one has them all. */
+enum err ids_learn(struct lane_state *lane, const struct candle *row) {
+    struct idset *set = &lane->ids;
+    const struct id_range range = {row->first_id, row->last_id, row->open_mark.time_ms, row->close_mark.time_ms};
+    if (range.first < 0) return ERR_OK;
+    if (row->coverage != COVERAGE_TRADED && (int64_t)row->trades != range.last - range.first + 1) set = &lane->doubtful;
+    const bool again = lane->ids.count > 0 && range.last < idset_max(&lane->ids) &&
+                       range.first_ms > lane->ids.ranges[lane->ids.count - 1].last_ms + EPOCH_MS;
+    enum err err = again ? begin_epoch(lane, range.first_ms) : ERR_OK;
+    return err == ERR_OK ? idset_merge(set, &range) : err;
+}
+
 static enum err insert(struct idset *set, const struct event *e, struct verdict *v) {
     int64_t time_ms = e->filtered ? IDSET_NO_TIME : e->time_ms;
     struct id_range range = {e->first_id, e->last_id, time_ms, time_ms};

@@ -124,6 +124,7 @@ struct lane_state {
     uint32_t *hashes;       /* of id & (RECENT_HASHES - 1), lower half; dense only */
     int64_t epoch_start_ms; /* of `ids` */
     bool saved_series, fresh /* no state was restored */;
+    bool orphan;                 /* of a refold: it has rows */
     bool unsure;                 /* others store rows of the lane too: what is stored must be looked up */
     struct chunk *current_chunk; /* of the hot row */
     uint64_t current_bit;
@@ -138,6 +139,7 @@ struct lane_state {
     uint32_t epoch_count;
     int64_t sparse_bucket; /* hour of `ids` where sparse; epochs[0] is the hour before */
 
+    struct idset doubtful; /* of an orphan: ids within rows of which some are missing, and which is not known */
     struct idset feed;     /* the feed was up from first to last, ms */
     int64_t quiet_next_ms; /* the next minute to be called quiet by the feed's word */
 
@@ -292,6 +294,8 @@ struct verdict {
         uint8_t coverage; /* before the event came */
     } neighbours[2];
 };
+/* The ids of a stored row are seen ids; those of an incomplete one perhaps. ERR_NO_MEMORY, ERR_LIMIT. */
+enum err ids_learn(struct lane_state *lane, const struct candle *row) MUST_USE;
 enum err ids_judge(struct book *book, struct lane_state *lane, const struct event *event, uint64_t hash,
                    struct verdict *ret_verdict) MUST_USE;
 /* The ids that events of this time belong to. */

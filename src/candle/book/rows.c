@@ -80,6 +80,20 @@ static enum err find_stored(struct book *book, struct lane_state *lane) {
     return ERR_OK;
 }
 
+static enum err visit_learn(void *context, const struct candle *candle) { return ids_learn(context, candle); }
+
+/* Rows are all that is left of what was folded: they say which ids were seen. */
+static enum err adopt(struct book *book, struct lane_state *lane) {
+    if (lane->stored_from_ms > lane->stored_until_ms) return ERR_OK;
+    lane->orphan = true;
+    if (lane->ids_kind != LANE_DENSE) return ERR_OK;
+    struct store_snapshot *snapshot;
+    enum err err = book_snapshot(book, &snapshot);
+    const struct shelf_range all = {lane->lane, (uint32_t)book->base_ms, lane->stored_from_ms,
+                                    lane->stored_until_ms + book->base_ms, false};
+    return err == ERR_OK ? shelf_scan(book->options.shelf, snapshot, &all, visit_learn, lane, book->diag) : err;
+}
+
 static enum err grow_series(struct book *book, uint32_t series) {
     uint32_t capacity = book->series_capacity == 0 ? 256 : book->series_capacity;
     while (capacity <= series) capacity *= 2;
@@ -124,6 +138,7 @@ void lane_deinit(struct lane_state *lane) {
     for (uint32_t i = 0; i < lane->epoch_count; i++) idset_deinit(&lane->epochs[i].ids);
     for (int i = 0; i < 2; i++) free(lane->recents[i].slots);
     idset_deinit(&lane->ids);
+    idset_deinit(&lane->doubtful);
     idset_deinit(&lane->feed);
     free(lane->chunks);
     free(lane->epochs);
@@ -165,6 +180,7 @@ enum err lane_get(struct book *book, uint32_t series, uint8_t basis, struct lane
     if (lane == NULL) {
         err = lane_make(book, series, basis, &lane);
         if (err == ERR_OK && book->options.shelf != NULL) err = find_stored(book, lane);
+        if (err == ERR_OK && book->options.refold) err = adopt(book, lane);
     }
     if (err == ERR_OK) *ret_lane = lane;
     return err;
