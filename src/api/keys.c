@@ -1,11 +1,11 @@
-/* Idempotency-Key: which events a key has brought in the last 24 hours.
+/* Idempotency-Key: which elements, events and what is none, a key has brought in the last 24 hours.
  *
- * Topic `prices.keys`, a record a request: key = the Idempotency-Key, value = u64 little-endian hashes of the events that were
+ * Topic `prices.keys`, a record a request: key = the Idempotency-Key, value = u64 little-endian hashes of the elements that were
  * on disk when it was written, timestamp = append time. It is read at the start; damage in it makes some keys unknown and
  * nothing worse, because equal events are folded once. A request that was cut off between its events and this record is
  * caught by the log: its batches carry a producer id made of key and content.
  *
- * In memory the newest 262,144 requests and 2,097,152 events are kept; past that the oldest are forgotten early. */
+ * In memory the newest 262,144 requests and 2,097,152 elements are kept; past that the oldest are forgotten early. */
 #include "api/api_internal.h"
 
 #include <assert.h>
