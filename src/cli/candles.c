@@ -50,5 +50,6 @@ const struct cli_command command_candles = {
     .summary = "candles of a series",
     .detail = "A series is venue:BASE/QUOTE in any case, or venue:SYMBOL.",
     .options = options,
+    .by_url = true,
     .run = run,
 };

@@ -29,6 +29,7 @@ struct cli_command {
     uint32_t words_min, words_max;
     const char *summary;
     const char *detail;               /* a paragraph for help and manual, or NULL */
+    bool by_url;                      /* asks a wick elsewhere where --url says so; the others need the folder */
     const struct cli_option *options; /* ends with a NULL name; the common ones come on top */
     int (*run)(struct cli *cli);
 };

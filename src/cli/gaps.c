@@ -27,5 +27,6 @@ const struct cli_command command_gaps = {
     .words_max = 1,
     .summary = "the holes in the ids of trades",
     .options = options,
+    .by_url = true,
     .run = run,
 };

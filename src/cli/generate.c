@@ -1,5 +1,6 @@
 #include "engine/generate.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -7,6 +8,9 @@
 #include "api/topics.h"
 #include "cli/remote.h"
 #include "cli/topic.h"
+
+/* A hundred years from 2100 on: recorders' clocks, nanoseconds in 64 bits, end in 2262. */
+static const int64_t FROM_MAX_MS = 4102444800000, SPAN_MAX_MS = 100 * 365 * (int64_t)86400000;
 
 enum { FLUSH_BYTES = 256 * 1024, URL_EVENTS = 1000, ANSWER_BYTES = 64 * 1024, ANSWER_SHOWN = 200 };
 
@@ -51,6 +55,12 @@ static enum err post(struct generating *g) {
     return err;
 }
 
+static enum err cannot_write(struct generating *g) {
+    diag_set(&g->diag, ERR_IO, "the file cannot be written: %s", strerror(errno));
+    diag_where(&g->diag, "%s", cli_value(g->cli, "out"));
+    return ERR_IO;
+}
+
 static enum err flush(struct generating *g) {
     enum err err = ERR_OK;
     if (g->pending == 0) return ERR_OK;
@@ -59,7 +69,7 @@ static enum err flush(struct generating *g) {
     else if (g->writer != NULL)
         err = topic_writer_flush(g->writer, &g->diag);
     else if (g->file != NULL && fwrite(g->out.data, 1, g->out.size, g->file) != g->out.size)
-        err = diag_set(&g->diag, ERR_IO, "the file cannot be written");
+        err = cannot_write(g);
     else if (g->file == NULL)
         cli_put(g->out.data, g->out.size);
     buf_clear(&g->out);
@@ -133,8 +143,7 @@ static enum err open_target(struct generating *g) {
     g->url = cli_value(g->cli, "to");
     if (g->url != NULL) return open_url(g);
     if (topic != NULL) return open_topic(g, topic);
-    if (out != NULL && (g->file = fopen(out, "wb")) == NULL)
-        return diag_set(&g->diag, ERR_IO, "%s cannot be written", out);
+    if (out != NULL && (g->file = fopen(out, "wb")) == NULL) return cannot_write(g);
     return ERR_OK;
 }
 
@@ -148,8 +157,14 @@ static enum err generate(struct generating *g, int64_t rate) {
     return err == ERR_END ? flush(g) : err;
 }
 
+/* What the file's buffer held is written now, or not. */
+static enum err close_file(struct generating *g, enum err err) {
+    if (g->file != NULL && fclose(g->file) != 0 && err == ERR_OK) err = cannot_write(g);
+    g->file = NULL;
+    return err;
+}
+
 static void close_target(struct generating *g) {
-    if (g->file != NULL && fclose(g->file) != 0) fprintf(stderr, "wick: the file is not whole\n");
     remote_close(&g->remote);
     if (g->writer != NULL) topic_writer_close(g->writer);
     topics_close(&g->topics);
@@ -168,8 +183,8 @@ static bool parse(struct cli *cli, struct generate_options *o, int64_t *ret_rate
     }
     int64_t seed, count, series, from, span, disorder, late, duplicate;
     if (!cli_number(cli, "seed", 0, INT64_MAX, 1, &seed) || !cli_number(cli, "count", 0, INT64_MAX, 1000, &count) ||
-        !cli_number(cli, "series", 1, 20000, 0, &series) || !cli_number(cli, "from", 0, INT64_MAX / 2, 0, &from) ||
-        !cli_number(cli, "span-ms", 1, INT64_MAX / 2, 0, &span) ||
+        !cli_number(cli, "series", 1, 20000, 0, &series) || !cli_number(cli, "from", 1, FROM_MAX_MS, 0, &from) ||
+        !cli_number(cli, "span-ms", 1, SPAN_MAX_MS, 0, &span) ||
         !cli_number(cli, "disorder-ms", 0, 86400000, -1, &disorder) ||
         !cli_number(cli, "late-ppm", 0, 1000000, 0, &late) ||
         !cli_number(cli, "duplicate-ppm", 0, 1000000, 0, &duplicate) ||
@@ -199,16 +214,17 @@ static int run(struct cli *cli) {
     enum err err = generator_open(&o, &g.generator);
     if (err == ERR_OK) err = open_target(&g);
     if (err == ERR_OK) err = generate(&g, rate);
+    err = close_file(&g, err);
     close_target(&g);
     return err == ERR_OK ? EXIT_DONE : cli_fail(err, &g.diag);
 }
 
 static const struct cli_option options[] = {
-    {"count", "N", "how many; 0 without end (default 1000)"},
+    {"count", "N", "how many; 0: without end (default 1000)"},
     {"rate", "N", "so many a second (default: as fast as possible)"},
     {"seed", "N", "the same seed gives the same events (default 1)"},
-    {"series", "N", "of how many series"},
-    {"from", "MS", "first event time, milliseconds since 1970"},
+    {"series", "N", "of how many series, up to 20000 (default 2000 for price-events, 24 for trades, 10 for prices)"},
+    {"from", "MS", "first event time, milliseconds since 1970, to 2100 (default 1700000000000)"},
     {"span-ms", "MS", "event time that all of them span (default an hour)"},
     {"disorder-ms", "MS", "how far out of order (default 2000)"},
     {"late-ppm", "N", "so many in a million a minute late"},

@@ -34,6 +34,7 @@ static int help_command(const struct cli_command *c) {
     }
     cli_print("Common options:\n");
     print_options(cli_common_options);
+    if (c->by_url) cli_print("\nEnvironment: %s.\n", environment);
     return EXIT_DONE;
 }
 
@@ -85,23 +86,52 @@ static void manual(void) {
     cli_print(".SH EXIT STATUS\n%s.\n.SH ENVIRONMENT\n%s.\n", exits, environment);
 }
 
+/* "price-events|trades|prices", "[fold|decode|read]": the choices that the first word has, apart by spaces. */
+static void put_choices(const char *words) {
+    if (words[0] == '[') words++;
+    const size_t size = strcspn(words, " ]");
+    if (memchr(words, '|', size) == NULL) return;
+    for (size_t i = 0; i < size; i++) cli_print("%c", words[i] == '|' ? ' ' : words[i]);
+}
+
+static void put_values(const struct cli_option *options) {
+    for (const struct cli_option *o = options; o->name != NULL; o++) {
+        if (o->argument == NULL || strchr(o->argument, '|') == NULL) continue;
+        cli_print("        --%s) words=\"", o->name);
+        put_choices(o->argument);
+        cli_print("\" ;;\n");
+    }
+}
+
+static void put_commands(void) {
+    for (const struct cli_command *const *c = cli_commands; *c != NULL; c++) cli_print("%s ", (*c)->name);
+}
+
 static void completion(void) {
     cli_print(
         "# bash completion for wick: source it, or put it into /etc/bash_completion.d\n_wick() {\n"
-        "    local word=\"${COMP_WORDS[COMP_CWORD]}\" options=\"\"\n    if [ \"$COMP_CWORD\" = 1 ]; then\n"
+        "    local word=\"${COMP_WORDS[COMP_CWORD]}\" options=\"\" words=\"\"\n    if [ \"$COMP_CWORD\" = 1 ]; then\n"
         "        COMPREPLY=($(compgen -W \"");
-    for (const struct cli_command *const *c = cli_commands; *c != NULL; c++) cli_print("%s ", (*c)->name);
+    put_commands();
     cli_print("\" -- \"$word\"))\n        return\n    fi\n    case \"${COMP_WORDS[1]}\" in\n");
     for (const struct cli_command *const *c = cli_commands; *c != NULL; c++) {
         cli_print("        %s) options=\"", (*c)->name);
         for (const struct cli_option *o = (*c)->options; o->name != NULL; o++) cli_print("--%s ", o->name);
+        cli_print("%s\"; [ \"$COMP_CWORD\" = 2 ] && words=\"", (*c)->by_url ? "--url " : "");
+        if (*c == &command_help) put_commands();
+        put_choices((*c)->words);
         cli_print("\" ;;\n");
     }
+    cli_print("    esac\n    case \"${COMP_WORDS[COMP_CWORD-1]}\" in\n");
+    put_values(cli_common_options);
+    for (const struct cli_command *const *c = cli_commands; *c != NULL; c++) put_values((*c)->options);
     cli_print("    esac\n    options=\"$options");
-    for (const struct cli_option *o = cli_common_options; o->name != NULL; o++) cli_print(" --%s", o->name);
+    for (const struct cli_option *o = cli_common_options; o->name != NULL; o++)
+        if (strcmp(o->name, "url") != 0) cli_print(" --%s", o->name);
     cli_print(
         "\"\n    case \"$word\" in\n        -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n"
-        "        *) COMPREPLY=($(compgen -f -- \"$word\")) ;;\n    esac\n}\ncomplete -F _wick wick\n");
+        "        *) if [ -n \"$words\" ]; then COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n"
+        "           else COMPREPLY=($(compgen -f -- \"$word\")); fi ;;\n    esac\n}\ncomplete -F _wick wick\n");
 }
 
 static int run(struct cli *cli) {

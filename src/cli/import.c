@@ -432,8 +432,6 @@ static int run(struct cli *cli) {
         .request = {.copy = cli_flag(cli, "copy"), .progress = show_progress, .cancelled = &cancelled},
     };
     if (!parse_options(cli, &work.request.options)) return EXIT_USAGE;
-    if (cli_value(cli, "url") != NULL)
-        return cli_usage(cli, "import reads files into a data folder of this machine: --data, not --url");
     struct diag diag = {0};
     catch_signals();
     if (!cli_server_runs(cli)) {

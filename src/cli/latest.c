@@ -64,5 +64,6 @@ const struct cli_command command_latest = {
     .words_max = 1000,
     .summary = "latest prices",
     .options = options,
+    .by_url = true,
     .run = run,
 };

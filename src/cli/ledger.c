@@ -34,5 +34,6 @@ const struct cli_command command_ledger = {
     .words = "",
     .summary = "where every event went; exit 1 where it does not balance",
     .options = options,
+    .by_url = true,
     .run = run,
 };

@@ -19,7 +19,9 @@ const struct cli_command *const cli_commands[] = {
 const struct cli_option cli_common_options[] = {
     {"data", "DIR", "the data folder (default data/wick, or the configuration's)"},
     {"config", "FILE", "the configuration (default wick.yaml, if it is there)"},
-    {"url", "URL", "ask a running wick there, http:// or https://, instead of the data folder"},
+    {"url", "URL",
+     "ask the wick that runs there, http:// or https://, instead of the data folder (candles, latest, series, why, "
+     "gaps, ledger)"},
     {"format", "table|json|csv", "how results are printed (default: table)"},
     {"help", NULL, "what the command does and its options"},
     {NULL, NULL, NULL},
@@ -60,7 +62,11 @@ bool cli_number(const struct cli *cli, const char *name, int64_t min, int64_t ma
         return true;
     }
     if (!slice_to_u64(slice_text(text), &value) || (int64_t)value < min || value > (uint64_t)max) {
-        cli_usage(cli, "--%s: \"%s\" is not a whole number in %lld..%lld", name, text, (long long)min, (long long)max);
+        if (max == INT64_MAX)
+            cli_usage(cli, "--%s: \"%s\" is not a whole number from %lld on, below 2^63", name, text, (long long)min);
+        else
+            cli_usage(cli, "--%s: \"%s\" is not a whole number in %lld..%lld", name, text, (long long)min,
+                      (long long)max);
         return false;
     }
     *ret_value = (int64_t)value;
@@ -218,6 +224,8 @@ static int run_command(struct cli *cli, int argc, char **argv) {
         return command_help.run(cli);
     }
     if (!parse_format(cli)) return EXIT_USAGE;
+    if (cli_flag(cli, "url") && !cli->command->by_url)
+        return cli_usage(cli, "%s works on a data folder of this machine: --data, not --url", cli->command->name);
     if (cli->word_count < cli->command->words_min || cli->word_count > cli->command->words_max)
         return cli_usage(cli, "%s takes: %s", cli->command->name,
                          cli->command->words[0] ? cli->command->words : "no words");

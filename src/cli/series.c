@@ -25,5 +25,6 @@ const struct cli_command command_series = {
     .words = "",
     .summary = "venues, pairs, last seen",
     .options = options,
+    .by_url = true,
     .run = run,
 };

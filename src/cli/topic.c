@@ -71,8 +71,6 @@ static int delete (struct cli *cli, const char *topic) {
 static int run(struct cli *cli) {
     const char *verb = cli->words[0], *topic = cli->word_count > 1 ? cli->words[1] : NULL;
     bool copy = strcmp(verb, "copy") == 0;
-    if (cli_value(cli, "url") != NULL)
-        return cli_usage(cli, "topic works on a data folder of this machine: --data, not --url");
     if (cli->word_count > (copy ? 3 : 2)) return cli_usage(cli, "topic %s takes one topic", verb);
     if (strcmp(verb, "list") == 0)
         return topic == NULL ? list(cli) : cli_usage(cli, "topic list takes no name: it lists them all");

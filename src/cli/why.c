@@ -68,5 +68,6 @@ const struct cli_command command_why = {
     .words_max = 2,
     .summary = "how one candle came to be: trades used, late, duplicate; holes, revisions, coverage",
     .options = options,
+    .by_url = true,
     .run = run,
 };

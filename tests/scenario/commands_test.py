@@ -97,10 +97,41 @@ def wrong_use():
                         (["topic", "create", "notes"], 3), (["topic", "read", "notes", "--from", "99"], 3), (["why", "kraken:A/USD", "noon"], 2)):
         got, out, err = run(options.wick, *words, "--data", data)
         assert got == code and out == b"" and err.startswith(b"wick: "), (words, got, out, err)
+    asking = {"candles", "latest", "series", "why", "gaps", "ledger"}
+    for words in (["run"], ["import", events], ["candles", "x"], ["latest"], ["series"], ["why", "x", "1"], ["gaps"], ["verify", "--capture", events], ["ledger"], ["topic", "list"],
+                  ["fsck"], ["generate", "trades"], ["bench", "fold"]):
+        code, out, err = run(options.wick, *words, "--url", "http://127.0.0.1:1", "--data", os.path.join(options.scratch, "url"))
+        assert code == (5 if words[0] in asking else 2) and out == b"" and (words[0] in asking or b"--data, not --url" in err), (words, code, err)
     names = re.findall(r"^  (\w+)", must(options.wick, "help").decode(), re.M)
     assert len(names) > 8, names
     for name in names:
         assert f"wick {name}" in must(options.wick, "help", name).decode() or name in ("help",), name
+
+
+def completion():
+    """bash offers the commands, what each takes, and the choices of an option; each option it offers is one that the command takes."""
+    script = os.path.join(options.scratch, "wick.bash")
+    with open(script, "wb") as file:
+        file.write(must(options.wick, "help", "--completion"))
+
+    def offers(*words):
+        line = " ".join(f"'{word}'" for word in words)
+        code = f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _wick; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        return subprocess.run(["bash", "-c", code], capture_output=True, check=True, text=True).stdout.split()
+
+    commands = offers("wick", "")
+    assert commands == re.findall(r"^## wick ([a-z]+)", must(options.wick, "help", "--reference").decode(), re.M), commands
+    for words, wanted in ((("wick", "la"), ["latest"]), (("wick", "topic", ""), ["list", "create", "delete", "read", "write", "tail", "copy"]),
+                          (("wick", "generate", "p"), ["price-events", "prices"]), (("wick", "bench", ""), ["fold", "decode", "read"]), (("wick", "help", "f"), ["fsck"]),
+                          (("wick", "series", "--format", ""), ["table", "json", "csv"]), (("wick", "candles", "x", "--kind", "t"), ["trade"]), (("wick", "fsck", "--u"), []),
+                          (("wick", "series", "--u"), ["--url"])):
+        assert offers(*words) == wanted, (words, offers(*words))
+    for command in commands:
+        said = re.findall(r"^  --([a-z0-9-]+)", must(options.wick, "help", command).decode(), re.M)
+        offered = [option[2:] for option in offers("wick", command, "--")]
+        assert sorted(offered) == sorted(set(said) - (set() if "url" in offered else {"url"})) and "data" in offered, (command, offered, said)
+        page = must(options.wick, "help", "--manual").decode().split(f".SS wick {command} ")[1].split(".SS ")[0]
+        assert all(f"\\-\\-{option}" in page or option in ("data", "config", "url", "format", "help") for option in said), command
 
 
 def what_is_wrong_is_named():
@@ -281,7 +312,7 @@ def arrays():
 
 
 fill()
-for name, case in (("same-everywhere", same_everywhere), ("folders-that-are-not", folders_that_are_not), ("wrong-use", wrong_use), ("what-is-wrong-is-named", what_is_wrong_is_named), ("settings-of-the-command-line", settings_of_the_command_line), ("elsewhere-by-https", elsewhere_by_https), ("why-in-words", why_in_words),
+for name, case in (("same-everywhere", same_everywhere), ("folders-that-are-not", folders_that_are_not), ("wrong-use", wrong_use), ("completion", completion), ("what-is-wrong-is-named", what_is_wrong_is_named), ("settings-of-the-command-line", settings_of_the_command_line), ("elsewhere-by-https", elsewhere_by_https), ("why-in-words", why_in_words),
                    ("bar-on-a-terminal", bar_on_a_terminal), ("arrays", arrays)):
     report.case(name, case)
 sys.exit(report.done())

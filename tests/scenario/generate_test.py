@@ -133,8 +133,24 @@ def into_a_url():
     assert code == 5 and url.encode() in err, (code, err)
 
 
+def bounds_and_bad_files():
+    """What cannot be written is an error also when only the last bytes cannot; times stay where nanoseconds fit 64 bits."""
+    for count in ("3", "30000"):
+        code, out, err = run(options.wick, "generate", "price-events", "--count", count, "--out", "/dev/full")
+        assert code == 5 and out == b"" and b"/dev/full: the file cannot be written: No space left" in err, (count, code, err)
+    code, _, err = run(options.wick, "generate", "price-events", "--out", path("none") + "/x")
+    assert code == 5 and b"No such file or directory" in err, (code, err)
+    for option, most in (("--from", 4102444800000), ("--span-ms", 3153600000000), ("--series", 20000), ("--disorder-ms", 86400000), ("--late-ppm", 1000000)):
+        code, _, err = run(options.wick, "generate", "trades", option, str(most + 1))
+        assert code == 2 and f"..{most}".encode() in err, (option, code, err)
+    latest = must(options.wick, "generate", "trades", "--count", "500", "--from", "4102444800000", "--span-ms", "3153600000000").splitlines()
+    assert len(latest) == 500 and all(0 < int(line.split()[0]) < 2**63 for line in latest)
+    code, _, err = run(options.wick, "generate", "trades", "--count", "-1")
+    assert code == 2 and b"whole number from 0 on" in err, (code, err)
+
+
 for name, case in (("same-seed-same-bytes", same_seed_same_bytes), ("imports-take-every-line", imports_take_every_line),
                    ("rows-of-prices", rows_of_prices), ("time-and-disorder", time_and_disorder), ("doubles", doubles), ("at-a-rate", at_a_rate),
-                   ("into-topics", into_topics), ("into-a-url", into_a_url)):
+                   ("into-topics", into_topics), ("into-a-url", into_a_url), ("bounds-and-bad-files", bounds_and_bad_files)):
     report.case(name, case)
 sys.exit(report.done())
