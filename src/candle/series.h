@@ -50,8 +50,9 @@ enum err series_restore(struct series_table *table, const struct series *series)
  * for trades if there are any. ERR_SYNTAX, ERR_NOT_FOUND with the nearest known name as hint. */
 enum err series_parse(const struct series_table *table, struct slice text, int kind, struct diag *diag,
                       uint32_t *ret_number) MUST_USE;
-/* Splits a venue's symbol at the longest known quote asset: "BTCUSDT" -> BTC, USDT; "XRP/ETH", "BTC_USDT" and "btc-usdt" at
- * the mark. ERR_SYNTAX where nothing fits. */
-enum err series_split_symbol(struct slice symbol, struct slice *ret_base, struct slice *ret_quote) MUST_USE;
+/* Splits a venue's symbol at the longest quote asset known of it (of a venue that is not known: of any): "BTCUSDT" -> BTC, USDT;
+ * "XRP/ETH", "BTC_USDT" and "btc-usdt" at the mark. ERR_SYNTAX where nothing fits. */
+enum err series_split_symbol(struct slice venue, struct slice symbol, struct slice *ret_base,
+                             struct slice *ret_quote) MUST_USE;
 
 #endif

@@ -150,12 +150,14 @@ static void close_import(struct import *import) {
 
 static enum err attempt(struct engine *engine, const struct import_request *request, bool held, struct diag *diag,
                         struct import_result *ret_result, bool *ret_conflict) {
+    const int64_t now_ms = sys_wall_ms(engine_parts(engine)->sys);
     struct import import = {
         .parts = engine_parts(engine),
         .engine = engine,
         .request = request,
         .diag = diag,
-        .future_ms = sys_wall_ms(engine_parts(engine)->sys) + FUTURE_MS,
+        .now_ms = now_ms,
+        .future_ms = now_ms + FUTURE_MS,
         .events = aligned_alloc(64, IMPORT_EVENTS_MAX * sizeof(struct event)),
         .fates = calloc(IMPORT_EVENTS_MAX, sizeof(enum event_fate)),
         .klines = calloc(IMPORT_KLINES_MAX, sizeof(struct candle)),

@@ -391,6 +391,35 @@ static void test_klines(void **state) {
     assert_int_equal(t->items[0].err, ERR_CONFLICT);
 }
 
+/* Each as a plain row, and with quotes, which only the general reader takes. */
+static void test_klines_that_contradict_themselves(void **state) {
+    struct taken *t = *state;
+    static const struct {
+        const char *columns, *reason; /* open, high, low, close, volume; quote volume, count, taker buy volumes */
+    } cases[] = {
+        {"2,2.0,2.00,2,0|0.000,0,0,0", NULL},
+        {"2,2.0,2.00,2,3|7,0,0,0", "no trades"},
+        {"2,2.0,2.00,2,0|7,0,0,0", "no trades"},
+        {"2,2.1,2.00,2,0|0,0,0,0", "no trades"},
+        {"2,2,2,2,0.10|0.2,1,0.1,0.20", NULL},
+        {"2,2,2,2,0.10|0.2,1,0.1000001,0.2", "takers"},
+        {"2,2,2,2,10|20,1,10,20.1", "takers"},
+        {"2,2,2,2,99999999999999999999999|0,1,99999999999999999999999.1,0", "takers"},
+        {"2,2,2,2,99999999999999999999999|0,1,99999999999999999999998.1,0", NULL},
+    };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        const char *columns = cases[i / 2].columns, *reason = cases[i / 2].reason, *cut = strchr(columns, '|');
+        char text[512];
+        snprintf(text, sizeof text, "1637971200000,%.*s,1637971259999,%s,%s\n", (int)(cut - columns), columns, cut + 1,
+                 i % 2 == 0 ? "0" : "\"0\"");
+        const struct import_options options = {.format = IMPORT_BINANCE_KLINES};
+        assert_int_equal(take_text(t, text, "ADABTC-1m-2021-11-27.csv", &options, 10), ERR_END);
+        assert_int_equal(t->item_count, 1);
+        assert_int_equal(t->items[0].kind, reason == NULL ? IMPORT_KLINE : IMPORT_REJECT);
+        assert_true(reason == NULL || strstr(t->items[0].reason, reason) != NULL);
+    }
+}
+
 static void test_klines_in_batches(void **state) {
     struct taken *t = *state;
     struct buf text;
@@ -398,7 +427,8 @@ static void test_klines_in_batches(void **state) {
     for (uint32_t i = 0; i < 20000; i++) {
         if (i == 777) buf_put_text(&text, "rubbish\n");
         buf_printf(&text, "%llu,%u.5,%u.75,%u.25,%u.5,%u.00010000,%llu,1.5,%u,1.0,0.5,0\n",
-                   1600000020000ull + i * 60000ull, i + 1, i + 1, i + 1, i + 1, i, 1600000079999ull + i * 60000ull, i);
+                   1600000020000ull + i * 60000ull, i + 1, i + 1, i + 1, i + 1, i + 1, 1600000079999ull + i * 60000ull,
+                   i + 1);
     }
     struct input *input = NULL;
     struct import_reader *reader = NULL;
@@ -412,7 +442,7 @@ static void test_klines_in_batches(void **state) {
         uint32_t count = 0;
         err = import_read_klines(reader, rows, 1000, NULL, &series, &count, &item, &has_item);
         for (uint32_t i = 0; i < count; i++, total++) {
-            assert_int_equal(rows[i].trades, total);
+            assert_int_equal(rows[i].trades, total + 1);
             assert_int_equal((int64_t)rows[i].high.mantissa, (total + 1) * 100 + 75);
             struct slice source;
             uint64_t line;
@@ -473,6 +503,10 @@ static void put_row(struct buf *out, bool kline, bool aggregated) {
             buf_printf(out, "%u.%u", 2000000000 + random_below(1000), random_below(1000)); /* high */
         else if (kline && i == 3 && plausible)
             buf_printf(out, "0.%u", random_below(1000)); /* low */
+        else if (kline && (i == 5 || i == 7) && plausible)
+            buf_printf(out, "%u.%u", 2000000000 + random_below(1000), random_below(1000)); /* volumes */
+        else if (kline && i == 8 && random_below(16) == 0)
+            buf_put_u8(out, '0');
         else if (!kline && i > time)
             buf_put_text(out, random_below(2) ? "True" : "false");
         else if ((kline && i == 8) || (!kline && (i == 0 || (aggregated && i > 2))))
@@ -682,6 +716,7 @@ int main(void) {
         TEST(test_aggtrades),
         TEST(test_trades),
         TEST(test_klines),
+        TEST(test_klines_that_contradict_themselves),
         TEST(test_klines_in_batches),
         TEST(test_fast_and_general_rows_agree),
         TEST(test_price_events),

@@ -60,7 +60,7 @@ enum err market_series(struct market *market, struct slice symbol, struct diag *
         upper[i] = c >= 'a' && c <= 'z' ? c & 0xDF : c;
     }
     struct slice base, quote;
-    if (series_split_symbol(slice_of(upper, symbol.size), &base, &quote) != ERR_OK)
+    if (series_split_symbol(slice_text(market->venue), slice_of(upper, symbol.size), &base, &quote) != ERR_OK)
         return diag_set(diag, ERR_UNKNOWN, "the symbol \"%.*s\" ends with no known quote asset", SLICE_PRINT(symbol));
     uint32_t series = SERIES_NONE;
     enum err err = intern(market, base, quote, diag, &series);

@@ -142,6 +142,22 @@ def what_no_candle_can_hold():
     assert told == [(lines[1], "future", "2"), (lines[2], "future", "3"), (rows[1], "future", "2"), (rows[2], "range", "3")], told
 
 
+def klines_in_progress():
+    """REST's answers end with the candle of this minute: it is no candle yet, is counted, and is taken once it is over."""
+    current = int(time.time() * 1000) // 60_000 * 60_000
+    data = data_of("in-progress")
+    rows_at = [[current + i * 60_000, "1.0", "3", "1", "2", "5", current + i * 60_000 + 59_999, "7", 3, "1", "1.5", "0"] for i in (-2, -1, 0, 1, 9)]
+    for name, text in (("BTCUSDT-1m.json", json.dumps(rows_at)), ("ETHUSDT-1m.csv", "".join(",".join(map(str, row)) + "\n" for row in rows_at))):
+        said = json.loads(must(options.wick, "import", file_of(name, text), "--format", "json", data=data))
+        open_rows = 3 if int(time.time() * 1000) < current + 60_000 else None  # None: the minute passed meanwhile
+        assert open_rows is None or (said["read"], said["used"], said["invalid"]) == (5, 2, 3), said
+        shown = rows(options.wick, "candles", f"binance:{name[:7]}", data=data)
+        assert open_rows is None or [row["open_time"] for row in shown] == [current - 120_000, current - 60_000], shown
+    kept = [json.loads(line)["headers"] for line in must(options.wick, "topic", "read", "imports.invalid", data=data).splitlines()]
+    assert all(row["reason"] == "future" for row in kept) and len(kept) in (4, 5, 6), kept
+    assert f"not closed yet: it ends with {current + 600_000 - 1}" in json.dumps(kept), kept
+
+
 def odd_files():
     for name, content in (("empty", b""), ("binary", chance.randbytes(100_000)), ("one-line", b"x" * 5_000_000), ("nul", bytes(10_000)),
                           ("half", price_event("A", now, "1").encode()[:-5]), ("gzip-of-garbage", gzip.compress(chance.randbytes(100_000)))):
@@ -152,6 +168,7 @@ def odd_files():
 
 
 for name, case in (("arguments", arguments_), ("configurations", configurations), ("files-that-are-not", files_that_are_not),
-                   ("bad-lines-are-kept", bad_lines_are_kept), ("copies-keep-what-they-refuse", copies_keep_what_they_refuse), ("frames-are-copied-whole", frames_are_copied_whole), ("what-no-candle-can-hold", what_no_candle_can_hold), ("odd-files", odd_files)):
+                   ("bad-lines-are-kept", bad_lines_are_kept), ("copies-keep-what-they-refuse", copies_keep_what_they_refuse), ("frames-are-copied-whole", frames_are_copied_whole), ("what-no-candle-can-hold", what_no_candle_can_hold), ("klines-in-progress", klines_in_progress),
+                   ("odd-files", odd_files)):
     report.case(name, case)
 sys.exit(report.done())

@@ -7,16 +7,7 @@
 
 enum { GRACE_MS = 10000, HINT_SCAN_MAX = 20000 };
 
-/* Quote assets of the venues read so far (Binance and HTX exchange info, 2021 to 2026). */
-static const char *const quotes[] = {
-    "USDT", "BUSD", "USDC", "TUSD", "FDUSD", "USDP", "USDS", "USDD", "USDE", "USD1", "XUSD", "BFUSD", "RLUSD", "HUSD",
-    "GUSD", "UST",  "PAX",  "DAI",  "VAI",   "IDRT", "BIDR", "BKRW", "BVND", "EURI", "AEUR", "EURT",  "EUR",   "USD",
-    "GBP",  "AUD",  "TRY",  "BRL",  "RUB",   "NGN",  "UAH",  "ZAR",  "PLN",  "RON",  "ARS",  "JPY",   "MXN",   "COP",
-    "CZK",  "IDR",  "KZT",  "BTC",  "ETH",   "BNB",  "XRP",  "TRX",  "DOGE", "DOT",  "SOL",  "HT",    "U",
-};
-
-/* A part of a name: letters, digits and marks, but nothing that the name's own syntax needs, and no control bytes. */
-static bool part_ok(struct slice part) {
+bool series_part_ok(struct slice part) {
     bool bad = false;
     for (size_t i = 0; i < part.size; i++) {
         const uint8_t c = part.data[i];
@@ -37,7 +28,7 @@ enum err series_name_of(const struct series_key *key, struct series_name *ret_na
     size_t size = key->venue.size + key->base.size + key->quote.size + 2;
     if (key->venue.size >= SERIES_NAME_MAX || key->base.size >= SERIES_NAME_MAX || size >= SERIES_NAME_MAX)
         return ERR_SYNTAX;
-    if (!part_ok(key->venue) || !part_ok(key->base) || !part_ok(key->quote)) return ERR_SYNTAX;
+    if (!series_part_ok(key->venue) || !series_part_ok(key->base) || !series_part_ok(key->quote)) return ERR_SYNTAX;
     char *at = put_part(ret_name->text, key->venue, lower);
     *at++ = ':';
     at = put_part(at, key->base, upper);
@@ -85,65 +76,12 @@ enum err series_declare(const struct series_key *key, const struct series_name *
     return ERR_OK;
 }
 
-/* --- symbols --- */
-
-static size_t quote_suffix(struct slice symbol) {
-    size_t longest = 0;
-    for (size_t i = 0; i < sizeof quotes / sizeof quotes[0]; i++) {
-        size_t size = strlen(quotes[i]);
-        if (size <= longest || size >= symbol.size) continue;
-        if (slice_equal_nocase(slice_of(symbol.data + symbol.size - size, size), slice_text(quotes[i]))) longest = size;
-    }
-    return longest;
-}
-
-static bool is_quote(struct slice text) {
-    for (size_t i = 0; i < sizeof quotes / sizeof quotes[0]; i++)
-        if (slice_equal_nocase(text, slice_text(quotes[i]))) return true;
-    return false;
-}
+/* --- what people type --- */
 
 static size_t find_byte(struct slice text, char byte) {
     const uint8_t *at = text.size > 0 ? memchr(text.data, byte, text.size) : NULL;
     return at != NULL ? (size_t)(at - text.data) : text.size;
 }
-
-static size_t find_mark(struct slice text, const char *marks) {
-    for (size_t i = 0; i < text.size; i++)
-        if (strchr(marks, text.data[i]) != NULL && text.data[i] != 0) return i;
-    return text.size;
-}
-
-/* "BTC_USDT" splits at the mark. In "BTCUSD_PERP" and "BTCUSDT_240927" the mark begins the contract, which stays with the
- * quote: one pair's contracts are different series. */
-enum err series_split_symbol(struct slice symbol, struct slice *ret_base, struct slice *ret_quote) {
-    size_t mark = find_byte(symbol, '/');
-    size_t skip = 1;
-    if (mark == symbol.size) {
-        mark = find_mark(symbol, "-_");
-        struct slice left = slice_of(symbol.data, mark);
-        if (mark == symbol.size) {
-            mark = symbol.size - quote_suffix(symbol);
-            skip = 0;
-        } else {
-            struct slice right = slice_of(symbol.data + mark + 1, symbol.size - mark - 1);
-            size_t suffix = quote_suffix(left);
-            if (suffix > 0 && !is_quote(slice_of(right.data, find_mark(right, "-_")))) {
-                mark -= suffix;
-                skip = 0;
-            }
-        }
-    }
-    if (mark == 0 || mark + skip >= symbol.size) return ERR_SYNTAX;
-    struct slice base = slice_of(symbol.data, mark);
-    struct slice quote = slice_of(symbol.data + mark + skip, symbol.size - mark - skip);
-    if (!part_ok(base) || !part_ok(quote)) return ERR_SYNTAX;
-    *ret_base = base;
-    *ret_quote = quote;
-    return ERR_OK;
-}
-
-/* --- what people type --- */
 
 /* Levenshtein's distance, ASCII case ignored, of names short enough for two rows on the stack. */
 static uint32_t distance(struct slice a, const char *b) {
@@ -215,7 +153,7 @@ static uint32_t find_named(const struct series_table *table, struct slice venue,
         return find_kinds(table, &key, kind);
     }
     uint32_t number = SERIES_NONE;
-    if (series_split_symbol(name, &key.base, &key.quote) == ERR_OK) number = find_kinds(table, &key, kind);
+    if (series_split_symbol(venue, name, &key.base, &key.quote) == ERR_OK) number = find_kinds(table, &key, kind);
     return number != SERIES_NONE ? number : find_symbol(table, venue, name, kind);
 }
 

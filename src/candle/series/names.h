@@ -11,6 +11,8 @@ struct series_name {
     char text[SERIES_NAME_MAX + 8]; /* canonical, NUL-terminated */
 };
 
+/* A part of a name: letters, digits and marks, but nothing that the name's own syntax needs, and no control bytes. */
+bool series_part_ok(struct slice part);
 /* ERR_SYNTAX as series_intern. */
 enum err series_name_of(const struct series_key *key, struct series_name *ret_name) MUST_USE;
 /* Points venue, base and quote into series->name; false if the name has not the form. */

@@ -69,14 +69,53 @@ static void test_split(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct slice base, quote;
-        assert_int_equal(series_split_symbol(slice_text(cases[i][0]), &base, &quote), ERR_OK);
+        assert_int_equal(series_split_symbol(SLICE("binance"), slice_text(cases[i][0]), &base, &quote), ERR_OK);
         assert_true(slice_equal(base, slice_text(cases[i][1])));
         assert_true(slice_equal(quote, slice_text(cases[i][2])));
     }
     static const char *const bad[] = {"", "USDT", "FOO", "/", "A/", "/B", "A/B/C", "A B/C"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct slice base, quote;
-        assert_int_equal(series_split_symbol(slice_text(bad[i]), &base, &quote), ERR_SYNTAX);
+        assert_int_equal(series_split_symbol(SLICE("binance"), slice_text(bad[i]), &base, &quote), ERR_SYNTAX);
+    }
+}
+
+/* What is a quote asset of one venue ends the base of another one's symbol. */
+static void test_split_by_venue(void **state) {
+    (void)state;
+    static const char *const cases[][4] = {
+        {"binance-coinm", "ETHUSD_PERP", "ETH", "USD_PERP"},
+        {"binance-coinm", "BCHUSD_240628", "BCH", "USD_240628"},
+        {"binance-coinm", "BNBUSD_PERP", "BNB", "USD_PERP"},
+        {"binance-coinm", "FDUSDUSD_PERP", "FDUSD", "USD_PERP"},
+        {"binance-us", "ETHUSD", "ETH", "USD"},
+        {"binance-us", "BCHUSD", "BCH", "USD"},
+        {"binance-us", "BATUSD", "BAT", "USD"},
+        {"BINANCE-US", "bnbusd", "bnb", "usd"},
+        {"binance-us", "SHIBUSD", "SHIB", "USD"},
+        {"binance-us", "BNBBUSD", "BNB", "BUSD"},
+        {"binance-us", "BTCBUSD", "BTC", "BUSD"},
+        {"binance-us", "USDTUSD", "USDT", "USD"},
+        {"binance", "BTCTUSD", "BTC", "TUSD"},
+        {"binance", "ADAFDUSD", "ADA", "FDUSD"},
+        {"binance", "ADAEUR", "ADA", "EUR"},
+        {"binance", "BTCAEUR", "BTC", "AEUR"},
+        {"binance", "BNBIDR", "BNB", "IDR"},
+        {"binance", "BNBBIDR", "BNB", "BIDR"},
+        {"binance", "ETHUSD", "ETH", "USD"},
+        {"binance-usdm", "ETHUSDT_240628", "ETH", "USDT_240628"},
+        {"binance-usdm", "ETHBTC", "ETH", "BTC"},
+        {"binance-tr", "BTCTRY", "BTC", "TRY"},
+        {"huobi", "ethhusd", "eth", "husd"},
+        {"huobi", "batusdt", "bat", "usdt"},
+        {"huobi-swap", "ETH-USD", "ETH", "USD"},
+        {"kraken", "ETHHUSD", "ETH", "HUSD"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct slice base, quote;
+        assert_int_equal(series_split_symbol(slice_text(cases[i][0]), slice_text(cases[i][1]), &base, &quote), ERR_OK);
+        assert_true(slice_equal(base, slice_text(cases[i][2])));
+        assert_true(slice_equal(quote, slice_text(cases[i][3])));
     }
 }
 
@@ -177,8 +216,9 @@ static void test_event_hash(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names),   cmocka_unit_test(test_split),
-                                       cmocka_unit_test(test_parse),   cmocka_unit_test(test_restore),
-                                       cmocka_unit_test(test_threads), cmocka_unit_test(test_event_hash)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_names),          cmocka_unit_test(test_split),
+                                       cmocka_unit_test(test_split_by_venue), cmocka_unit_test(test_parse),
+                                       cmocka_unit_test(test_restore),        cmocka_unit_test(test_threads),
+                                       cmocka_unit_test(test_event_hash)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

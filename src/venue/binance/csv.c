@@ -51,11 +51,29 @@ SCAN_INLINE bool in_order(const struct candle *c) {
     return (low <= open) & (low <= close) & (high >= open) & (high >= close);
 }
 
+static bool is_part_of_any_size(const struct decimal *part, const struct decimal *whole) {
+    return decimal_compare(*part, *whole) <= 0;
+}
+
+SCAN_INLINE bool is_part(const struct decimal *part, const struct decimal *whole) {
+    int64_t a, b;
+    unsigned scale = part->scale > whole->scale ? part->scale : whole->scale;
+    if (!at_scale(part, scale, &a) || !at_scale(whole, scale, &b)) return is_part_of_any_size(part, whole);
+    return a <= b;
+}
+
+/* Without trades there is one price and no volume; takers bought no more than all did. */
+SCAN_INLINE bool agrees_with_itself(const struct candle *c) {
+    if (c->trades == 0 && (c->volume.mantissa != 0 || c->quote_volume.mantissa != 0 || !is_part(&c->high, &c->low)))
+        return false;
+    return is_part(&c->taker_buy_volume, &c->volume) && is_part(&c->taker_buy_quote_volume, &c->quote_volume);
+}
+
 /* What both ways of reading leave to be said of a row: every field that is no column is set here. */
 SCAN_INLINE bool finish_kline(struct candle *c) {
     int64_t span = c->close_time_ms - c->open_time_ms + 1;
     if (span <= 0 || span > KLINE_SPAN_MAX_MS || c->trades < 0) return false;
-    if (c->low.mantissa <= 0 || !in_order(c)) return false;
+    if (c->low.mantissa <= 0 || !in_order(c) || !agrees_with_itself(c)) return false;
     c->native_ms = (uint32_t)span;
     c->covered_minutes = (uint32_t)span / MINUTE_MS;
     c->open_mark = (struct candle_mark){c->open_time_ms, 0};
@@ -352,6 +370,16 @@ enum err binance_csv_trade(const struct slice *fields, uint32_t count, bool aggr
     return ERR_OK;
 }
 
+static enum err kline_error(const struct candle *c, struct diag *diag) {
+    if (agrees_with_itself(c))
+        diag_set(diag, ERR_RANGE, "the row is no candle: low, open, close, high or its times are out of order");
+    else if (c->trades == 0)
+        diag_set(diag, ERR_RANGE, "the row contradicts itself: no trades, and a volume or more than one price");
+    else
+        diag_set(diag, ERR_RANGE, "the row contradicts itself: takers bought more than was traded");
+    return ERR_RANGE;
+}
+
 enum err binance_csv_kline(const struct slice *fields, uint32_t count, struct diag *diag, struct candle *ret_row) {
     struct candle c;
     memset(&c, 0, sizeof c);
@@ -368,8 +396,7 @@ enum err binance_csv_kline(const struct slice *fields, uint32_t count, struct di
     if (err == ERR_OK) err = field_decimal(fields[9], "taker buy volume", diag, &c.taker_buy_volume);
     if (err == ERR_OK) err = field_decimal(fields[10], "taker buy quote volume", diag, &c.taker_buy_quote_volume);
     if (err != ERR_OK) return err;
-    if (!finish_kline(&c))
-        return diag_set(diag, ERR_RANGE, "the row is no candle: low, open, close, high or its times are out of order");
+    if (!finish_kline(&c)) return kline_error(&c, diag);
     *ret_row = c;
     return ERR_OK;
 }
