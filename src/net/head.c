@@ -1,4 +1,5 @@
 #include <arpa/inet.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "net/server_internal.h"
@@ -52,58 +53,59 @@ static bool is_identity(struct slice codings) {
     return true;
 }
 
-struct head_reading {
-    struct exchange *exchange;
-    struct request_head *head;
+/* The fields that are looked at; of some it matters how often they came. */
+static const struct head_field {
+    struct slice name;
+    size_t value, count; /* where in struct request_head; count 0: nowhere */
+} head_fields[] = {
+#define FIELD(name, member) \
+    { SLICE(name), offsetof(struct request_head, member), 0 }
+#define COUNTED(name, member) \
+    { SLICE(name), offsetof(struct request_head, member), offsetof(struct request_head, member##_count) }
+    COUNTED("host", host),
+    FIELD("accept", accept),
+    FIELD("content-type", content_type),
+    COUNTED("content-length", content_length),
+    COUNTED("content-encoding", content_encoding),
+    COUNTED("transfer-encoding", transfer_encoding),
+    FIELD("idempotency-key", idempotency_key),
+    FIELD("if-none-match", if_none_match),
+    FIELD("authorization", authorization),
+    FIELD("origin", origin),
+    FIELD("upgrade", upgrade),
+    FIELD("sec-websocket-key", websocket_key),
+    FIELD("sec-websocket-version", websocket_version),
+#undef FIELD
+#undef COUNTED
 };
 
-static void take_field(struct head_reading *reading, struct slice name, struct slice value) {
-    struct request_head *head = reading->head;
-    struct http_exchange *http = &reading->exchange->http;
-    const struct {
-        struct slice name;
-        struct slice *to;
-        uint32_t *count;
-    } fields[] = {
-        {SLICE("host"), &head->host, &head->host_count},
-        {SLICE("accept"), &http->accept, NULL},
-        {SLICE("content-type"), &http->content_type, NULL},
-        {SLICE("content-length"), &head->content_length, &head->content_length_count},
-        {SLICE("transfer-encoding"), &head->transfer_encoding, &head->transfer_encoding_count},
-        {SLICE("idempotency-key"), &http->idempotency_key, NULL},
-        {SLICE("if-none-match"), &http->if_none_match, NULL},
-        {SLICE("authorization"), &head->authorization, NULL},
-        {SLICE("origin"), &head->origin, NULL},
-        {SLICE("upgrade"), &head->upgrade, NULL},
-        {SLICE("sec-websocket-key"), &head->websocket_key, NULL},
-        {SLICE("sec-websocket-version"), &head->websocket_version, NULL},
-    };
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
-        if (fields[i].name.size != name.size || !slice_equal_nocase(fields[i].name, name)) continue;
-        *fields[i].to = value;
-        if (fields[i].count != NULL) (*fields[i].count)++;
+static void take_field(struct request_head *head, struct slice name, struct slice value) {
+    for (size_t i = 0; i < sizeof head_fields / sizeof *head_fields; i++) {
+        const struct head_field *field = &head_fields[i];
+        if (field->name.size != name.size || !slice_equal_nocase(field->name, name)) continue;
+        memcpy((char *)head + field->value, &value, sizeof value);
+        if (field->count > 0) (*(uint32_t *)(void *)((char *)head + field->count))++;
+        return;
     }
 }
 
 static enum MHD_Result visit_field(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size,
                                    const char *text, size_t text_size) {
     (void)kind;
-    struct head_reading *reading = context;
+    struct request_head *head = context;
     if (text == no_cookie) return MHD_YES;
     const struct slice name = slice_of(key, key_size), value = slice_of(text != NULL ? text : "", text_size);
-    reading->head->field_count++;
-    if (!name_is_token(name) || !value_is_clean(value)) reading->head->malformed = true;
+    head->field_count++;
+    if (!name_is_token(name) || !value_is_clean(value)) head->malformed = true;
     /* Of a field that goes on in another line, libmicrohttpd puts that line behind the name, and both elsewhere. */
-    if (text != NULL && key > text) reading->head->folded = true;
-    if (slice_equal_nocase(name, SLICE("content-encoding")) && !is_identity(value)) reading->head->encoded = true;
-    take_field(reading, name, value);
+    if (text != NULL && key > text) head->folded = true;
+    take_field(head, name, value);
     return MHD_YES;
 }
 
-void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, struct request_head *ret_head) {
+void request_head_read(struct MHD_Connection *mhd, struct request_head *ret_head) {
     *ret_head = (struct request_head){0};
-    struct head_reading reading = {exchange, ret_head};
-    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, visit_field, &reading);
+    MHD_get_connection_values_n(mhd, MHD_HEADER_KIND, visit_field, ret_head);
     const size_t bytes = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size +
                          (size_t)ret_head->field_count * SERVER_FIELD_BYTES;
     ret_head->too_large = bytes > SERVER_HEAD_MAX || ret_head->field_count > SERVER_FIELDS_MAX;
@@ -197,8 +199,8 @@ static unsigned check_size(const struct exchange *exchange, const struct request
         (!slice_to_u64(head->content_length, &length) || length > exchange->server->options.body_max_bytes))
         return 413;
     *ret_reason = "a body is taken as it is, without a Content-Encoding such as gzip: send it uncompressed";
-    if (head->encoded && head->content_length_count + head->transfer_encoding_count > 0) return 415;
-    return 0;
+    const bool encoded = head->content_encoding_count > 1 || !is_identity(head->content_encoding);
+    return encoded && head->content_length_count + head->transfer_encoding_count > 0 ? 415 : 0;
 }
 
 /* A browser cannot set headers on a websocket, so there alone the token may be an argument, `access_token`. */

@@ -173,18 +173,24 @@ static enum http_method read_method(const char *text) {
 
 /* Fields point into the connection's memory, which lives as long as the request is with libmicrohttpd; a request that
  * expired lives longer, so what a handler sees is copied. */
-static bool keep_fields(struct exchange *exchange, struct request_head *head, const char *version) {
-    struct slice *const kept[] = {&exchange->http.idempotency_key, &exchange->http.content_type, &exchange->http.accept,
-                                  &exchange->http.if_none_match, &head->websocket_key};
+static bool keep_fields(struct exchange *exchange, const struct request_head *head, const char *version) {
+    struct http_exchange *http = &exchange->http;
+    const struct {
+        struct slice from, *to;
+    } kept[] = {{head->idempotency_key, &http->idempotency_key},
+                {head->content_type, &http->content_type},
+                {head->accept, &http->accept},
+                {head->if_none_match, &http->if_none_match},
+                {head->websocket_key, &exchange->websocket_key}};
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
-        if (kept[i]->size == 0) continue;
-        *kept[i] = arena_copy(&exchange->http.arena, *kept[i]);
-        if (kept[i]->data == NULL) return false;
+        if (kept[i].from.data == NULL) continue;
+        *kept[i].to =
+            kept[i].from.size > 0 ? arena_copy(&http->arena, kept[i].from) : SLICE(""); /* empty is not absent */
+        if (kept[i].to->data == NULL) return false;
     }
     /* HTTP/1.0 knows no upgrade (RFC 9110, section 7.8). */
     exchange->upgrades = slice_equal_nocase(head->upgrade, SLICE("websocket")) && strcmp(version, "HTTP/1.0") != 0;
     exchange->websocket_version_known = slice_equal(head->websocket_version, SLICE("13"));
-    exchange->websocket_key = head->websocket_key;
     return true;
 }
 
@@ -208,7 +214,7 @@ static enum MHD_Result take_head(struct exchange *exchange, const char *method, 
     uint32_t doing = DOING_WAITING;
     if (!atomic_compare_exchange_strong(&exchange->connection->doing, &doing, DOING_HANDLING)) return MHD_NO;
     struct request_head head;
-    request_head_read(exchange->mhd, exchange, &head);
+    request_head_read(exchange->mhd, &head);
     exchange->http.method = read_method(method);
     const char *reason = NULL;
     unsigned status = check_share(exchange->connection, &reason);

@@ -101,10 +101,10 @@ struct connection {
 
 struct request_head {
     struct slice authorization, host, origin;
-    struct slice upgrade, websocket_key, websocket_version, transfer_encoding, content_length;
-    uint32_t host_count, transfer_encoding_count, content_length_count, field_count;
+    struct slice accept, content_type, idempotency_key, if_none_match;
+    struct slice upgrade, websocket_key, websocket_version, transfer_encoding, content_length, content_encoding;
+    uint32_t host_count, transfer_encoding_count, content_length_count, content_encoding_count, field_count;
     bool malformed, too_large, folded;
-    bool encoded; /* a Content-Encoding other than identity */
 };
 
 struct answer_header {
@@ -234,7 +234,7 @@ void answers_forget(struct server_loop *loop);
 /* --- head.c: judging a request's head --- */
 /* Before any field has come. */
 void request_head_begin(struct MHD_Connection *mhd);
-void request_head_read(struct MHD_Connection *mhd, struct exchange *exchange, struct request_head *ret_head);
+void request_head_read(struct MHD_Connection *mhd, struct request_head *ret_head);
 /* 0, or the status to refuse with and why. */
 unsigned request_head_check(const struct exchange *exchange, const struct request_head *head, const char *method,
                             const char *version, const char **ret_reason);
