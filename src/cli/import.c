@@ -468,7 +468,7 @@ const struct cli_command command_import = {
         "an "
         "answer of Binance's trades, aggTrades or klines; \"-\" is standard input. A file shows whole or not "
         "at all (with --copy: as far as it came, and the same file again adds what is missing), and the same content "
-        "again changes nothing. What is refused is kept in topic imports.invalid. A file "
+        "again, read the same way, changes nothing. What is refused is kept in topic imports.invalid. A file "
         "that cannot be read does not keep the others out. Beside a running wick, that one does the work, and goes on "
         "folding what comes; Ctrl-C cancels.",
     .options = options,

@@ -28,15 +28,22 @@ static enum err offer_newest(struct import *import) {
 
 struct numbering {
     uint64_t next;
-    const uint8_t *identity;
+    const struct import_row *ours;
+    const uint8_t *content;
     bool known;
     struct import_row row;
 };
 
+static bool is_same(const struct numbering *n, const struct import_row *row) {
+    if (!row->of_content) return memcmp(row->identity, n->ours->identity, sizeof row->identity) == 0;
+    return memcmp(row->identity, n->content, sizeof row->identity) == 0 && row->format == n->ours->format &&
+           (row->format == IMPORT_PRICE_EVENTS || strcmp(row->venue, n->ours->venue) == 0);
+}
+
 static enum err visit_number(void *context, const struct import_row *row) {
     struct numbering *n = context;
     if (row->number >= n->next) n->next = row->number + 1;
-    if (memcmp(row->identity, n->identity, sizeof row->identity) == 0) {
+    if (is_same(n, row)) {
         n->known = true;
         n->row = *row;
     }
@@ -179,10 +186,22 @@ static enum err commit_stopped(struct import *import, struct store_batch *batch)
     return err;
 }
 
-/* The number that comes next, or the row of an import of the same content. */
+/* The same content read another way, of another series say, is another import. */
+static void identify(struct import *import, uint8_t content[static 16]) {
+    uint64_t half;
+    input_identity(import->input, content);
+    memcpy(&half, content, sizeof half);
+    half ^= import_reading(import->reader);
+    memcpy(import->result.row.identity, content, 16);
+    memcpy(import->result.row.identity, &half, sizeof half);
+}
+
+/* The number that comes next, or the row of the same import. */
 static enum err look_up(struct import *import) {
     struct import_row *row = &import->result.row;
-    struct numbering numbering = {.next = 1, .identity = row->identity};
+    uint8_t content[16];
+    identify(import, content);
+    struct numbering numbering = {.next = 1, .ours = row, .content = content};
     struct store_snapshot *snapshot = NULL;
     enum err err = store_snapshot_open(import->parts->store, &snapshot);
     if (err != ERR_OK) return err;
@@ -227,7 +246,6 @@ static enum err seal_and_commit(struct import *import) {
 
 enum err import_finish(struct import *import) {
     struct import_row *row = &import->result.row;
-    input_identity(import->input, row->identity);
     enum err err = look_up(import);
     if (err != ERR_OK || import->result.repeated) return err;
     if ((err = book_finish(import->book, import->diag)) != ERR_OK || (err = offer_newest(import)) != ERR_OK) return err;

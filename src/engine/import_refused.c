@@ -10,6 +10,14 @@ void import_output_name(const struct import *import, const char *purpose, char n
              (unsigned long long)progress.total_bytes, (unsigned long long)import->request->version);
 }
 
+/* Read another way, other lines are refused. */
+static void refusals_name(const struct import *import, const char *purpose, char name[static IMPORT_OUTPUT_MAX]) {
+    import_output_name(import, purpose, name);
+    size_t size = strlen(name);
+    snprintf(name + size, IMPORT_OUTPUT_MAX - size, "/%llx/%d", (unsigned long long)import_reading(import->reader),
+             import->request->options.time_unit);
+}
+
 enum err import_open_refusals(struct import *import) {
     static const char *const topics[] = {"imports", "imports.invalid", "imports.late"};
     struct log_partition *partitions[3];
@@ -20,9 +28,9 @@ enum err import_open_refusals(struct import *import) {
         if ((err = log_partition_find(import->parts->log, topics[i], 0, &partitions[i])) != ERR_OK) return err;
     }
     char name[IMPORT_OUTPUT_MAX];
-    import_output_name(import, "invalid", name);
+    refusals_name(import, "invalid", name);
     enum err err = output_open(import->parts->log, partitions[1], name, &import->invalid);
-    import_output_name(import, "late", name);
+    refusals_name(import, "late", name);
     if (err == ERR_OK) err = output_open(import->parts->log, partitions[2], name, &import->late);
     return err;
 }

@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <stdio.h>
 
+#include "base/hash.h"
 #include "venue/import_reader.h"
 
 const char *const import_format_name[IMPORT_FORMAT_COUNT] = {
@@ -122,6 +123,18 @@ enum import_format import_format_of(const struct import_reader *reader) { return
 const char *import_venue(const struct import_reader *reader) { return reader->market.venue; }
 
 uint32_t import_series(const struct import_reader *reader) { return reader->series; }
+
+uint64_t import_reading(const struct import_reader *reader) {
+    uint64_t hash = hash_bytes(slice_text(import_format_name[reader->format]), 0);
+    if (reader->format == IMPORT_PRICE_EVENTS) return hash;
+    char numbers[64];
+    int size = snprintf(numbers, sizeof numbers, "%lld %u", (long long)reader->interval_ms, reader->time_units);
+    const struct series *series = series_get(reader->market.series, reader->series);
+    hash = hash_bytes(slice_text(reader->market.venue), hash);
+    hash = hash_bytes(series == NULL ? SLICE("") : slice_text(series->name), hash);
+    hash = hash_bytes(slice_of(reader->column_kinds, reader->column_count), hash);
+    return hash_bytes(slice_of(numbers, (size_t)size), hash);
+}
 
 /* --- reading --- */
 

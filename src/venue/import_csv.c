@@ -141,8 +141,7 @@ static enum err klines_line(struct import_reader *reader, struct slice *source, 
 /* --- rows with columns of the user's --- */
 
 /* Seconds with a fraction are common, so a time is a decimal here; or RFC 3339. */
-static enum err column_time(const struct import_reader *reader, struct slice field, struct diag *diag,
-                            int64_t *ret_time_ms) {
+static enum err column_time(struct import_reader *reader, struct slice field, struct diag *diag, int64_t *ret_time_ms) {
     struct decimal d;
     if (decimal_parse(field, &d) != ERR_OK) return civil_parse(field, 0, diag, ret_time_ms);
     if (d.mantissa <= 0 || d.mantissa > (__int128)INT64_MAX * INT64_MAX)
@@ -151,6 +150,7 @@ static enum err column_time(const struct import_reader *reader, struct slice fie
     char unit = reader->time_unit;
     if (unit == 0)
         unit = whole < 100000000000 ? 's' : whole < 100000000000000 ? 'm' : whole < 100000000000000000 ? 'u' : 'n';
+    reader->time_units |= unit == 's' ? 1 : unit == 'm' ? 2 : unit == 'u' ? 4 : 8;
     __int128 ms = d.mantissa;
     if (unit == 's' && __builtin_mul_overflow(ms, 1000, &ms)) return diag_set(diag, ERR_RANGE, "the time is too large");
     ms /= unit == 'u' ? 1000 : unit == 'n' ? 1000000 : 1;

@@ -46,6 +46,7 @@ struct import_reader {
     const struct import_ops *ops;
     bool venue_given; /* by option: a capture's URL does not change it */
     char time_unit;
+    uint8_t time_units; /* those that were met: 1 s, 2 ms, 4 us, 8 ns */
     int64_t interval_ms; /* that klines must have; 0: any */
     uint32_t series;     /* of CSV files; SERIES_NONE: told by a column */
     struct price_decoder *prices;

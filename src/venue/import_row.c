@@ -2,7 +2,7 @@
 
 #include <assert.h>
 
-enum { IMPORT_ROW_VERSION = 2 };
+enum { IMPORT_ROW_VERSION = 3, CONTENT_VERSION = 2 /* its identity is that of the content alone */ };
 
 static void put_text(struct buf *out, const char *text) {
     struct slice s = slice_text(text);
@@ -37,7 +37,9 @@ enum err import_row_decode(struct slice identity, struct slice value, struct imp
     if (identity.size != sizeof row.identity) return ERR_CORRUPT;
     memcpy(row.identity, identity.data, sizeof row.identity);
     struct reader in = reader_of(value);
-    if (reader_u8(&in) != IMPORT_ROW_VERSION) return ERR_FOREIGN;
+    uint8_t version = reader_u8(&in);
+    if (version != IMPORT_ROW_VERSION && version != CONTENT_VERSION) return ERR_FOREIGN;
+    row.of_content = version == CONTENT_VERSION;
     row.number = reader_uvarint(&in);
     row.committed_ms = reader_varint(&in);
     row.plain_bytes = reader_uvarint(&in);

@@ -1,9 +1,10 @@
 /* The import register: which files were folded in by reference, and where their events went.
  *
- * STORE_IMPORTS holds, under ("imports", 16 bytes identity of the content), one row an import:
- *   u8 version = 2; uvarint number; varint committed at (ms); uvarint plain size; varint first and last event time (ms, -1
+ * STORE_IMPORTS holds, under ("imports", 16 bytes of identity), one row an import:
+ *   u8 version = 3; uvarint number; varint committed at (ms); uvarint plain size; varint first and last event time (ms, -1
  *   none); u8 format; uvarint length and path; uvarint length and venue; u64 origin of its sealed blocks (candle/shelf.h);
  *   the seven terms of the ledger.
+ * Rows of version 2 are the same, but their identity is that of the content alone.
  * The same bytes are the value of the import's record in topic `imports`, from which a rebuild makes the rows again. */
 #ifndef VENUE_IMPORT_ROW_H
 #define VENUE_IMPORT_ROW_H
@@ -14,7 +15,8 @@
 enum { IMPORT_PATH_MAX = 1024 };
 
 struct import_row {
-    uint8_t identity[16]; /* XXH3-128 of the unwrapped content */
+    uint8_t identity[16]; /* XXH3-128 of the unwrapped content, its first half xor import_reading (venue/venue.h) */
+    bool of_content;      /* the identity does not tell how it was read: format and venue do, as far as they can */
     uint64_t number;      /* from 1 */
     int64_t committed_ms;
     uint64_t plain_bytes;
@@ -29,7 +31,7 @@ struct import_row {
 /* What became of an import. */
 struct import_result {
     struct import_row row;
-    bool repeated;    /* this content was imported before: nothing was done */
+    bool repeated;    /* this content was imported before, read the same way: nothing was done */
     uint64_t skipped; /* messages that are no market events */
     const char *format;
 };

@@ -105,6 +105,9 @@ enum import_format import_format_of(const struct import_reader *reader);
 const char *import_venue(const struct import_reader *reader);
 /* The one series of the file, where that is known before it is read; else SERIES_NONE. */
 uint32_t import_series(const struct import_reader *reader);
+/* What the same content would not be the same events without: the format and, as far as the content does not say them, venue,
+ * series, columns, interval and, once it was read, the units of its times. A hash. */
+uint64_t import_reading(const struct import_reader *reader);
 
 /* Fast path: up to `max` events decoded straight into `events` until something that is not an event is met, which is then
  * in *ret_item with *ret_has_item true (it comes after the events). ERR_END when the file is done. */

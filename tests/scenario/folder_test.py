@@ -58,6 +58,31 @@ def any_venue_is_imported():
     assert not [name for name in topics_of(data) if "kraken" in name or "bitstamp" in name], topics_of(data)
 
 
+def read_another_way_is_another_import():
+    """The same content under another format, venue, series, columns or unit of time is not "imported before"; the same is, and a
+    rebuild does not forget which it was."""
+    data, path = data_of("readings"), file_of("readings.csv", "".join(f"{minute // 1000 + i},{100 + i}.5,0.25,{i + 1}\n" for i in range(60)))
+    named = [file_of(f"{symbol}-trades.csv", "".join(f"{i + 1},10{i % 7}.5,1,100.5,{minute + i},True,True\n" for i in range(50)))
+             for symbol in ("ETHFDUSD", "BTCUSDC")]
+    csv = ("--as", "csv", "--columns", "time,price,quantity,id")
+    ways = [(("--as", "price-events", path), 0), ((*csv, "--series", "kraken:ETH/EUR", path), 60), ((*csv, "--series", "kraken:XRP/EUR", path), 60),
+            ((*csv, "--venue", "kraken", "--series", "ADA/EUR", path), 60), ((*csv, "--series", "bitstamp:ADA/EUR", path), 60),
+            ((*csv, "--time-unit", "ms", "--series", "kraken:BTC/EUR", path), 60),
+            (("--as", "csv", "--columns", "time,quantity,price,id", "--series", "kraken:LTC/EUR", path), 60),
+            (("--as", "csv", "--columns", "time,price,quantity,-", "--series", "kraken:LTC/EUR", path), 60),
+            ((named[0],), 50), ((named[1],), 50)]
+    for again in (False, True):
+        for at, (words, used) in enumerate(ways):
+            said = json.loads(must(options.wick, "import", "--format", "json", *words, data=data))
+            assert (said["repeated"], said["import"], said["used"]) == (again, at + 1, used), (words, said)
+        if not again:
+            must(options.wick, "fsck", "--rebuild", data=data)
+    told = json.loads(must(options.wick, "import", "--format", "json", *csv, "--time-unit", "s", "--series", "kraken:ETH/EUR", path, data=data))
+    assert told["repeated"], "a unit that was told from the times is another one when it is named"
+    assert len(rows(options.wick, "topic", "read", "imports.invalid", data=data)) == 60
+    assert [len(rows(options.wick, "candles", series, data=data)) for series in ("binance:ETH/FDUSD", "binance:BTC/USDC")] == [1, 1]
+
+
 def what_no_decoder_reads_is_not_copied():
     """Refused before a topic is made: messages of a venue without a decoder, and rows that are no messages."""
     message = json.dumps({"e": "trade", "E": minute, "s": "BTCUSDT", "t": 1, "p": "2", "q": "1", "T": minute, "m": True, "M": True})
@@ -252,7 +277,7 @@ def an_interrupted_import_says_what_is_so():
     assert sum(row["trades"] for row in rows(options.wick, "candles", "kraken:A/USD", data=data_of("done"))) == 2
 
 
-for case in (any_venue_is_imported, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, a_venues_topic_has_one_partition,
+for case in (any_venue_is_imported, read_another_way_is_another_import, what_no_decoder_reads_is_not_copied, topics_of_others_are_left_alone, a_venues_topic_has_one_partition,
              partitions_are_the_folders, a_rebuild_owns_the_folder_first, a_rebuild_that_is_killed_changes_nothing,
              an_interrupted_import_says_what_is_so):
     report.case(case.__name__.replace("_", "-"), case)

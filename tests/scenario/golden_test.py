@@ -37,6 +37,9 @@ def opens_and_says_the_same(name):
     again = json.loads(must(options.wick, "import", "--columns", "time,price,quantity,id", "--series", "bitstamp:ETH/USD", "--format",
                             "json", made["trades"], data=data))
     assert again["repeated"] is True, f"an import is forgotten: {again}"
+    other = json.loads(must(options.wick, "import", "--columns", "time,price,quantity,id", "--series", "kraken:ETH/USD", "--format", "json",
+                            made["trades"], data=data))
+    assert (other["repeated"], other["used"]) == (False, 300), f"taken for the import of another venue: {other}"
     must(options.wick, "import", "--copy", "--as", "binance-stream", made["stream"], data=data)
     after = golden.answers(options.wick, data)
     assert after["binance:BTC/USDT 1m"] == wanted["binance:BTC/USDT 1m"], "the ids seen are forgotten"
