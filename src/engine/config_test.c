@@ -142,6 +142,10 @@ static void test_errors_name_their_line(void **state) {
         {"http: {listen: \"127.0.0.1:99999\"}", "wick.yaml:1:16", "\"99999\" is no port", ERR_SYNTAX},
         {"http:\n  listen: \":21010\"\n", "wick.yaml:2:11", "\":21010\" is no address", ERR_SYNTAX},
         {"http: {listen: \"127.0.0.1:abc\"}", "wick.yaml:1:16", "\"abc\" is no port", ERR_SYNTAX},
+        {"http: {listen: \"127.1:80\"}", "wick.yaml:1:16", "is no address", ERR_SYNTAX},
+        {"http: {listen: \"::1:80\"}", "wick.yaml:1:16", "is no address", ERR_SYNTAX},
+        {"http: {listen: \"[127.0.0.1]:80\"}", "wick.yaml:1:16", "is no address", ERR_SYNTAX},
+        {"http: {listen: \"[fe80::1%nowhere]:80\", public: true}", "wick.yaml:1:16", "is no address", ERR_SYNTAX},
         {"http: {listen: \"example.com:80\"}", "wick.yaml:1:16", "is no address", ERR_SYNTAX},
         {"log: {}\nhttp: {listen: \"0.0.0.0:80\"}", "wick.yaml:2:16", "beyond loopback", ERR_CONFLICT},
         {"http: {listen: \"[::]:80\", public: false}", "wick.yaml:1:16", "beyond loopback", ERR_CONFLICT},
@@ -167,6 +171,8 @@ static void test_what_is_taken(void **state) {
         "http: {listen: \"localhost:0\"}",
         "http: {listen: \"[::1]:65535\"}",
         "http: {listen: \"0.0.0.0:80\", public: true}",
+        "http: {listen: \"127.9.8.7:80\"}",
+        "http: {listen: \"[fe80::1%lo]:80\", public: true}",
         "http: {listen: \"0.0.0.0:80\", tokens: [0" ZEROS "]}",
         "http: {certificate: a, key: b}",
         "http:\n#  threads: 2\nlog:\n",
@@ -340,7 +346,7 @@ static void expect_same(const struct config *a, const struct config *b) {
 
 static void test_any_configuration_prints_as_itself(void **state) {
     (void)state;
-    static const char *const addresses[] = {"127.0.0.1:0", "[::1]:8787", "localhost:65535", "127.1:1"};
+    static const char *const addresses[] = {"127.0.0.1:0", "[::1]:8787", "localhost:65535", "127.0.0.2:1"};
     static struct config config, again;
     random_state = 7;
     for (unsigned round = 0; round < 300; round++) {
