@@ -130,6 +130,7 @@ static void open_api(void) {
         .prices = &all.prices,
         .prices_count = 1,
         .prices_invalid = all.invalid,
+        .base_ms = 60000,
     };
     must(api_open(&options, &diag, &all.api));
 }
@@ -156,7 +157,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(target, data + 1, line - 1);
     target[line - 1] = '\0';
     const struct slice body = end != NULL ? slice_of(end + 1, size - line - 1) : SLICE_NONE;
-    static const enum http_method methods[] = {HTTP_GET, HTTP_POST, HTTP_HEAD, HTTP_OPTIONS, HTTP_DELETE};
+    static const enum http_method methods[] = {HTTP_GET, HTTP_POST, HTTP_HEAD, HTTP_OPTIONS, HTTP_OTHER};
     const enum http_method method = data[0] == 'G' ? HTTP_GET : data[0] == 'P' ? HTTP_POST : methods[data[0] % 5];
     unsigned status = 0;
     struct buf answer;
