@@ -72,19 +72,21 @@ static bool rescale(struct minute *m, uint8_t price_scale, uint8_t quantity_scal
 
 static bool fits64(__int128 value) { return (int64_t)value == value; }
 
-bool minute_accepts(const struct event *e) {
-    if (e->price_scale > DECIMAL_DIGITS_MAX || e->quantity_scale > DECIMAL_DIGITS_MAX) return false;
-    if (fits64(e->price) && fits64(e->quantity) && e->price_scale + e->quantity_scale <= DECIMAL_DIGITS_MAX)
-        return true;
-    if (!minute_sum_fits(e->price) || !minute_sum_fits(e->quantity)) return false;
-    struct decimal product;
-    return e->kind == EVENT_PRICE || decimal_multiply(event_price(e), event_quantity(e), &product) == ERR_OK;
-}
-
 static const struct decimal *saturated(void) {
     static const struct decimal largest = {
         (((__int128)INT64_C(5421010862427522170)) << 64) + UINT64_C(687399551400673279), 0};
     return &largest;
+}
+
+static bool fits38(__int128 value) { return value >= 0 && value <= saturated()->mantissa; }
+
+bool minute_accepts(const struct event *e) {
+    if (e->price_scale > DECIMAL_DIGITS_MAX || e->quantity_scale > DECIMAL_DIGITS_MAX) return false;
+    if (fits64(e->price) && fits64(e->quantity) && e->price_scale + e->quantity_scale <= DECIMAL_DIGITS_MAX)
+        return true;
+    if (!fits38(e->price) || !fits38(e->quantity)) return false;
+    struct decimal product;
+    return e->kind == EVENT_PRICE || decimal_multiply(event_price(e), event_quantity(e), &product) == ERR_OK;
 }
 
 static bool is_saturated(const struct decimal *value) { return value->mantissa == saturated()->mantissa; }

@@ -109,7 +109,7 @@ static inline bool minute_scaled(__int128 mantissa, uint8_t scale, uint8_t to, i
            !__builtin_mul_overflow(value, decimal_power64[up], ret_value);
 }
 
-/* 10^38 and more is for the general path. */
+/* 10^38 and more is for the general path, and so is what is close to it. */
 static inline bool minute_sum_fits(__int128 sum) {
     return (uint64_t)((unsigned __int128)sum >> 64) < UINT64_C(0x4b3b4ca85a86c47a);
 }

@@ -382,6 +382,23 @@ static void test_invalid(void **state) {
     assert_int_equal(book_apply(s->book, &e, NULL, 1, NULL, &counts, &diag), ERR_UNKNOWN);
 }
 
+/* 38 digits are taken, all of them, and one more is not. */
+static void test_largest(void **state) {
+    struct setting *s = *state;
+    const __int128 largest = decimal_power10(38) - 1;
+    for (uint8_t scale = 0; scale <= 38; scale += 19) {
+        struct event e = price_of(s->price, T0 + scale * INT64_C(60000), 1);
+        e.price = largest;
+        e.price_scale = scale;
+        assert_int_equal(apply_one(s->book, &e, 0), FATE_USED);
+        const struct candle row = price_row(s, scale);
+        assert_true(row.open.mantissa == largest && row.open.scale == scale && row.close.mantissa == largest);
+        e.price = largest + 1;
+        e.time_ms++;
+        assert_int_equal(apply_one(s->book, &e, 1), FATE_INVALID);
+    }
+}
+
 /* Sums past 38 digits stay at the largest number, whatever the order, and the candle is partial. */
 static void test_sums_too_large(void **state) {
     struct setting *s = *state;
@@ -492,6 +509,7 @@ int main(void) {
         RULE(test_ids_overrule_the_feed),
         RULE(test_clock_closes_live_series),
         RULE(test_invalid),
+        RULE(test_largest),
         RULE(test_sums_too_large),
         RULE(test_changes),
         RULE(test_klines),
