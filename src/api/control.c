@@ -101,9 +101,17 @@ void control_put_result(struct buf *out, const struct import_result *result) {
     json_put_string(out, slice_text(result->row.path));
     buf_put_text(out, ",\"format\":");
     json_put_string(out, slice_text(result->format));
-    put_number(out, "import", (int64_t)result->row.number);
-    buf_put_text(out, result->repeated ? ",\"repeated\":true" : ",\"repeated\":false");
-    put_ledger_terms(out, &result->row.ledger);
+    if (result->copied) {
+        put_number(out, "read", (int64_t)result->row.ledger.read);
+        put_number(out, "invalid", (int64_t)result->row.ledger.invalid);
+        put_number(out, "messages", (int64_t)result->messages);
+        put_number(out, "written", (int64_t)result->written);
+        put_number(out, "there_already", (int64_t)(result->messages - result->written));
+    } else {
+        put_number(out, "import", (int64_t)result->row.number);
+        buf_put_text(out, result->repeated ? ",\"repeated\":true" : ",\"repeated\":false");
+        put_ledger_terms(out, &result->row.ledger);
+    }
     put_number(out, "skipped", (int64_t)result->skipped);
     put_number(out, "from", result->row.from_ms);
     put_number(out, "to", result->row.to_ms);

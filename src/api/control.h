@@ -33,7 +33,7 @@ struct control_progress {
     struct diag diag;
 };
 
-/* An object with the file, its format, the seven terms and the range. */
+/* An object with the file, its format, the seven terms and the range; of what was copied, what was read and written instead. */
 void control_put_result(struct buf *out, const struct import_result *result);
 
 /* Any thread; none blocks for long. */

@@ -76,6 +76,18 @@ static bool parse_options(struct cli *cli, struct import_options *o) {
 
 /* --- results --- */
 
+/* What became of the events is for the topic's ledger to tell. */
+static void print_copied(const struct cli *cli, const char *word, const struct import_result *r) {
+    unsigned long long read = r->row.ledger.read, invalid = r->row.ledger.invalid;
+    unsigned long long messages = r->messages, written = r->written, there = messages - written;
+    if (cli->format == FORMAT_CSV)
+        cli_print("%s,%s,%llu,%llu,%llu,%llu,%llu,%lld,%lld\n", word, r->format, read, invalid, messages, written,
+                  there, (long long)r->row.from_ms, (long long)r->row.to_ms);
+    else
+        cli_print("%s: %s, %llu read, %llu invalid; copied: %llu messages, %llu written, %llu there already\n", word,
+                  r->format, read, invalid, messages, written, there);
+}
+
 static void print_result(const struct cli *cli, const char *word, const struct import_result *r) {
     const struct ledger_row *l = &r->row.ledger;
     if (cli->format == FORMAT_JSON) {
@@ -87,6 +99,10 @@ static void print_result(const struct cli *cli, const char *word, const struct i
         buf_put_u8(&out, '\n');
         cli_put(out.data, out.size);
         buf_deinit(&out);
+        return;
+    }
+    if (r->copied) {
+        print_copied(cli, word, r);
         return;
     }
     if (cli->format == FORMAT_CSV) {
@@ -240,6 +256,9 @@ static void read_result(const struct json_value *json, struct import_result *res
                            .pending = count_of(json, "pending")}},
         .repeated = repeated != NULL && json_type_of(repeated) == JSON_TRUE,
         .skipped = count_of(json, "skipped"),
+        .copied = json_member(json, "written") != NULL,
+        .messages = count_of(json, "messages"),
+        .written = count_of(json, "written"),
         .format = format,
     };
     if (text != NULL) snprintf(format, sizeof format, "%.*s", SLICE_PRINT(json_text(text)));
@@ -317,7 +336,7 @@ static enum err tell_result(struct work *work, const char *word, enum err err, s
     work->told++;
     if (err == ERR_OK) { /* whether or not somebody has wanted to stop it meanwhile */
         print_result(work->cli, word, result);
-        if (!work->request.copy && result->row.ledger.invalid > 0 && result->row.ledger.used == 0)
+        if (result->row.ledger.invalid > 0 && result->row.ledger.used == 0 && result->messages == 0)
             fprintf(stderr, "wick: %s: nothing in it could be used; wick topic read imports.invalid tells why\n", word);
         work->done++;
         return err;
@@ -398,7 +417,8 @@ static bool all_are_files(const struct cli *cli) {
 static enum err import_all(struct work *work) {
     struct cli *cli = work->cli;
     if (cli->format == FORMAT_CSV)
-        cli_print("file,format,repeated,read,used,late,duplicate,invalid,filtered,from,to\n");
+        cli_print(work->request.copy ? "file,format,read,invalid,messages,written,there_already,from,to\n"
+                                     : "file,format,repeated,read,used,late,duplicate,invalid,filtered,from,to\n");
     if (work->engine != NULL && cli->word_count > 1 && all_are_files(cli)) {
         const struct import_many many = {cli->word_count, open_next, show_next, tell_next, work};
         struct diag diag = {0};
@@ -453,7 +473,9 @@ static const struct cli_option options[] = {
     {"columns", "LIST", "of csv: time,price,quantity,id,side and - for those to pass over"},
     {"time-unit", "s|ms|us|ns", "of csv (default: told from the first time)"},
     {"interval", "INTERVAL", "of binance-klines, where the file's name does not say"},
-    {"copy", NULL, "every message of a capture, or price event, into its topic, instead of the file by reference"},
+    {"copy", NULL,
+     "every message of a capture, or price event, into its topic, instead of the file by reference; wick ledger tells "
+     "what became of them"},
     {NULL, NULL, NULL},
 };
 

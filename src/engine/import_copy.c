@@ -22,6 +22,7 @@ static enum err copy_record(struct copy *copy, struct slice key, struct slice va
     enum { COPY_BATCH_BYTES = 256 * 1024 };
     const struct record record = {.timestamp_ms = copy->now_ms, .key = key, .value = value};
     struct target *target = copy->targets;
+    copy->import->result.messages++;
     if (copy->target_count > 1) target += log_partition_for_key(key, copy->target_count);
     enum err err = output_add(target->output, &record);
     target->pending_bytes += (uint32_t)(value.size + key.size);
@@ -68,7 +69,6 @@ static enum err copy_events(struct copy *copy, uint32_t count) {
         err = copy_record(copy, prices ? name_of(series) : slice_text(series->symbol), source);
     }
     import->counts.read += count;
-    import->counts.fate[FATE_USED] += count;
     return err;
 }
 
@@ -154,9 +154,13 @@ static enum err open_targets(struct copy *copy) {
 
 enum err import_copy(struct import *import) {
     struct copy copy = {.import = import};
+    import->result.copied = true;
     enum err err = open_targets(&copy);
     if (err == ERR_OK) err = copy_and_fold(&copy);
-    for (uint32_t i = 0; i < copy.target_count; i++) output_close(&copy.targets[i].output);
+    for (uint32_t i = 0; i < copy.target_count; i++) {
+        import->result.written += output_written(copy.targets[i].output);
+        output_close(&copy.targets[i].output);
+    }
     free(copy.targets);
     import->result.row.ledger = import_ledger_row(&import->counts);
     return err;

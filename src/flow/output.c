@@ -37,6 +37,7 @@ struct output {
     pthread_mutex_t lock; /* of the owner and who flushes; guards what follows up to the blank line */
     struct flight *first, *last, *free;
     uint64_t submitted, arrived; /* ever */
+    uint64_t written;            /* records */
     uint64_t queue_bytes;
 
     _Atomic uint32_t in_flight;
@@ -137,6 +138,7 @@ static enum err reap(struct output *output) {
         output->first = flight->next;
         if (output->first == NULL) output->last = NULL;
         output->arrived++;
+        if (!flight->append.duplicate) output->written += flight->append.record_count;
         output->queue_bytes -= flight->bytes.size;
         if (flight->bytes.capacity > KEPT_BYTES) {
             flight_free(flight);
@@ -220,6 +222,13 @@ enum err output_err(struct output *output) {
     enum err err = reap(output);
     pthread_mutex_unlock(&output->lock);
     return err;
+}
+
+uint64_t output_written(struct output *output) {
+    pthread_mutex_lock(&output->lock);
+    uint64_t written = output->written;
+    pthread_mutex_unlock(&output->lock);
+    return written;
 }
 
 int32_t output_sequence(const struct output *output) { return output->sequence; }

@@ -28,6 +28,8 @@ enum err output_submit(struct output *output) MUST_USE;
 enum err output_err(struct output *output) MUST_USE;
 /* It holds all that it should, and the log has no room for it: its owner adds nothing more until a flush succeeds. */
 bool output_is_stuck(struct output *output);
+/* How many records were written, of what is on disk: the others of them were there already. */
+uint64_t output_written(struct output *output);
 int32_t output_sequence(const struct output *output);
 void output_restore(struct output *output, int32_t sequence);
 /* Waits until everything submitted so far is on disk. What the log had no room for is submitted once more, in order; what it

@@ -33,6 +33,10 @@ struct import_result {
     struct import_row row;
     bool repeated;    /* this content was imported before, read the same way: nothing was done */
     uint64_t skipped; /* messages that are no market events */
+    bool
+        copied; /* into its topic, where the ledger tells what became of them: of `row.ledger` only read and invalid count */
+    uint64_t messages,
+        written; /* copied: what belongs into the topic, and what of it was not there yet, of this file */
     const char *format;
 };
 

@@ -199,12 +199,24 @@ def several_files():
 def copied():
     """--copy beside a server: the topic takes the messages, and the live task folds them."""
     server = serve("copied")
-    name = path_of("copy.jsonl")
+    name, tail = path_of("copy.jsonl"), path_of("tail.jsonl")
     must(options.wick, "generate", "price-events", "--count", "50000", "--series", "20", "--out", name)
+    with open(name) as file:
+        lines = file.readlines()
+    file_of("tail.jsonl", "".join(lines[-100:]) + "{}\n")
     for _ in range(2):
         must(options.wick, "import", "--copy", name, data=server.data)
         row = next(row for row in rows(options.wick, "ledger", data=server.data) if row["topic"] == "prices")
         assert row["read"] == 50000, row
+    said = "price-events, 50000 read, 0 invalid; copied: 50000 messages, 0 written, 50000 there already"
+    assert must(options.wick, "import", "--copy", name, data=server.data).decode() == f"{name}: {said}\n"
+    head, line = must(options.wick, "import", "--copy", "--format", "csv", tail, data=server.data).decode().splitlines()
+    told = dict(zip(head.split(","), line.split(",")))
+    # Which of another file's events are known by the fold is not known here.
+    assert [told[column] for column in ("read", "invalid", "messages", "written", "there_already")] == ["101", "1", "100", "100", "0"], told
+    assert not {"used", "late", "duplicate"} & told.keys(), told
+    row = next(row for row in rows(options.wick, "ledger", data=server.data) if row["topic"] == "prices")
+    assert (row["read"], row["duplicate"]) == (50100, 100), row
     server.stop()
 
 

@@ -329,7 +329,7 @@ def slow_checkpoint():
     assert done.returncode == 0, done.stderr
     with open(trace) as file:
         assert "DELAYED" in file.read(), "no sync of the store was held up"
-    assert json.loads(done.stdout)["used"] == count, done.stdout
+    assert json.loads(done.stdout)["written"] == count, done.stdout
 
 
 def failing_sync():

@@ -175,6 +175,7 @@ def partitions_are_the_folders():
     again = json.loads(must(options.wick, "import", "--copy", "--format", "json", os.path.join(options.scratch, "events.jsonl"), data=data))
     ends = [row["end"] for row in rows(options.wick, "topic", "list", data=data) if row["topic"] == "prices"]
     assert sum(ends) < 420, f"the same file again is appended again: {again} {ends}"
+    assert [again[name] for name in ("read", "messages", "written", "there_already")] == [200, 200, 0, 200], again
 
 
 def stored(data):
