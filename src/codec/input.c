@@ -214,7 +214,8 @@ static enum err fill(struct input *input) {
     return err;
 }
 
-static enum err stopped(const struct input *input, struct diag *diag) {
+enum err input_stopped(const struct input *input, struct diag *diag) {
+    if (input->stopped == ERR_OK) return ERR_OK;
     if (input->stopped != ERR_END && diag != NULL) *diag = input->reason;
     return input->stopped;
 }
@@ -254,7 +255,7 @@ enum err input_lines(struct input *input, struct diag *diag, struct slice *ret_l
         }
         enum err err = fill(input);
         if (err == ERR_OK) continue;
-        if (err != ERR_END || input->start == input->end || input->skipping) return stopped(input, diag);
+        if (err != ERR_END || input->start == input->end || input->skipping) return input_stopped(input, diag);
         hand_out(input, input->end, ret_lines);
         return ERR_OK;
     }
@@ -266,7 +267,7 @@ enum err input_bytes(struct input *input, size_t size, struct diag *diag, struct
     while (err == ERR_OK && input->end - input->start < size) err = fill(input);
     if (err == ERR_END && input->end > input->start)
         return diag_set(diag, ERR_CORRUPT, "the file ends %zu bytes too early", size - (input->end - input->start));
-    if (err != ERR_OK) return stopped(input, diag);
+    if (err != ERR_OK) return input_stopped(input, diag);
     hand_out(input, input->start + size, ret_bytes);
     return ERR_OK;
 }
@@ -284,6 +285,18 @@ static bool peeked_enough(const struct input *input) {
 struct slice input_peek(struct input *input) {
     while (!peeked_enough(input) && fill(input) == ERR_OK) continue;
     return slice_of(input->data + input->start, input->end - input->start);
+}
+
+struct slice input_unmarked(struct slice head) {
+    const bool marked = head.size >= 3 && memcmp(head.data, "\xEF\xBB\xBF", 3) == 0;
+    return marked ? slice_of(head.data + 3, head.size - 3) : head;
+}
+
+void input_skip_mark(struct input *input) {
+    while (input->end - input->start < 3 && fill(input) == ERR_OK) continue;
+    const struct slice head = slice_of(input->data + input->start, input->end - input->start);
+    input->start += head.size - input_unmarked(head).size;
+    if (input->searched < input->start) input->searched = input->start;
 }
 
 enum input_wrapping input_wrapping_of(const struct input *input) { return input->wrapping; }

@@ -30,6 +30,12 @@ enum err input_bytes(struct input *input, size_t size, struct diag *diag, struct
 /* What the next call will start with, as far as it is at hand (up to about 128 KiB), without taking it; to guess formats.
  * Ends what was handed out before, as every call here does; lives as long. */
 struct slice input_peek(struct input *input);
+/* Why nothing more comes: ERR_END, or the damage that it ends with; ERR_OK while there may be more. */
+enum err input_stopped(const struct input *input, struct diag *diag);
+/* Text may begin with a byte order mark (UTF-8): the same without it, and passing over it, before anything is taken. Lines and
+ * places in them count from behind it; the identity has it. */
+struct slice input_unmarked(struct slice head);
+void input_skip_mark(struct input *input);
 enum input_wrapping input_wrapping_of(const struct input *input);
 /* Counted by whoever takes the lines apart, for the progress. */
 void input_add_lines(struct input *input, uint64_t count);

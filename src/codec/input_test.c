@@ -294,6 +294,43 @@ static void test_bytes_and_peek(void **state) {
     input_close(&input);
 }
 
+/* A mark is passed over where that is asked for, counts in the identity, and stands at the beginning only. */
+static void test_byte_order_marks(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {
+        {"\xEF\xBB\xBF"
+         "a\nb",
+         "a\nb"},
+        {"\xEF\xBB\xBF", ""},
+        {"\xEF\xBB\xBF\xEF\xBB\xBF\n", "\xEF\xBB\xBF\n"},
+        {"\xEF\xBB", "\xEF\xBB"},
+        {"a\n\xEF\xBB\xBF", "a\n\xEF\xBB\xBF"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
+        struct buf stored, out;
+        struct input *input = NULL;
+        const struct slice text = slice_text(cases[i / 2][0]);
+        uint8_t identity[16];
+        buf_init(&stored, TEXT_MAX);
+        buf_init(&out, TEXT_MAX);
+        i % 2 == 0 ? buf_put(&stored, text) : put_gzip(&stored, text);
+        assert_int_equal(input_open_memory(buf_slice(&stored), NULL, &input), ERR_OK);
+        if (i % 4 < 2) (void)input_peek(input);
+        input_skip_mark(input);
+        assert_int_equal(read_all(input, &out, NULL), ERR_END);
+        assert_int_equal(input_stopped(input, NULL), ERR_END);
+        assert_true(slice_equal(buf_slice(&out), slice_text(cases[i / 2][1])));
+        input_identity(input, identity);
+        XXH128_canonical_t canonical;
+        XXH128_canonicalFromHash(&canonical, XXH3_128bits(text.data, text.size));
+        assert_memory_equal(identity, canonical.digest, 16);
+        input_close(&input);
+        buf_deinit(&stored);
+        buf_deinit(&out);
+    }
+}
+
 /* --- files --- */
 
 static void write_file(const char *path, struct slice text) {
@@ -378,9 +415,9 @@ static void test_standard_input(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_wrapping), cmocka_unit_test(test_several_members), cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_long_lines),     cmocka_unit_test(test_bytes_and_peek),  cmocka_unit_test(test_files),
-        cmocka_unit_test(test_standard_input),
+        cmocka_unit_test(test_every_wrapping), cmocka_unit_test(test_several_members),  cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_long_lines),     cmocka_unit_test(test_bytes_and_peek),   cmocka_unit_test(test_files),
+        cmocka_unit_test(test_standard_input), cmocka_unit_test(test_byte_order_marks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

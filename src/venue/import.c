@@ -33,6 +33,8 @@ static enum err choose_format(struct import_reader *reader, const struct import_
     if (reader->format == IMPORT_GUESS && options->columns != NULL) reader->format = IMPORT_CSV;
     if (reader->format == IMPORT_GUESS) reader->format = import_guess(input_peek(reader->input));
     if (reader->format != IMPORT_GUESS) return ERR_OK;
+    const enum err err = input_stopped(reader->input, diag);
+    if (err != ERR_OK && err != ERR_END) return err; /* damage, and too little before it */
     if (input_peek(reader->input).size == 0) return diag_set(diag, ERR_SYNTAX, "there is nothing in the file");
     diag_set(diag, ERR_SYNTAX, "the content is like none of the formats that can be told apart");
     diag_hint(diag,
@@ -61,12 +63,9 @@ static enum err open_csv(struct import_reader *reader, const char *path, const s
 static enum err venue_of_capture(struct import_reader *reader, struct diag *diag) {
     struct slice head = input_peek(reader->input);
     const uint8_t *newline = head.size == 0 ? NULL : memchr(head.data, '\n', head.size);
-    const char *venue =
-        newline == NULL ? NULL : market_venue_of_url(slice_of(head.data, (size_t)(newline - head.data)));
-    if (reader->venue_given || venue == NULL) return ERR_OK;
-    if (market_set_venue(&reader->market, venue) != ERR_OK)
-        return diag_set(diag, ERR_SYNTAX, "the URL's venue is none");
-    return ERR_OK;
+    if (newline == NULL) return ERR_OK;
+    const struct slice line = slice_of(head.data, (size_t)(newline - head.data));
+    return import_is_url(line) ? import_take_url(reader, line, diag) : ERR_OK;
 }
 
 static enum err open_format(struct import_reader *reader, const char *path, const struct import_options *options,
@@ -96,6 +95,7 @@ enum err import_open(struct input *input, const char *path, const struct import_
     const char *venue = options->venue != NULL ? options->venue : usual;
     if (err == ERR_OK && (err = market_init(&reader->market, series, venue)) == ERR_SYNTAX)
         err = diag_set(diag, ERR_USAGE, "--venue: \"%s\" is no venue's name", venue);
+    if (err == ERR_OK && reader->format != IMPORT_HUOBI_FRAMES) input_skip_mark(input);
     if (err == ERR_OK && reader->format == IMPORT_BINANCE_CAPTURE) err = venue_of_capture(reader, diag);
     if (err == ERR_OK) err = open_format(reader, path, options, diag);
     if (err != ERR_OK) {

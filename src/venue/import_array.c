@@ -8,7 +8,8 @@
 enum { ARRAY_BYTES_MAX = JSON_DOCUMENT_MAX, FIELDS_MAX = 12 };
 
 bool import_is_array(struct slice head) {
-    size_t at = head.size >= 3 && memcmp(head.data, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    size_t at = 0;
+    head = input_unmarked(head);
     while (at < head.size &&
            (head.data[at] == ' ' || head.data[at] == '\n' || head.data[at] == '\r' || head.data[at] == '\t'))
         at++;
@@ -27,6 +28,7 @@ bool import_takes_array(enum import_format format) {
 }
 
 static enum err read_whole(struct input *input, struct diag *diag, struct buf *text) {
+    input_skip_mark(input);
     for (;;) {
         struct slice lines;
         enum err err = input_lines(input, diag, &lines);
@@ -106,7 +108,6 @@ static enum err put_lines(struct slice text, enum import_format *format, struct 
     const struct json_value *root = NULL;
     enum err err = json_parser_open(NULL, &parser);
     if (err != ERR_OK) return diag_set(diag, err, "no memory for the array");
-    if (text.size >= 3 && memcmp(text.data, "\xEF\xBB\xBF", 3) == 0) text = slice_of(text.data + 3, text.size - 3);
     err = json_parse(parser, text, diag, &root);
     if (err == ERR_OK && json_type_of(root) != JSON_ARRAY) err = diag_set(diag, ERR_TYPE, "the file is no JSON array");
     if (err == ERR_OK && json_first(root) == NULL) err = diag_set(diag, ERR_MISSING, "the array is empty");

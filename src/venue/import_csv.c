@@ -63,8 +63,6 @@ enum err import_csv_columns(struct import_reader *reader, const char *columns, s
 static enum err split(struct import_reader *reader, struct slice line, struct diag *diag, struct slice *fields,
                       uint32_t *ret_count) {
     if (line.size > sizeof reader->row) return diag_set(diag, ERR_TOO_LARGE, "a row of %zu bytes", line.size);
-    if (reader->first_row && line.size >= 3 && memcmp(line.data, "\xEF\xBB\xBF", 3) == 0)
-        line = slice_of(line.data + 3, line.size - 3);
     if (line.size > 0) memcpy(reader->row, line.data, line.size);
     enum err err = csv_split(reader->row, line.size, ',', fields, IMPORT_FIELDS_MAX, ret_count);
     if (err == ERR_LIMIT) return diag_set(diag, ERR_SYNTAX, "a row of more than %d columns", IMPORT_FIELDS_MAX);
@@ -82,29 +80,27 @@ static bool is_header(const struct import_reader *reader, const struct slice *fi
            slice_equal(field, SLICE("open_time"));
 }
 
-static enum err trade_line(struct import_reader *reader, struct slice *source, bool aggregated, struct diag *diag,
-                           struct event *ret_event, struct import_item *ret_item, enum line_kind *ret_kind) {
+static enum err trade_line(struct import_reader *reader, struct slice line, bool aggregated, struct diag *diag,
+                           struct event *ret_event, enum line_kind *ret_kind) {
     struct slice fields[IMPORT_FIELDS_MAX];
     uint32_t count = 0;
-    bool skip = false;
-    enum err err = split(reader, *source, diag, fields, &count);
+    enum err err = split(reader, line, diag, fields, &count);
     if (err != ERR_OK) return err;
-    *ret_kind = LINE_NOTHING;
-    if (is_header(reader, fields, 0)) return ERR_OK;
-    err = binance_csv_trade(fields, count, aggregated, reader->series, diag, ret_event, &skip);
-    *ret_kind = skip ? LINE_ITEM : LINE_EVENT;
-    if (skip) ret_item->kind = IMPORT_SKIP;
-    return err;
+    *ret_kind = is_header(reader, fields, 0) ? LINE_NOTHING : LINE_EVENT;
+    if (*ret_kind == LINE_NOTHING) return ERR_OK;
+    return binance_csv_trade(fields, count, aggregated, reader->series, diag, ret_event);
 }
 
 static enum err aggtrades_line(struct import_reader *reader, struct slice *source, struct diag *diag,
                                struct event *ret_event, struct import_item *ret_item, enum line_kind *ret_kind) {
-    return trade_line(reader, source, true, diag, ret_event, ret_item, ret_kind);
+    (void)ret_item;
+    return trade_line(reader, *source, true, diag, ret_event, ret_kind);
 }
 
 static enum err trades_line(struct import_reader *reader, struct slice *source, struct diag *diag,
                             struct event *ret_event, struct import_item *ret_item, enum line_kind *ret_kind) {
-    return trade_line(reader, source, false, diag, ret_event, ret_item, ret_kind);
+    (void)ret_item;
+    return trade_line(reader, *source, false, diag, ret_event, ret_kind);
 }
 
 static uint32_t aggtrades_batch(struct import_reader *reader, const uint8_t **at, const uint8_t *end,

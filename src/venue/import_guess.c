@@ -58,6 +58,9 @@ static bool is_time(struct slice field) {
     return field.size >= 13 && slice_to_u64(field, &value);
 }
 
+static bool is_name(struct slice field, const char *name) { return slice_equal_nocase(field, slice_text(name)); }
+
+/* By the names of its columns, or by what a row holds. */
 static enum import_format published_csv(struct slice line) {
     uint8_t copy[LOOK_BYTES];
     struct slice f[LOOK_FIELDS];
@@ -65,6 +68,10 @@ static enum import_format published_csv(struct slice line) {
     if (line.size == 0 || line.size > sizeof copy) return IMPORT_GUESS;
     memcpy(copy, line.data, line.size);
     if (csv_split(copy, line.size, ',', f, LOOK_FIELDS, &count) != ERR_OK) return IMPORT_GUESS;
+    if (count >= 6 && is_name(f[0], "agg_trade_id")) return IMPORT_BINANCE_AGGTRADES;
+    if (count == 12 && is_name(f[0], "open_time")) return IMPORT_BINANCE_KLINES;
+    if (count >= 6 && is_name(f[0], "id") && is_name(f[1], "price") && is_name(f[4], "time"))
+        return IMPORT_BINANCE_TRADES;
     if (count == 12 && is_time(f[0]) && is_time(f[6])) return IMPORT_BINANCE_KLINES;
     if ((count == 7 || count == 8) && is_time(f[5]) && is_boolean(f[6])) return IMPORT_BINANCE_AGGTRADES;
     if ((count == 6 || count == 7) && is_time(f[4]) && is_boolean(f[5])) return IMPORT_BINANCE_TRADES;
@@ -73,8 +80,7 @@ static enum import_format published_csv(struct slice line) {
 
 enum import_format import_guess(struct slice head) {
     if (is_frames(head)) return IMPORT_HUOBI_FRAMES;
-    if (starts_with(head, "\xEF\xBB\xBF")) head = slice_of(head.data + 3, head.size - 3);
-    struct slice rest = head, line = line_of(&rest);
+    struct slice rest = input_unmarked(head), line = line_of(&rest);
     while (line.size == 0 && rest.size > 0) line = line_of(&rest);
     if (starts_with(line, "ws://") || starts_with(line, "wss://") || starts_with(line, "http"))
         return IMPORT_BINANCE_CAPTURE;

@@ -38,14 +38,21 @@ static bool behind_seconds(struct slice line, struct slice *ret_message) {
     return true;
 }
 
-/* A URL names the connection that the lines from there on came from; where a request's answer follows it, that is no
- * market event. */
-static enum err capture_url(struct import_reader *reader, struct slice line, struct diag *diag) {
+bool import_is_url(struct slice line) {
+    const uint8_t *scheme = line.size == 0 ? NULL : memmem(line.data, line.size, "://", 3);
+    return scheme != NULL && scheme - line.data <= 5;
+}
+
+/* Where a request's answer follows the URL, that is no market event. */
+enum err import_take_url(struct import_reader *reader, struct slice line, struct diag *diag) {
     const char *venue = market_venue_of_url(line);
-    if (reader->venue_given || venue == NULL) return ERR_OK;
-    if (market_set_venue(&reader->market, venue) != ERR_OK)
-        return diag_set(diag, ERR_SYNTAX, "the URL's venue is none");
-    return ERR_OK;
+    reader->foreign = venue == NULL && !reader->venue_given;
+    if (reader->venue_given) return ERR_OK;
+    if (venue != NULL) return market_set_venue(&reader->market, venue);
+    diag_set(diag, ERR_USAGE, "\"%.*s\" is of no venue that is known", (int)(line.size < 80 ? line.size : 80),
+             line.data);
+    diag_hint(diag, "if its messages are as one of these sends them, say so: --venue, one of " VENUES_KNOWN);
+    return ERR_USAGE;
 }
 
 static enum err capture_line(struct import_reader *reader, struct slice *source, struct diag *diag,
@@ -53,14 +60,13 @@ static enum err capture_line(struct import_reader *reader, struct slice *source,
     struct slice message;
     if (behind_seconds(*source, &message)) {
         *source = message;
+        if (reader->foreign) return diag_set(diag, ERR_UNKNOWN, "the URL above is of no venue that is known");
         return message_line(reader, message, diag, ret_event, ret_item, ret_kind);
     }
-    const uint8_t *scheme = memmem(source->data, source->size, "://", 3);
-    if (scheme == NULL || scheme - source->data > 5)
-        return diag_set(diag, ERR_SYNTAX, "a line must be \"<seconds>: <message>\", or a URL");
+    if (!import_is_url(*source)) return diag_set(diag, ERR_SYNTAX, "a line must be \"<seconds>: <message>\", or a URL");
     *ret_kind = LINE_ITEM;
     ret_item->kind = IMPORT_SKIP;
-    return capture_url(reader, *source, diag);
+    return import_take_url(reader, *source, diag);
 }
 
 static enum err stream_line(struct import_reader *reader, struct slice *source, struct diag *diag,

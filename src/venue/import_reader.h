@@ -45,8 +45,9 @@ struct import_reader {
     enum import_format format;
     const struct import_ops *ops;
     bool venue_given; /* by option: a capture's URL does not change it */
+    bool foreign;     /* a capture's last URL is of no venue that we know: nor are the messages from there on */
     char time_unit;
-    uint8_t time_units; /* those that were met: 1 s, 2 ms, 4 us, 8 ns */
+    uint8_t time_units;  /* those that were met: 1 s, 2 ms, 4 us, 8 ns */
     int64_t interval_ms; /* that klines must have; 0: any */
     uint32_t series;     /* of CSV files; SERIES_NONE: told by a column */
     struct price_decoder *prices;
@@ -79,6 +80,10 @@ extern const struct import_ops import_aggtrades_ops, import_trades_ops, import_k
 
 /* What the content looks like; IMPORT_GUESS where it is like nothing. */
 enum import_format import_guess(struct slice head);
+/* A line of a capture that names the connection which the lines from there on came from. ERR_USAGE where it is of no venue that
+ * we know and none was named: they are refused then. */
+bool import_is_url(struct slice line);
+enum err import_take_url(struct import_reader *reader, struct slice line, struct diag *diag) MUST_USE;
 /* "time,price,..": fills the reader's columns. ERR_USAGE. */
 enum err import_csv_columns(struct import_reader *reader, const char *columns, struct diag *diag) MUST_USE;
 /* The series of a CSV file, by option or by the file's name. ERR_USAGE where neither tells. */

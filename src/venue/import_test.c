@@ -318,7 +318,8 @@ static void test_aggtrades(void **state) {
         assert_int_equal(t->event_lines[2], 7);
         assert_int_equal(t->event_lines[3], 10);
         assert_int_equal(t->item_count, 4);
-        assert_int_equal(t->items[0].kind, IMPORT_SKIP);
+        assert_int_equal(t->items[0].err, ERR_RANGE);
+        assert_non_null(strstr(t->items[0].reason, "annulled"));
         assert_int_equal(t->items[1].err, ERR_TYPE);
         assert_int_equal(t->items[2].err, ERR_RANGE);
         assert_int_equal(t->items[3].err, ERR_SYNTAX);
@@ -562,14 +563,13 @@ static void test_fast_and_general_rows_agree(void **state) {
         struct slice fields[16];
         memcpy(copy, text.data, size);
         assert_int_equal(csv_split(copy, size, ',', fields, 16, &count), ERR_OK);
-        bool skip = false;
         if (kline) {
             assert_int_equal(binance_csv_kline(fields, count, NULL, &row), ERR_OK);
             assert_true(decimal_equal(row.quote_volume, fast_row.quote_volume) &&
                         row.high.scale == fast_row.high.scale);
             assert_memory_equal(&row, &fast_row, sizeof row);
         } else {
-            assert_int_equal(binance_csv_trade(fields, count, aggregated, 5, NULL, &event, &skip), ERR_OK);
+            assert_int_equal(binance_csv_trade(fields, count, aggregated, 5, NULL, &event), ERR_OK);
             assert_memory_equal(&event, &fast_event, sizeof event);
         }
     }
@@ -689,12 +689,123 @@ static void test_formats_that_cannot_be_told(void **state) {
     assert_int_equal(take_text(t, "1,2,3\n", "x", &options, 10), ERR_USAGE);
 }
 
+/* Lines of another exchange are not taken for Binance's, wherever its URL stands; what the user names goes. */
+static void test_urls_of_no_venue(void **state) {
+    struct taken *t = *state;
+    static const char first[] =
+        "wss://stream.bybit.com/v5/public/spot <-> 1.5\n"
+        "1626992740.1: "
+        "{\"e\":\"trade\",\"s\":\"BTCUSDT\",\"p\":\"1\",\"q\":\"1\",\"t\":1,\"T\":1626992740000,\"m\":true}\n";
+    char later[512];
+    snprintf(later, sizeof later, "wss://stream.binance.com/ws\n%s%s", strchr(first, '\n') + 1, first);
+    const struct import_options named = {.venue = "binance-us"};
+    assert_int_equal(take_text(t, first, "x", &guess, 10), ERR_USAGE);
+    assert_int_equal(take_text(t, later, "x", &guess, 10), ERR_END);
+    assert_int_equal(t->event_count, 1);
+    assert_int_equal(t->kinds[IMPORT_REJECT], 2);
+    assert_int_equal(t->items[1].err, ERR_USAGE);
+    assert_int_equal(t->items[2].err, ERR_UNKNOWN);
+    assert_int_equal(take_text(t, later, "x", &named, 10), ERR_END);
+    assert_int_equal(t->event_count, 2);
+    assert_string_equal(name_of(t, 1), "binance-us:BTC/USDT");
+}
+
+/* What editors put before a text is no part of its first line, in whatever format and wrapping. */
+static void test_byte_order_marks(void **state) {
+    struct taken *t = *state;
+    static const struct {
+        const char *text, *path;
+    } cases[] = {
+        {"{\"baseCurrency\":\"A\",\"quoteCurrency\":\"USD\",\"exchange\":\"x\",\"price\":1,\"timestampInMs\":"
+         "1600000001000}\n",
+         "x"},
+        {"wss://fstream.binance.com/ws <-> 1.5\n1626992740.1: "
+         "{\"e\":\"trade\",\"s\":\"BTCUSDT\",\"p\":\"1\",\"q\":\"1\",\"t\":1,"
+         "\"T\":1626992740000,\"m\":true}\n",
+         "x"},
+        {"1626992740000000000 "
+         "{\"e\":\"trade\",\"s\":\"BTCUSDT\",\"p\":\"1\",\"q\":\"1\",\"t\":1,\"T\":1626992740000,\"m\":true}\n",
+         "x"},
+        {"1,62838.0,5,0.00795697,1616201787407,true\n", "BTCUSDT-trades.csv"},
+        {"\"1\",62838.0,5,0.00795697,1616201787407,true", "BTCUSDT-trades.csv"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char marked[512];
+        struct event events[2];
+        snprintf(marked, sizeof marked, "\xEF\xBB\xBF%s", cases[i].text);
+        for (int round = 0; round < 2; round++) {
+            assert_int_equal(take_text(t, round == 0 ? cases[i].text : marked, cases[i].path, &guess, 10), ERR_END);
+            assert_int_equal(t->event_count, 1);
+            assert_int_equal(t->kinds[IMPORT_REJECT], 0);
+            events[round] = t->events[0];
+        }
+        assert_memory_equal(&events[0], &events[1], sizeof events[0]);
+    }
+}
+
+/* A name and a header say what a file without rows is. */
+static void test_headers_alone(void **state) {
+    struct taken *t = *state;
+    static const struct {
+        const char *header;
+        enum import_format format;
+    } cases[] = {
+        {"id,price,qty,quote_qty,time,is_buyer_maker\n", IMPORT_BINANCE_TRADES},
+        {"agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker",
+         IMPORT_BINANCE_AGGTRADES},
+        {"open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,"
+         "ignore\n",
+         IMPORT_BINANCE_KLINES},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(take_text(t, cases[i].header, "BTCUSDT-x-2024-06-01.csv", &guess, 10), ERR_END);
+        assert_int_equal(t->format, cases[i].format);
+        assert_int_equal(t->event_count + t->item_count, 0);
+    }
+}
+
+/* What is damaged before anything can be told of it is said to be damaged. */
+static void test_damage_before_the_format(void **state) {
+    struct taken *t = *state;
+    static const uint8_t zstd[] = {0x28, 0xB5, 0x2F, 0xFD, 0x04, 0x00, 0x81},
+                         gzip[] = {0x1F, 0x8B, 0x08, 0, 0, 0, 0, 0, 0, 3, 0x4B};
+    const struct slice files[] = {slice_of(zstd, sizeof zstd), slice_of(gzip, sizeof gzip)};
+    for (int i = 0; i < 4; i++) {
+        const struct import_options options = {.format = i < 2 ? IMPORT_GUESS : IMPORT_PRICE_EVENTS};
+        struct input *input = NULL;
+        struct diag diag = {0};
+        assert_int_equal(input_open_memory(files[i % 2], NULL, &input), ERR_OK);
+        assert_int_equal(take(t, input, "x", &options, 10, &diag), ERR_CORRUPT);
+        assert_non_null(strstr(diag.what, "ends early"));
+        input_close(&input);
+    }
+}
+
 static void test_venues_of_urls(void **state) {
     (void)state;
     static const char *const urls[][2] = {
         {"wss://stream.binance.com:9443/stream?streams=fstream.binance.com", "binance"},
         {"wss://fstream.binance.com/stream", "binance-usdm"},
         {"wss://dstream.binance.com/stream", "binance-coinm"},
+        {"wss://fstream-auth.binance.com:443/ws/x", "binance-usdm"},
+        {"wss://dstream-auth.binance.com/ws/x", "binance-coinm"},
+        {"wss://ws-fapi.binance.com/ws-fapi/v1", "binance-usdm"},
+        {"wss://ws-dapi.binance.com/ws-dapi/v1", "binance-coinm"},
+        {"https://fapi.binance.com/fapi/v1/klines?symbol=BTCUSDT", "binance-usdm"},
+        {"https://dapi.binance.com/dapi/v1/klines", "binance-coinm"},
+        {"wss://demo-fstream.binance.com/ws", "binance-usdm"},
+        {"wss://stream.binancefuture.com/ws", "binance-usdm"},
+        {"wss://dstream.binancefuture.com/ws", "binance-coinm"},
+        {"wss://stream.binance.com/stream?streams=a@trade <-> 1.5", "binance"},
+        {"WSS://STREAM.BINANCE.COM", "binance"},
+        {"wss://ws-api.binance.com:443/ws-api/v3", "binance"},
+        {"https://api-gcp.binance.com/api/v3/klines", "binance"},
+        {"https://api4.binance.com/api/v3/klines", "binance"},
+        {"https://data-api.binance.vision/api/v3/klines", "binance"},
+        {"wss://data-stream.binance.vision/ws", "binance"},
+        {"https://api.binance.us/api/v3/klines", "binance-us"},
+        {"https://api.huobi.pro/v1/common/symbols -> 1618678069.68416: {\"a\":\"wss://fstream.binance.com\"}", "huobi"},
+        {"wss://api-aws.huobi.pro/ws", "huobi"},
         {"wss://stream.binance.us:9443/ws", "binance-us"},
         {"wss://stream-cloud.trbinance.com/stream?streams=a", "binance-tr"},
         {"wss://api.huobi.pro/ws", "huobi"},
@@ -703,7 +814,21 @@ static void test_venues_of_urls(void **state) {
     };
     for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
         assert_string_equal(market_venue_of_url(slice_text(urls[i][0])), urls[i][1]);
-    assert_null(market_venue_of_url(SLICE("wss://example.org/")));
+    static const char *const none[] = {
+        "wss://example.org/",
+        "wss://stream.bybit.com/v5/public/spot",
+        "wss://ws.okx.com:8443/ws/v5/public",
+        "wss://nbstream.binance.com/eoptions/stream",
+        "https://eapi.binance.com/eapi/v1/klines",
+        "wss://notbinance.com/ws",
+        "wss://binance.com.example.org/ws",
+        "wss://example.org/stream.binance.com",
+        "wss://example.org?u=wss://stream.binance.com",
+        "wss://stream.binance.com@example.org/",
+        "://",
+        "",
+    };
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) assert_null(market_venue_of_url(slice_text(none[i])));
     assert_null(market_venue_of_url(SLICE("binance.com")));
 }
 
@@ -724,6 +849,10 @@ int main(void) {
         TEST(test_recorded_files),
         TEST(test_recorded_frames),
         TEST(test_formats_that_cannot_be_told),
+        TEST(test_urls_of_no_venue),
+        TEST(test_byte_order_marks),
+        TEST(test_headers_alone),
+        TEST(test_damage_before_the_format),
         TEST(test_venues_of_urls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,37 +89,70 @@ enum err market_series_named(struct market *market, struct slice name, struct di
 
 static bool contains(struct slice text, const char *part) { return memmem(text.data, text.size, part, strlen(part)); }
 
+/* The domain itself, or a host of it. */
+static bool is_within(struct slice host, const char *domain) {
+    const size_t size = strlen(domain);
+    if (host.size < size || !slice_equal_nocase(slice_of(host.data + host.size - size, size), slice_text(domain)))
+        return false;
+    return host.size == size || host.data[host.size - size - 1] == '.';
+}
+
+/* Host and path behind "://", without user and port. */
+static bool split_url(struct slice url, struct slice *ret_host, struct slice *ret_path) {
+    const uint8_t *start = url.size == 0 ? NULL : memmem(url.data, url.size, "://", 3), *end = url.data + url.size;
+    if (start == NULL) return false;
+    const uint8_t *at = start + 3, *path = at;
+    while (path < end && *path != '/' && *path != '?' && *path != ' ') path++;
+    const uint8_t *host_end = path;
+    for (const uint8_t *p = at; p < path; p++)
+        if (*p == '@') at = p + 1;
+    for (const uint8_t *p = at; p < host_end; p++)
+        if (*p == ':') host_end = p;
+    *ret_host = slice_of(at, (size_t)(host_end - at));
+    *ret_path = slice_of(path, (size_t)(end - path));
+    return true;
+}
+
 const char *market_venue_of_url(struct slice url) {
+    /* The first that fits: a domain, and what its host and path hold. Futures are named by their hosts (fstream, fstream-auth,
+     * fapi, ws-fapi), options are no market of ours. */
     static const struct {
-        const char *host, *path, *venue;
+        const char *domain, *host, *path, *venue;
     } known[] = {
-        {"fstream.binance.", "", "binance-usdm"},
-        {"fapi.binance.", "", "binance-usdm"},
-        {"dstream.binance.", "", "binance-coinm"},
-        {"dapi.binance.", "", "binance-coinm"},
-        {"binance.us", "", "binance-us"},
-        {"trbinance.", "", "binance-tr"},
-        {"binance.tr", "", "binance-tr"},
-        {"binance.com", "", "binance"},
-        {"binance.vision", "", "binance"},
-        {"hbdm.", "linear-swap", "huobi-linear"},
-        {"hbdm.", "", "huobi-swap"},
-        {"huobi.pro", "", "huobi"},
-        {"htx.com", "", "huobi"},
+        {"binance.com", "fstream", "", "binance-usdm"},
+        {"binance.com", "fapi", "", "binance-usdm"},
+        {"binance.com", "dstream", "", "binance-coinm"},
+        {"binance.com", "dapi", "", "binance-coinm"},
+        {"binance.com", "nbstream", "", NULL},
+        {"binance.com", "eapi", "", NULL},
+        {"binance.com", "", "", "binance"},
+        {"binance.vision", "", "", "binance"},
+        {"binancefuture.com", "dstream", "", "binance-coinm"},
+        {"binancefuture.com", "", "/dapi", "binance-coinm"},
+        {"binancefuture.com", "", "", "binance-usdm"},
+        {"binance.us", "", "", "binance-us"},
+        {"trbinance.com", "", "", "binance-tr"},
+        {"binance.tr", "", "", "binance-tr"},
+        {"hbdm.com", "", "linear-swap", "huobi-linear"},
+        {"hbdm.com", "", "", "huobi-swap"},
+        {"hbdm.vn", "", "linear-swap", "huobi-linear"},
+        {"hbdm.vn", "", "", "huobi-swap"},
+        {"huobi.pro", "", "", "huobi"},
+        {"htx.com", "", "", "huobi"},
     };
-    const uint8_t *start = memmem(url.data, url.size, "://", 3);
-    if (start == NULL) return NULL;
-    struct slice rest = slice_of(start + 3, url.size - (size_t)(start + 3 - url.data));
-    const uint8_t *slash = rest.size == 0 ? NULL : memchr(rest.data, '/', rest.size);
-    struct slice host = slice_of(rest.data, slash == NULL ? rest.size : (size_t)(slash - rest.data));
+    struct slice host, path;
+    if (!split_url(url, &host, &path)) return NULL;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (contains(host, known[i].host) && contains(rest, known[i].path)) return known[i].venue;
+        if (is_within(host, known[i].domain) && contains(host, known[i].host) && contains(path, known[i].path))
+            return known[i].venue;
     return NULL;
 }
 
 /* --- checks --- */
 
 enum err market_trade_error(const struct event *e, struct diag *diag) {
+    if (e->price == 0 && e->quantity == 0 && e->first_id == -1 && e->last_id == -1)
+        return diag_set(diag, ERR_RANGE, "the venue has annulled the trade: neither price nor quantity, and ids of -1");
     if (e->price <= 0) return diag_set(diag, ERR_RANGE, "the price is %s", e->price < 0 ? "negative" : "zero");
     if (e->quantity < 0) return diag_set(diag, ERR_RANGE, "the quantity is negative");
     if (e->time_ms < 1) return diag_set(diag, ERR_RANGE, "the time is before 1970");

@@ -159,6 +159,39 @@ def klines_in_progress():
     assert f"not closed yet: it ends with {current + 600_000 - 1}" in json.dumps(kept), kept
 
 
+def recorded_files_as_they_come():
+    """A byte order mark behind a compression, an annulled row in every form, an exchange that nobody knows, a header alone, and half
+    of a compressed file: what is read and refused is counted, and what cannot be told is said."""
+    trade = json.dumps({"e": "trade", "E": now, "s": "BTCUSDT", "t": 1, "p": "5", "q": "2", "T": now, "m": True, "M": True})
+    url, mark = "wss://stream.binance.com:9443/ws <-> 1.5\n", b"\xef\xbb\xbf"
+    for name, text in (("marked.jsonl", price_event("A", now, "1")), ("marked.capture", url + f"{now / 1000}: {trade}"),
+                       ("marked.stream", f"{now * 10 ** 6} {trade}"), ("BTCUSDT-marked.json", "[" + json.dumps(
+                           {"id": 5, "price": "4.5", "qty": "2", "quoteQty": "9", "time": now, "isBuyerMaker": True, "isBestMatch": True}) + "]")):
+        said = json.loads(must(options.wick, "import", file_of(name, gzip.compress(mark + text.encode() + b"\n")), "--format", "json", data=data_of(name)))
+        assert (said["read"], said["used"], said["invalid"]) == (1, 1, 0), (name, said)
+    annulled = {"a": 2, "p": "0", "q": "0", "f": -1, "l": -1, "T": now, "m": True, "M": True}
+    good = {**annulled, "a": 1, "p": "5", "q": "1", "f": 7, "l": 8}
+    row = lambda o: ",".join(str(v) for v in o.values())
+    for name, text in (("BTCUSDT-aggTrades-1.csv", f"{row(good)}\n{row(annulled)}\n"), ("BTCUSDT-aggTrades-2.json", json.dumps([good, annulled])),
+                       ("annulled.capture", url + "".join(f"1.5: {json.dumps({'e': 'aggTrade', 's': 'BTCUSDT', **o})}\n" for o in (good, annulled)))):
+        data = data_of("annulled-" + name)
+        said = json.loads(must(options.wick, "import", file_of(name, text), "--format", "json", data=data))
+        assert (said["read"], said["used"], said["invalid"]) == (2, 1, 1), (name, said)
+        assert b"annulled" in must(options.wick, "topic", "read", "imports.invalid", data=data), name
+    foreign = f"wss://stream.bybit.com/v5/public/spot <-> 1.5\n{now / 1000}: {trade}\n"
+    refuses(["import", file_of("foreign", foreign)], (2,), "stream.bybit.com", "--venue", data=data_of("foreign"))
+    said = json.loads(must(options.wick, "import", "--venue", "binance-us", file_of("named", foreign), "--format", "json", data=data_of("named")))
+    assert said["used"] == 1, said
+    said = json.loads(must(options.wick, "import", file_of("foreign-later", url + f"{now / 1000}: {trade}\n" + foreign), "--format", "json", data=data_of("later")))
+    assert (said["read"], said["used"], said["invalid"]) == (3, 1, 2), said
+    said = json.loads(must(options.wick, "import", file_of("BTCUSDT-trades-2024-01-02.csv", "id,price,qty,quote_qty,time,is_buyer_maker\n"), "--format", "json",
+                           data=data_of("header")))
+    assert (said["read"], said["invalid"]) == (0, 0) and "trades" in json.dumps(said), said
+    half = gzip.compress(chance.randbytes(50).hex().encode())[:40]
+    for words in ([], ["--as", "price-events"]):
+        refuses(["import", file_of("half.gz", half), *words], (3,), "gzip data ends early", data=data_of("half"))
+
+
 def odd_files():
     for name, content in (("empty", b""), ("binary", chance.randbytes(100_000)), ("one-line", b"x" * 5_000_000), ("nul", bytes(10_000)),
                           ("half", price_event("A", now, "1").encode()[:-5]), ("gzip-of-garbage", gzip.compress(chance.randbytes(100_000)))):
@@ -170,6 +203,6 @@ def odd_files():
 
 for name, case in (("arguments", arguments_), ("configurations", configurations), ("files-that-are-not", files_that_are_not),
                    ("bad-lines-are-kept", bad_lines_are_kept), ("copies-keep-what-they-refuse", copies_keep_what_they_refuse), ("frames-are-copied-whole", frames_are_copied_whole), ("what-no-candle-can-hold", what_no_candle_can_hold), ("klines-in-progress", klines_in_progress),
-                   ("odd-files", odd_files)):
+                   ("recorded-files-as-they-come", recorded_files_as_they_come), ("odd-files", odd_files)):
     report.case(name, case)
 sys.exit(report.done())

@@ -36,9 +36,8 @@ uint32_t binance_csv_klines(const uint8_t **at, const uint8_t *end, struct candl
 /* The same on machines without AVX2. */
 uint32_t binance_csv_klines_narrow(const uint8_t **at, const uint8_t *end, struct candle *rows, uint32_t *starts,
                                    uint32_t max);
-/* *ret_skip for rows that stand for trades that were annulled (`p=0 q=0 f=-1`). */
 enum err binance_csv_trade(const struct slice *fields, uint32_t count, bool aggregated, uint32_t series,
-                           struct diag *diag, struct event *ret_event, bool *ret_skip) MUST_USE;
+                           struct diag *diag, struct event *ret_event) MUST_USE;
 enum err binance_csv_kline(const struct slice *fields, uint32_t count, struct diag *diag,
                            struct candle *ret_row) MUST_USE;
 

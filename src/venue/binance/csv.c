@@ -338,13 +338,12 @@ static enum err field_boolean(struct slice field, const char *name, struct diag 
 }
 
 enum err binance_csv_trade(const struct slice *fields, uint32_t count, bool aggregated, uint32_t series,
-                           struct diag *diag, struct event *ret_event, bool *ret_skip) {
+                           struct diag *diag, struct event *ret_event) {
     struct event e = {.series = series, .kind = aggregated ? EVENT_AGGREGATED_TRADE : EVENT_TRADE};
     struct decimal price = {0, 0}, quantity = {0, 0}, quote_quantity;
     uint32_t time = aggregated ? 5 : 4;
     int64_t id = 0;
     bool maker = false, best;
-    *ret_skip = false;
     if (count != time + 2 && count != time + 3)
         return diag_set(diag, ERR_SYNTAX, "the row has %u columns; %u or %u are expected", count, time + 2, time + 3);
     enum err err = field_i64(fields[0], "id", diag, &id);
@@ -363,8 +362,6 @@ enum err binance_csv_trade(const struct slice *fields, uint32_t count, bool aggr
     e.quantity = quantity.mantissa;
     e.quantity_scale = quantity.scale;
     e.side = maker ? EVENT_TAKER_SELL : EVENT_TAKER_BUY;
-    *ret_skip = price.mantissa == 0 && quantity.mantissa == 0 && e.first_id == -1 && e.last_id == -1;
-    if (*ret_skip) return ERR_OK;
     if (!market_trade_holds(&e) || e.first_id < 0) return market_trade_error(&e, diag);
     *ret_event = e;
     return ERR_OK;
