@@ -31,7 +31,8 @@ function inWords(status: number, path: string, body: string): ApiError {
   try {
     const error = JSON.parse(body).error;
     code = error.code ?? '';
-    message = (error.message ?? '') + (error.at ? ` (at ${error.at})` : '');
+    // Of a refusal it is the name of an argument, which the page has chosen and not its reader.
+    message = (error.message ?? '') + (error.at && status !== 400 ? ` (at ${error.at})` : '');
   } catch {
     message = body.slice(0, 200);
   }
