@@ -23,7 +23,9 @@ struct book_options {
                                 and goes by its own watermark */
     const uint32_t *only; /* the number of the one series that will come, if that is known: no other's state is read or
                              written. The series table is loaded. NULL: any may come */
-    size_t max_bytes;     /* memory for open candles and states; 0: 1 GiB */
+    bool hold; /* a bounded book whose days do not come in order: they are sealed at the end, or when memory is short,
+                             not as they pass */
+    size_t max_bytes; /* memory for open candles and states; 0: 1 GiB */
     bool
         refold; /* a rebuild: there are rows, but no states, and the log is folded from its start. A row holds the records up
                     to its last offset, and whatever its ids say */
@@ -43,6 +45,8 @@ struct book_counts {
  * *counts. ERR_NO_MEMORY past max_bytes; input errors are fates, not errors. */
 enum err book_apply(struct book *book, const struct event *events, const int64_t *offsets, uint32_t count,
                     enum event_fate *fates, struct book_counts *counts, struct diag *diag) MUST_USE;
+/* Bounded: an event was late only because its day had been sealed. */
+bool book_came_back(const struct book *book);
 /* Klines of a venue: rows of lane (series, BASIS_KLINES), ascending, base tier; later ones replace earlier ones. */
 enum err book_apply_klines(struct book *book, uint32_t series, const struct candle *rows, uint32_t count,
                            struct book_counts *counts, struct diag *diag) MUST_USE;

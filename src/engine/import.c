@@ -21,6 +21,7 @@ static enum err open_book(struct import *import, const uint32_t *series) {
         .base_ms = import->parts->base_ms,
         .price_grace_ms = (uint32_t)import->parts->config->candles_grace_ms,
         .bounded = true,
+        .hold = import->hold,
         .only = *series == SERIES_NONE ? NULL : series,
     };
     return book_open(&options, import->diag, &import->book);
@@ -89,26 +90,38 @@ static void close_fold(struct import *import) {
 }
 
 /* What was refused so far is refused again, by the same numbers, and the log drops it. */
-static enum err fold_sorted(struct import *import) {
-    struct input_progress progress;
-    input_progress(import->input, &progress);
-    if (progress.total_bytes == 0 || strcmp(import->request->path, "-") == 0) {
-        diag_set(import->diag, ERR_SYNTAX,
-                 "the rows are not in the order of their time, and a pipe cannot be read again");
-        diag_hint(import->diag, "import them as a file");
-        return ERR_SYNTAX;
-    }
+static enum err open_again(struct import *import) {
     import_turn_commit(import->request->turns, &import->turn);
     close_fold(import);
     import->counts = (struct book_counts){0};
     import->result.skipped = import->since_progress = 0;
     import->result.row.from_ms = import->result.row.to_ms = -1;
-    import->sort.active = true;
     enum err err = open_reader(import);
     if (err != ERR_OK) return import_input_err(import, err);
     if (err == ERR_OK) err = import_open_refusals(import);
-    if (err == ERR_OK) err = open_fold(import);
+    return err == ERR_OK ? open_fold(import) : err;
+}
+
+static enum err fold_sorted(struct import *import) {
+    if (!import_can_read_again(import)) {
+        diag_set(import->diag, ERR_SYNTAX,
+                 "the rows are not in the order of their time, and a pipe cannot be read again");
+        diag_hint(import->diag, "import them as a file");
+        return ERR_SYNTAX;
+    }
+    import->sort.active = true;
+    enum err err = open_again(import);
     return err == ERR_OK ? import_fold_klines(import) : err;
+}
+
+/* Days in order take the memory of a day; others are held until the end, as far as there is memory. */
+static enum err fold_events(struct import *import) {
+    enum err err = import_fold_all(import);
+    if (err != ERR_OK || !import->came_back) return err;
+    import->came_back = false;
+    import->hold = true;
+    err = open_again(import);
+    return err == ERR_OK ? import_fold_all(import) : err;
 }
 
 static enum err fold_klines(struct import *import) {
@@ -133,7 +146,7 @@ static enum err run(struct import *import) {
     import->series = import_series(import->reader);
     import_turn_alone(request->turns, &import->turn, import->series);
     if (err == ERR_OK) err = open_fold(import);
-    if (err == ERR_OK) err = klines ? fold_klines(import) : import_fold_all(import);
+    if (err == ERR_OK) err = klines ? fold_klines(import) : fold_events(import);
     return err == ERR_OK ? import_finish(import) : err;
 }
 

@@ -1,6 +1,6 @@
 /* Imports: files into candles by reference, or, with `copy`, into the venue's topic.
  *
- * By reference: a bounded task of its own reads the file once, seals every period it touched, and one store commit shows the
+ * By reference: a bounded task of its own reads the file (once, if its days come in order), seals every period it touched, and one store commit shows the
  * candles and the register's row (venue/import_row.h) together. Killed earlier, nothing shows, and the next run starts over.
  * The same content again changes nothing.
  *

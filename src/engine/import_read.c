@@ -57,6 +57,8 @@ static enum err fold_step(struct import *import, void *context, uint32_t count) 
     mark_future(import, count);
     uint64_t refused_before = refused(import);
     enum err err = book_apply(import->book, import->events, NULL, count, import->fates, &import->counts, import->diag);
+    if (!import->hold && book_came_back(import->book)) import->came_back = import_can_read_again(import);
+    if (import->came_back) return err;
     for (uint32_t i = 0; err == ERR_OK && i < count; i++) {
         if (i + NEWEST_AHEAD < count) heat_newest(import, &import->events[i + NEWEST_AHEAD]);
         if (import->fates[i] == FATE_USED) {
@@ -103,11 +105,17 @@ enum err import_read_all(struct import *import, import_step step, void *context)
             import_read(import->reader, import->events, IMPORT_EVENTS_MAX, import->diag, &count, &item, &has_item);
         bool end = err == ERR_END;
         if (err != ERR_OK && !end) return import_input_err(import, err);
-        if ((err = step(import, context, count)) != ERR_OK) return err;
+        if ((err = step(import, context, count)) != ERR_OK || import->came_back) return err;
         if (has_item && (err = import_take_item(import, &item)) != ERR_OK) return err;
         if ((err = import_report_progress(import, count)) != ERR_OK) return err;
         if (end) return ERR_OK;
     }
+}
+
+bool import_can_read_again(const struct import *import) {
+    struct input_progress progress;
+    input_progress(import->input, &progress);
+    return progress.total_bytes > 0 && strcmp(import->request->path, "-") != 0;
 }
 
 enum err import_fold_all(struct import *import) { return import_read_all(import, fold_step, NULL); }

@@ -48,6 +48,8 @@ struct import {
     enum event_fate *fates;
     struct candle *klines;
     struct kline_sort sort;
+    bool came_back;       /* events of days that were sealed: the file is to be read again, and its days held */
+    bool hold;            /* so it is */
     struct event *newest; /* of each series, to be its latest price; time_ms 0: none */
     uint32_t newest_count;
     struct book_counts counts;
@@ -85,7 +87,10 @@ static const int64_t IMPORT_TIME_FUTURE = -1;
 /* The whole file: each read's events, which may be none, are the step's. */
 typedef enum err (*import_step)(struct import *import, void *context, uint32_t count);
 enum err import_read_all(struct import *import, import_step step, void *context) MUST_USE;
+/* Stops with `came_back`, if not `hold`: to be called once more with everything opened anew and `hold`. */
 enum err import_fold_all(struct import *import) MUST_USE;
+/* Not so of a pipe. */
+bool import_can_read_again(const struct import *import);
 void import_touch_range(struct import *import, int64_t time_ms);
 /* Every so often, with what was read since. ERR_CLOSED: nobody wants more. */
 enum err import_report_progress(struct import *import, uint32_t count) MUST_USE;

@@ -171,6 +171,25 @@ def any_order():
     assert found[0] == found[1] == found[2], "the order shows"
 
 
+def days_that_come_back():
+    """Days are sealed as they pass, to save memory; where they come back the file is read again, and all of it is used. Of a pipe,
+    which cannot be, they are late."""
+    count = 220_000
+    text = thin_trades(count, lambda n: [*range(n // 2, n), *range(n // 2)])
+    os.makedirs(path_of("back"))
+    words = ("import", "--as", "binance-trades", "--series", "binance:BTC/USDT", "--format", "json")
+    said = json.loads(must(options.wick, *words, file_of("back/trades.csv", text), data=path_of("back-file")))
+    assert (said["read"], said["used"], said["late"]) == (count, count, 0), said
+    assert not rows(options.wick, "topic", "read", "imports.late", data=path_of("back-file"))
+    half = 1_600_000_000_000 + count // 2 * 120_000
+    whole = candles_of(path_of("back-file"), "binance:BTC/USDT", "--from", str(half - 30 * 60_000), "--to", str(half + 30 * 60_000))
+    ids = [row["first_id"] for row in whole if row["trades"]]
+    assert len(whole) == 60 and len(ids) == 30 and count // 2 in ids and ids == list(range(ids[0], ids[0] + 30)), ids
+    assert {row["coverage"] for row in whole} == {"traded", "quiet"}, whole[:3]
+    said = json.loads(must(options.wick, *words, "-", input=text.encode(), data=path_of("back-pipe")))
+    assert said["read"] == count == said["used"] + said["late"] and said["late"] > 0, said
+
+
 def several_files():
     """A bad one among them does not keep the others out, and the exit code tells."""
     now = int(time.time() * 1000) - 60000
@@ -221,7 +240,7 @@ def copied():
 
 
 for name, case in (("prices-and-file", prices_and_file), ("trades-and-file", trades_and_file), ("cancelled", cancelled),
-                   ("any-order", any_order),
+                   ("any-order", any_order), ("days-that-come-back", days_that_come_back),
                    ("several-files", several_files), ("copied", copied)):
     report.case(name, leave, case)
 sys.exit(report.done())

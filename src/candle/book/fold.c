@@ -183,6 +183,7 @@ static enum err apply_event(struct book *book, const struct event *e, int64_t of
     if (err) return err;
     lane_settle(lane);
     if (e->time_ms < lane->sealed_until_ms) {
+        book->came_back = true;
         lane->late++;
         *ret_fate = FATE_LATE;
         return ERR_OK;
@@ -345,6 +346,8 @@ static enum err apply_batch(struct book *book, const struct event *events, const
     }
     return ERR_OK;
 }
+
+bool book_came_back(const struct book *book) { return book->came_back; }
 
 enum err book_apply(struct book *book, const struct event *events, const int64_t *offsets, uint32_t count,
                     enum event_fate *fates, struct book_counts *counts, struct diag *diag) {

@@ -212,6 +212,7 @@ struct book {
     } rows;                /* scratch for the shelf */
     struct buf scratch;    /* for states */
     size_t relieved_bytes; /* what was held after memory was last made room in */
+    bool came_back;        /* an event of a sealed day was refused */
     uint32_t seal_cursor;
     struct diag *diag; /* of the call */
 };

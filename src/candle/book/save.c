@@ -358,7 +358,7 @@ static enum err seal_passed(struct book *book, struct lane_state *lane) {
 enum err book_make_room(struct book *book) {
     bool bounded = book->options.bounded && book->options.shelf != NULL;
     size_t limit = book->max_bytes / 4 * 3;
-    if (bounded && limit > relief_bytes) limit = relief_bytes;
+    if (bounded && !book->options.hold && limit > relief_bytes) limit = relief_bytes;
     if (book->bytes < limit || book->bytes < book->relieved_bytes + book->relieved_bytes / 4) return ERR_OK;
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < book->all.count && err == ERR_OK; i++) {
