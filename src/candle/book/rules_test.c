@@ -171,6 +171,15 @@ static void test_id_reset(void **state) {
     assert_int_equal(dense_row(s, 1).coverage, COVERAGE_TRADED);
 }
 
+/* What came before the reset comes after it: nothing tells that there was one. */
+static void test_id_reset_backwards(void **state) {
+    struct setting *s = *state;
+    assert_int_equal(trade(s, 1, 10, 0, 200), FATE_USED);
+    assert_int_equal(trade(s, 2, 11, 0, 201), FATE_USED);
+    assert_int_equal(trade(s, 2, 0, 0, 100), FATE_DUPLICATE);
+    assert_int_equal(trade(s, 5000, 0, 1, 100), FATE_USED);
+}
+
 static enum event_fate price(struct setting *s, int64_t ms, int64_t value) {
     struct event e = price_of(s->price, T0 + ms, value);
     return apply_one(s->book, &e, ms);
@@ -501,6 +510,7 @@ int main(void) {
         RULE(test_filtered_proves_no_end),
         RULE(test_gaps_beside_filtered),
         RULE(test_id_reset),
+        RULE(test_id_reset_backwards),
         RULE(test_prices),
         RULE(test_sparse),
         RULE(test_forgotten_ids_are_late),
