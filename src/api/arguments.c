@@ -149,13 +149,17 @@ enum err refuse_name(const struct nearest *nearest, const char *who, const char 
     return ERR_UNKNOWN;
 }
 
+static bool is_one_of(struct slice name, const char *const *names) {
+    while (*names != NULL && !slice_equal(name, slice_text(*names))) names++;
+    return *names != NULL;
+}
+
 enum err members_known(const struct json_value *object, const char *who, const char *const *names, struct diag *diag) {
     for (const struct json_value *at = json_first(object); at != NULL; at = json_next(at)) {
+        if (is_one_of(json_key(at), names)) continue;
         struct nearest nearest = nearest_begin(json_key(at));
-        uint32_t i = 0;
-        for (; names[i] != NULL && !slice_equal(json_key(at), slice_text(names[i])); i++)
-            nearest_look(&nearest, names[i]);
-        if (names[i] == NULL) return refuse_name(&nearest, who, "member", diag);
+        for (uint32_t i = 0; names[i] != NULL; i++) nearest_look(&nearest, names[i]);
+        return refuse_name(&nearest, who, "member", diag);
     }
     return ERR_OK;
 }
