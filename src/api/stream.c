@@ -167,6 +167,8 @@ static void take_one(struct session *session, const struct json_value *object, c
     } else if (err == ERR_OK) {
         unsubscribe(session, &request);
         candle_request_end(&request);
+    } else if (err == ERR_RANGE && how == NULL) {
+        err = ERR_OK; /* it was refused, or given up, and is not held */
     }
     if (err != ERR_OK) send_error(session, err, &diag, at);
 }

@@ -167,6 +167,7 @@ static void test_finer_than_the_base(void **state) {
     expect(fd, "candles of 1s cannot be made from candles of 1m");
     and_expect("\"at\":\"subscribe[1].interval\"");
     expect_candle(fd, "5m", "100");
+    stream_send(fd, "{\"unsubscribe\":[{\"series\":\"binance:BTC/USDT\",\"interval\":\"1s\"}]}"); /* it never was */
     for (int i = 1; i <= 3; i++) {
         char close[8];
         snprintf(close, sizeof close, "%d", 100 + i);
