@@ -23,12 +23,10 @@ struct book_options {
                                 and goes by its own watermark */
     const uint32_t *only; /* the number of the one series that will come, if that is known: no other's state is read or
                              written. The series table is loaded. NULL: any may come */
-    bool hold; /* a bounded book whose days do not come in order: they are sealed at the end, or when memory is short,
-                             not as they pass */
+    bool hold; /* a bounded book whose days are not in order: they are sealed at the end, or when memory is short */
     size_t max_bytes; /* memory for open candles and states; 0: 1 GiB */
-    bool
-        refold; /* a rebuild: there are rows, but no states, and the log is folded from its start. A row holds the records up
-                    to its last offset, and whatever its ids say */
+    bool refold;      /* a rebuild: there are rows but no states, and the log is folded from its start. A row holds the
+                             records up to its last offset, and what its ids say */
     uint32_t seal_rest; /* freezes that a day which is over goes untouched before it is sealed; 0: 120 */
 };
 

@@ -245,8 +245,8 @@ struct load {
 
 /* Ids of a stored row that is known to be whole are seen ids, whoever stored it. */
 static enum err learn_ids(struct lane_state *lane, const struct candle *candle) {
-    if (!lane->fresh || lane->ids_kind != LANE_DENSE || candle->coverage != COVERAGE_TRADED || candle->first_id < 0)
-        return ERR_OK;
+    const bool wanted = lane->fresh && !lane->orphan && lane->ids_kind == LANE_DENSE; /* of an orphan all are learnt */
+    if (!wanted || candle->coverage != COVERAGE_TRADED || candle->first_id < 0) return ERR_OK;
     struct id_range range = {candle->first_id, candle->last_id, candle->open_mark.time_ms, candle->close_mark.time_ms};
     return idset_merge(&lane->ids, &range);
 }
